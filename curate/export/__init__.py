@@ -1,0 +1,1 @@
+"""One file per consumer of the finished data set."""

@@ -1,0 +1,1 @@
+"""From a URL to pixels: the client, its manners, its guard, and the picture."""

@@ -1,0 +1,121 @@
+"""What a file in `filters/` implements: a filter, and a scorer if it needs a new signal.
+
+A scorer is slow and writes columns, once. A filter is fast and turns columns into *reasons to drop* (null: keep), so
+a threshold can be changed without a model or a decoder running again, and every dropped sample can say why.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curate.stage import settings_of
+
+__all__ = ["Batch", "Filter", "Pixels", "Scorer", "Verdict", "between", "verdict"]
+
+Pixels = npt.NDArray[np.uint8]
+"""A decoded picture: height x width x 3, sRGB."""
+
+Verdict: TypeAlias = pa.DictionaryArray
+"""Reasons per row, null where the row is kept."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of one shard for a scorer.
+
+    `columns` holds the scorer's `reads`, row by row. `pixels` is aligned with the rows when the scorer reads
+    `image`: None for a row without a readable picture.
+    """
+
+    columns: pa.Table
+    pixels: Sequence[Pixels | None] = field(default_factory=tuple)
+
+    def __len__(self) -> int:
+        return int(self.columns.num_rows)
+
+
+class Scorer(ABC):
+    """Makes columns from columns or pixels. A subclass is a frozen dataclass; its fields are its settings.
+
+    `writes` maps each new column to its Arrow type. Raise `version` when the same input gives another result.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    reads: ClassVar[tuple[str, ...]]
+    writes: ClassVar[Mapping[str, pa.DataType]]
+
+    def identity(self) -> Any:
+        """What the fingerprint covers: name, version, settings, and (overridden) the digest of a model file."""
+        return {"scorer": self.name, "version": self.version, "settings": settings_of(self)}
+
+    @abstractmethod
+    def score(self, batch: Batch) -> Mapping[str, pa.Array]:
+        """One array per written column, as long as the batch; null where the row could not be scored."""
+
+
+class Filter(ABC):
+    """Bounds on columns. A subclass is a frozen dataclass in `filters/<name>.py`; its fields are a config's keys.
+
+    `reasons` lists every reason it can give, each with the words that a report shows. A reason says what was wrong
+    with the sample (`too_few_words`), and no two filters share one.
+    """
+
+    reads: ClassVar[tuple[str, ...]]
+    reasons: ClassVar[Mapping[str, str]]
+
+    def scorer(self) -> Scorer | None:
+        """The scorer that writes the columns this filter reads, if the sample table does not have them."""
+        return None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns read under these settings; `reads` unless a subclass narrows it."""
+        return self.reads
+
+    @abstractmethod
+    def judge(self, columns: pa.Table) -> Verdict:
+        """A reason per row, null to keep. `columns` has exactly `self.columns`."""
+
+
+def verdict(rows: int, *rules: tuple[str, pa.Array | pa.ChunkedArray]) -> Verdict:
+    """Reasons from boolean masks: a row gets the first reason whose mask is true. A null in a mask counts as false."""
+    codes = np.full(rows, -1, dtype=np.int8)
+    for number in range(len(rules) - 1, -1, -1):
+        mask = rules[number][1]
+        flat = mask.combine_chunks() if isinstance(mask, pa.ChunkedArray) else mask
+        codes[np.asarray(pc.fill_null(flat, False))] = number
+    indices = pa.array(codes, mask=codes < 0)
+    return pa.DictionaryArray.from_arrays(indices, pa.array([reason for reason, _ in rules], pa.string()))
+
+
+def between(
+    values: pa.ChunkedArray,
+    low: float | None,
+    high: float | None,
+    too_low: str,
+    too_high: str,
+    unknown: str | None = None,
+) -> Verdict:
+    """Reasons for a numeric column held between two included bounds; None is no bound.
+
+    A null or not-a-number is never inside bounds: it gets the reason `unknown`, or is kept where that is None
+    (because another filter, such as fetch_status, already answers for it).
+    """
+    rules: list[tuple[str, pa.ChunkedArray]] = []
+    if unknown is not None:
+        missing = pc.is_null(values, nan_is_null=True)
+        rules.append((unknown, missing))
+    if low is not None:
+        rules.append((too_low, pc.less(values, low)))
+    if high is not None:
+        rules.append((too_high, pc.greater(values, high)))
+    return verdict(len(values), *rules)

@@ -1,0 +1,269 @@
+"""Which stage finished which shard, from what, with which counts: small files, created once, folded on demand.
+
+A stage writes under a name of its own attempt (`_attempts/...`), where no reader looks. When all is written it
+creates one commit file; that creation decides between two attempts at the same work. Only then are the files moved
+to their final names, which may be repeated after a crash. So a final name never holds bytes that were not committed,
+and killing anything at any moment costs at most the shards in flight.
+
+    _attempts/<stage>.<shard>.<id>/00000.tar      being written, or committed and not yet moved
+    commits/<stage>/<shard>-<fingerprint>.json    done, with counts, digests and seconds
+    failed/<stage>/<shard>.json                   set aside, with its error
+
+The manifest is the fold of all commits. It can be made anew from them at any time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import socket
+import tempfile
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from curate.errors import StorageError
+from curate.storage import Storage
+
+__all__ = ["Attempt", "Commit", "CommitLog", "FileRecord", "fingerprint", "write_parquet"]
+
+ROW_GROUP = 10_000
+
+
+def fingerprint(parts: object) -> str:
+    """16 hex digits for a JSON-like value; the same for the same value on any machine."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def write_parquet(table: pa.Table, path: Path) -> None:
+    """Write a table so that the same rows give the same bytes: zstd, row groups of 10,000, no clock in the footer."""
+    pq.write_table(table, path, row_group_size=ROW_GROUP, compression="zstd", store_schema=True)
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """One committed file. `clock` marks the few that hold times and so differ from run to run."""
+
+    name: str
+    bytes: int
+    sha256: str
+    clock: bool = False
+
+
+@dataclass(frozen=True)
+class Commit:
+    """That one stage finished one shard. `counts` are samples (in, kept, dropped per reason); `seconds` per phase."""
+
+    stage: str
+    shard: str
+    fingerprint: str
+    attempt: str
+    files: tuple[FileRecord, ...]
+    counts: Mapping[str, int]
+    seconds: Mapping[str, float]
+    host: str
+    created: float
+
+    @property
+    def name(self) -> str:
+        return commit_name(self.stage, self.shard, self.fingerprint)
+
+    def to_json(self) -> bytes:
+        return json.dumps(asdict(self), indent=1, sort_keys=True).encode()
+
+    @classmethod
+    def from_json(cls, raw: bytes) -> Commit:
+        record: dict[str, Any] = json.loads(raw)
+        record["files"] = tuple(FileRecord(**f) for f in record["files"])
+        return cls(**record)
+
+
+def commit_name(stage: str, shard: str, fingerprint: str) -> str:
+    return f"commits/{stage}/{shard}-{fingerprint}.json"
+
+
+@dataclass
+class Attempt:
+    """The files of one stage on one shard while they are being made.
+
+    On a disk they are written straight into the attempt's folder; for an object store into a temporary folder here,
+    and uploaded by `commit`. `count` and `timed` fill the commit record. `previous` is the commit that this work may
+    start from (a retry of failed rows), when there is one. `stale` are the fingerprints that this work replaces.
+    """
+
+    storage: Storage
+    stage: str
+    shard: str
+    fingerprint: str
+    previous: Commit | None = None
+    stale: tuple[str, ...] = ()
+    id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+    counts: Counter[str] = field(default_factory=Counter)
+    seconds: dict[str, float] = field(default_factory=dict)
+    _clocks: set[str] = field(default_factory=set)
+    _started: float = field(default_factory=time.perf_counter)
+    _scratch: Path | None = None
+
+    @property
+    def folder(self) -> str:
+        return f"_attempts/{self.stage}.{self.shard}.{self.id}"
+
+    @property
+    def scratch(self) -> Path:
+        """A local folder for this attempt's files; each is named as it will be called in the data set."""
+        if self._scratch is None:
+            local = self.storage.local
+            self._scratch = local / self.folder if local else Path(tempfile.mkdtemp(prefix="curate-"))
+            self._scratch.mkdir(parents=True, exist_ok=True)
+        return self._scratch
+
+    def path(self, name: str, *, clock: bool = False) -> Path:
+        """Where to write the file that will be called `name`. `clock`: it holds times, leave it out of comparisons."""
+        if clock:
+            self._clocks.add(name)
+        path = self.scratch / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def write_table(self, name: str, table: pa.Table, *, clock: bool = False) -> None:
+        """Write a column file, e.g. `00000.caption.parquet`."""
+        write_parquet(table, self.path(name, clock=clock))
+
+    def write_bytes(self, name: str, data: bytes, *, clock: bool = False) -> None:
+        """Write a small file."""
+        self.path(name, clock=clock).write_bytes(data)
+
+    def commit(self) -> Commit:
+        """Make the work durable and visible; returns the commit that holds, ours or an earlier one of the same work.
+
+        Raises StorageError when the files cannot be written.
+        """
+        self.seconds.setdefault("total", round(time.perf_counter() - self._started, 3))
+        files = tuple(self._record(p) for p in sorted(self.scratch.rglob("*")) if p.is_file())
+        if self.storage.local is None:
+            for f in files:
+                self.storage.upload(self.scratch / f.name, f"{self.folder}/{f.name}")
+            shutil.rmtree(self.scratch, ignore_errors=True)
+        mine = Commit(
+            self.stage,
+            self.shard,
+            self.fingerprint,
+            self.id,
+            files,
+            dict(sorted(self.counts.items())),
+            self.seconds,
+            socket.gethostname(),
+            time.time(),
+        )
+        log = CommitLog(self.storage)
+        if not self.storage.create(mine.name, mine.to_json()):
+            self.abandon()
+            return log.finish(log.read(mine.name))
+        return log.finish(mine, self.stale)
+
+    def abandon(self) -> None:
+        """Remove what this attempt wrote."""
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+        self.storage.delete_folder(self.folder)
+
+    def _record(self, path: Path) -> FileRecord:
+        name = path.relative_to(self.scratch).as_posix()
+        with open(path, "rb") as handle:
+            digest = hashlib.file_digest(handle, "sha256").hexdigest()
+        return FileRecord(name, path.stat().st_size, digest, name in self._clocks)
+
+
+@dataclass(frozen=True)
+class CommitLog:
+    """The commits of a data set."""
+
+    storage: Storage
+
+    def names(self, stage: str) -> dict[str, set[str]]:
+        """What is done: shard id to the fingerprints that are committed. One listing, no file is opened."""
+        done: dict[str, set[str]] = {}
+        for name in self.storage.files(f"commits/{stage}"):
+            shard, _, mark = name.rsplit("/", 1)[1].removesuffix(".json").rpartition("-")
+            if shard and name.endswith(".json"):
+                done.setdefault(shard, set()).add(mark)
+        return done
+
+    def read(self, name: str) -> Commit:
+        """One commit. Raises FileNotFoundError; StorageError when the file is not a commit."""
+        raw = self.storage.read(name)
+        try:
+            return Commit.from_json(raw)
+        except (ValueError, TypeError, KeyError) as error:
+            raise StorageError(
+                f"{name} in {self.storage.root} is not a commit record; delete it to redo the work"
+            ) from error
+
+    def get(self, stage: str, shard: str, mark: str) -> Commit | None:
+        """The commit of this work, or None."""
+        try:
+            return self.read(commit_name(stage, shard, mark))
+        except FileNotFoundError:
+            return None
+
+    def finish(self, commit: Commit, stale: Iterable[str] = ()) -> Commit:
+        """Move a commit's files to their final names; safe to repeat, and does nothing when that was done.
+
+        `stale` are the fingerprints of the same stage and shard whose files are about to be replaced.
+        """
+        for mark in set(stale) - {commit.fingerprint}:
+            self.storage.delete(commit_name(commit.stage, commit.shard, mark))
+        folder = f"_attempts/{commit.stage}.{commit.shard}.{commit.attempt}"
+        for record in commit.files:
+            try:
+                self.storage.move(f"{folder}/{record.name}", record.name)
+            except FileNotFoundError:
+                self._require(commit, record)
+        self.storage.delete_folder(folder)
+        return commit
+
+    def recover(self) -> int:
+        """Finish what was committed and not moved when the last run was killed; returns how many that were."""
+        finished = 0
+        for folder in self.storage.folders("_attempts"):
+            stage, shard, attempt = folder.rsplit(".", 2)
+            marks = self.names(stage).get(shard, set())
+            for mark in sorted(marks):
+                commit = self.get(stage, shard, mark)
+                if commit is not None and commit.attempt == attempt:
+                    self.finish(commit, marks)
+                    finished += 1
+        return finished
+
+    def sweep(self, older_than_s: float = 3600.0) -> None:
+        """Remove attempts that nobody committed and nobody works on any more (local folders only)."""
+        local = self.storage.local
+        if local is None:
+            return
+        for folder in self.storage.folders("_attempts"):
+            path = local / "_attempts" / folder
+            if time.time() - os.path.getmtime(path) > older_than_s:
+                shutil.rmtree(path, ignore_errors=True)
+
+    def fold(self, stages: Iterable[str]) -> list[Commit]:
+        """All commits of these stages, in order of stage and shard."""
+        return [self.read(name) for stage in stages for name in sorted(self.storage.files(f"commits/{stage}"))]
+
+    def _require(self, commit: Commit, record: FileRecord) -> None:
+        if self.storage.exists(record.name) and self.storage.size(record.name) == record.bytes:
+            return
+        self.storage.delete(commit.name)
+        raise StorageError(
+            f"{record.name} of stage {commit.stage} was committed and is gone from {self.storage.root}; "
+            "its commit is withdrawn, run again to redo this shard"
+        )

@@ -1,0 +1,165 @@
+"""A shard: one tar of samples and the column files beside it. A handle, with no data in memory.
+
+    00000.tar              KEY.jpg KEY.json KEY.txt per sample, in row order; written once
+    00000.parquet          one row per *input* row, failed ones too; img2dataset's columns
+    00000.index.parquet    key, extension, offset, size: random access into the tar
+    00000.<family>.parquet columns that a stage added, rows aligned with 00000.parquet
+
+A reader asks for columns by name and need not know which file holds them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from curate.errors import ShardError
+from curate.sample import Sample
+from curate.storage import Storage
+from curate.tar import read_members, split_name
+
+__all__ = ["IMAGE_EXTENSIONS", "Shard", "key_width", "list_shards", "sample_key", "shard_id"]
+
+IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp")
+
+
+def shard_id(number: int, digits: int = 5) -> str:
+    """`7 -> "00007"`."""
+    return f"{number:0{digits}d}"
+
+
+def key_width(samples_per_shard: int) -> int:
+    """Digits of the row part of a key: img2dataset's ceil(log10(n))."""
+    return len(str(max(samples_per_shard, 2) - 1))
+
+
+def sample_key(shard: str, row: int, samples_per_shard: int) -> str:
+    """img2dataset's key: the shard's id, then the row, zero padded. `("00001", 5, 10000) -> "000010005"`."""
+    return f"{shard}{row:0{key_width(samples_per_shard)}d}"
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One shard of the data set in `storage`. Methods raise ShardError where files are missing or at odds."""
+
+    storage: Storage
+    id: str
+
+    @property
+    def tar(self) -> str:
+        """Name of the tar."""
+        return f"{self.id}.tar"
+
+    def table_name(self, family: str = "") -> str:
+        """Name of a column file: `00000.parquet` for the sample table, `00000.<family>.parquet` for others."""
+        return f"{self.id}.{family}.parquet" if family else f"{self.id}.parquet"
+
+    def table(self, family: str = "", columns: Sequence[str] | None = None) -> pa.Table:
+        """One column file, whole or some of its columns."""
+        name = self.table_name(family)
+        try:
+            with self.storage.open(name) as handle:
+                return pq.ParquetFile(handle).read(columns=list(columns) if columns is not None else None)
+        except FileNotFoundError:
+            raise ShardError(
+                f"shard {self.id} in {self.storage.root} has no {name}; run the stage that writes it"
+            ) from None
+        except pa.ArrowInvalid as error:
+            raise ShardError(f"{name} in {self.storage.root} is not a readable Parquet file: {error}") from error
+
+    @cached_property
+    def column_files(self) -> dict[str, str]:
+        """Which family holds which column: column name to family ("" is the sample table)."""
+        found: dict[str, str] = {}
+        for family in ["", *self._families()]:
+            try:
+                with self.storage.open(self.table_name(family)) as handle:
+                    names = pq.read_schema(handle).names
+            except (FileNotFoundError, pa.ArrowInvalid):
+                continue
+            for name in names:
+                found.setdefault(name, family)
+        return found
+
+    def columns(self, names: Sequence[str]) -> pa.Table:
+        """The named columns, in that order, one row per input row, whichever files hold them."""
+        missing = [n for n in names if n not in self.column_files]
+        if missing:
+            raise ShardError(
+                f"shard {self.id} in {self.storage.root} has no column {missing[0]!r}; it has {', '.join(sorted(self.column_files))}"
+            )
+        arrays: dict[str, pa.ChunkedArray] = {}
+        for family in dict.fromkeys(self.column_files[n] for n in names):
+            table = self.table(family, [n for n in names if self.column_files[n] == family])
+            arrays.update(zip(table.column_names, table.columns, strict=True))
+        lengths = {len(a) for a in arrays.values()}
+        if len(lengths) > 1:
+            raise ShardError(
+                f"column files of shard {self.id} in {self.storage.root} have different row counts: {sorted(lengths)}"
+            )
+        return pa.table({n: arrays[n] for n in names})
+
+    def rows(self) -> int:
+        """Rows of the sample table, failed ones too."""
+        with self.storage.open(self.table_name()) as handle:
+            return int(pq.read_metadata(handle).num_rows)
+
+    def samples(self) -> Iterator[Sample]:
+        """The samples of the tar in its order. A member group without a picture is passed over."""
+        with self.storage.open(self.tar) as handle, self.storage.open(self.tar) as data:
+            key = ""
+            parts: dict[str, bytes] = {}
+            for member in read_members(handle, self.tar):
+                name = split_name(member.name)
+                if name is None:
+                    continue
+                if name[0] != key:
+                    yield from _sample(key, parts)
+                    key, parts = name[0], {}
+                data.seek(member.offset)
+                parts[name[1]] = data.read(member.size)
+            yield from _sample(key, parts)
+
+    def sample(self, key: str) -> Sample:
+        """One sample by key, through the offset index."""
+        index = self.table("index")
+        rows = [r for r in index.to_pylist() if r["key"] == key]
+        if not rows:
+            raise ShardError(
+                f"{self.tar} has no sample {key!r}; its keys go from {index['key'][0]} to {index['key'][-1]}"
+                if len(index)
+                else f"{self.tar} is empty"
+            )
+        parts = {}
+        with self.storage.open(self.tar) as data:
+            for row in rows:
+                data.seek(row["offset"])
+                parts[row["extension"]] = data.read(row["size"])
+        return next(_sample(key, parts))
+
+    def _families(self) -> list[str]:
+        prefix, suffix = f"{self.id}.", ".parquet"
+        names = [n for n in self.storage.files() if n.startswith(prefix) and n.endswith(suffix)]
+        return sorted(n[len(prefix) : -len(suffix)] for n in names if n != self.table_name())
+
+
+def list_shards(storage: Storage) -> list[Shard]:
+    """All shards that have a sample table, by id."""
+    names = storage.files()
+    return [
+        Shard(storage, n[: -len(".parquet")]) for n in sorted(names) if n.endswith(".parquet") and n.count(".") == 1
+    ]
+
+
+def _sample(key: str, parts: dict[str, bytes]) -> Iterator[Sample]:
+    extension = next((e for e in IMAGE_EXTENSIONS if e in parts), None)
+    if extension is None:
+        return
+    columns = json.loads(parts["json"]) if "json" in parts else {}
+    caption = parts["txt"].decode("utf-8", "replace") if "txt" in parts else None
+    yield Sample(key, parts[extension], extension, caption, columns)

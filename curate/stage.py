@@ -1,0 +1,121 @@
+"""The shape of all work: a stage takes a shard and adds columns to it.
+
+A stage names the columns it reads and writes; nothing else connects two stages, so the plan can check a pipeline
+before it runs and the fingerprint of a piece of work follows from the columns it needs. A stage is pure in
+(shard, settings): running it twice writes the same bytes, and a retry is safe.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, ClassVar, Self
+
+from curate.manifest import Attempt
+from curate.shard import Shard
+
+__all__ = ["Barrier", "Resources", "Runtime", "Stage", "settings_of"]
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one shard of a stage needs while it runs: CPU cores, GPUs (may be a fraction), bytes of memory."""
+
+    cpus: float = 1.0
+    gpus: float = 0.0
+    memory_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What a run knows and a result must not depend on: addresses of services, threads to use."""
+
+    threads: int = 1
+    addresses: Mapping[str, str] = field(default_factory=dict)
+
+
+def settings_of(value: object) -> Any:
+    """A dataclass, tuple, mapping or plain value as JSON-like data, for a fingerprint. Fields marked `runtime` are left out."""
+    if is_dataclass(value) and not isinstance(value, type):
+        own = {f.name: settings_of(getattr(value, f.name)) for f in fields(value) if not f.metadata.get("runtime")}
+        return {"": type(value).__name__, **own}
+    if isinstance(value, Mapping):
+        return {str(k): settings_of(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [settings_of(v) for v in value]
+    if isinstance(value, set | frozenset):
+        return sorted(settings_of(v) for v in value)
+    return value
+
+
+class Stage(ABC):
+    """Work on one shard. A subclass is a frozen dataclass; its fields are its settings.
+
+    `reads` and `writes` are column names; the pseudo-column `image` stands for the tar, and `source` for the slice of
+    the input. Raise `version` when the same settings give another result.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+
+    @property
+    @abstractmethod
+    def reads(self) -> tuple[str, ...]: ...
+
+    @property
+    @abstractmethod
+    def writes(self) -> tuple[str, ...]: ...
+
+    @property
+    def resources(self) -> Resources:
+        return Resources()
+
+    @property
+    def label(self) -> str:
+        """What commits and tables call this stage; one per stage of a pipeline."""
+        return self.name
+
+    def identity(self) -> Any:
+        """What the fingerprint covers beside the inputs."""
+        return {"stage": self.label, "version": self.version, "settings": settings_of(self)}
+
+    def supersedes(self) -> Stage | None:
+        """The stage whose finished result this one may start from (a retry of what failed), if any."""
+        return None
+
+    @abstractmethod
+    def run(self, shard: Shard, attempt: Attempt, runtime: Runtime) -> None:
+        """Write this stage's files for one shard into `attempt`, and count into `attempt.counts`."""
+
+    @classmethod
+    def run_together(cls, work: Sequence[tuple[Self, Attempt]], shard: Shard, runtime: Runtime) -> None:
+        """Run neighbouring stages of one class on a shard; overridden where they can share a pass over the pixels."""
+        for stage, attempt in work:
+            stage.run(shard, attempt, runtime)
+
+
+class Barrier(ABC):
+    """Work that must see the columns of all shards at once. Its files belong to the data set, not to one shard."""
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+
+    @property
+    @abstractmethod
+    def reads(self) -> tuple[str, ...]: ...
+
+    @property
+    def writes(self) -> tuple[str, ...]:
+        return ()
+
+    @property
+    def label(self) -> str:
+        return self.name
+
+    def identity(self) -> Any:
+        return {"stage": self.label, "version": self.version, "settings": settings_of(self)}
+
+    @abstractmethod
+    def run(self, shards: Sequence[Shard], attempt: Attempt) -> None:
+        """Write this barrier's files into `attempt`. `shards` are in order of their ids."""
