@@ -1,4 +1,4 @@
-"""TOML into frozen dataclasses; an unknown key, a wrong type or a value out of range is one line that says what to write.
+"""TOML into frozen dataclasses; an unknown key, a wrong type or a value out of range is one clear line.
 
 TOML because YAML reads `languages: [en, no]` as `['en', False]`. One file per data set, no includes, no inheritance.
 A section is a dataclass: its fields are the keys, their annotations the types, their defaults the defaults, and
@@ -89,6 +89,8 @@ def require_range(name: str, value: float | None, low: float | None = None, high
 
 def convert(value: Any, hint: Any, where: str) -> Any:
     """`value` as the annotated type. int goes where float is asked for; bool never passes for a number."""
+    if hint is Any:
+        return value
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return _convert_union(value, arguments, where)

@@ -20,7 +20,7 @@ from typing import Any
 from curate.errors import PluginError
 from curate.filter import Filter
 
-__all__ = ["filter_class", "filter_names", "nearest", "pipeline", "pipeline_names"]
+__all__ = ["describe", "filter_class", "filter_names", "nearest", "pipeline", "pipeline_names"]
 
 FILTERS = "filters"
 PIPELINES = "pipelines"

@@ -23,7 +23,7 @@ from curate.sample import Sample
 from curate.storage import Storage
 from curate.tar import read_members, split_name
 
-__all__ = ["IMAGE_EXTENSIONS", "Shard", "key_width", "list_shards", "sample_key", "shard_id"]
+__all__ = ["IMAGE_EXTENSIONS", "Shard", "Slice", "key_width", "list_shards", "sample_key", "shard_id"]
 
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp")
 
@@ -41,6 +41,15 @@ def key_width(samples_per_shard: int) -> int:
 def sample_key(shard: str, row: int, samples_per_shard: int) -> str:
     """img2dataset's key: the shard's id, then the row, zero padded. `("00001", 5, 10000) -> "000010005"`."""
     return f"{shard}{row:0{key_width(samples_per_shard)}d}"
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The rows of the source that a shard is made from: its id, how many, and the digest of their file."""
+
+    shard: str
+    rows: int
+    digest: str
 
 
 @dataclass(frozen=True)
@@ -90,9 +99,8 @@ class Shard:
         """The named columns, in that order, one row per input row, whichever files hold them."""
         missing = [n for n in names if n not in self.column_files]
         if missing:
-            raise ShardError(
-                f"shard {self.id} in {self.storage.root} has no column {missing[0]!r}; it has {', '.join(sorted(self.column_files))}"
-            )
+            there = ", ".join(sorted(self.column_files))
+            raise ShardError(f"shard {self.id} in {self.storage.root} has no column {missing[0]!r}; it has {there}")
         arrays: dict[str, pa.ChunkedArray] = {}
         for family in dict.fromkeys(self.column_files[n] for n in names):
             table = self.table(family, [n for n in names if self.column_files[n] == family])
@@ -103,6 +111,15 @@ class Shard:
                 f"column files of shard {self.id} in {self.storage.root} have different row counts: {sorted(lengths)}"
             )
         return pa.table({n: arrays[n] for n in names})
+
+    def source(self) -> pa.Table:
+        """The rows of the source that this shard is made from."""
+        name = f"source/{self.id}.parquet"
+        try:
+            with self.storage.open(name) as handle:
+                return pq.ParquetFile(handle).read()
+        except FileNotFoundError:
+            raise ShardError(f"{self.storage.root} has no {name}; run the job again to cut the source anew") from None
 
     def rows(self) -> int:
         """Rows of the sample table, failed ones too."""

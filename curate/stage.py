@@ -20,11 +20,10 @@ __all__ = ["Barrier", "Resources", "Runtime", "Stage", "settings_of"]
 
 @dataclass(frozen=True)
 class Resources:
-    """What one shard of a stage needs while it runs: CPU cores, GPUs (may be a fraction), bytes of memory."""
+    """What one shard of a stage needs while it runs: CPU cores and GPUs; either may be a fraction."""
 
     cpus: float = 1.0
     gpus: float = 0.0
-    memory_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,10 @@ class Runtime:
 
 
 def settings_of(value: object) -> Any:
-    """A dataclass, tuple, mapping or plain value as JSON-like data, for a fingerprint. Fields marked `runtime` are left out."""
+    """A dataclass, tuple, mapping or plain value as JSON-like data, for a fingerprint.
+
+    Fields with the metadata `{"runtime": True}` are left out: they change how fast, not what.
+    """
     if is_dataclass(value) and not isinstance(value, type):
         own = {f.name: settings_of(getattr(value, f.name)) for f in fields(value) if not f.metadata.get("runtime")}
         return {"": type(value).__name__, **own}

@@ -1,1 +1,41 @@
-"""The scheduler, and where stages execute."""
+"""The scheduler, and where stages execute: inline, local processes, Ray."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from curate.stage import Runtime
+
+if TYPE_CHECKING:
+    from curate.run.scheduler import RunSettings
+    from curate.run.unit import Engine
+
+__all__ = ["make_engine", "runtime", "workers"]
+
+
+def workers(settings: RunSettings) -> int:
+    """Worker processes: as the config says, or one per core that this process may use."""
+    return settings.workers or len(os.sched_getaffinity(0))
+
+
+def make_engine(name: str, settings: RunSettings, ray_address: str | None = None) -> Engine:
+    """The engine `inline`, `local` or `ray`; nothing is started before the first unit."""
+    if name == "inline":
+        from curate.run.inline import InlineEngine
+
+        return InlineEngine()
+    if name == "ray":
+        from curate.run.ray import RayEngine
+
+        return RayEngine(ray_address, settings.workers or None)
+    from curate.run.processes import ProcessEngine
+
+    return ProcessEngine(workers(settings))
+
+
+def runtime(settings: RunSettings, addresses: Mapping[str, str]) -> Runtime:
+    """Threads inside a worker (the cores shared evenly unless the config says a number), and addresses of services."""
+    threads = settings.threads or max(1, len(os.sched_getaffinity(0)) // workers(settings))
+    return Runtime(threads, dict(addresses))

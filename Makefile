@@ -1,0 +1,49 @@
+# What a developer types, and all that CI runs. Each target makes the environment it needs, once.
+PYTHON ?= python3
+BIN := .venv/bin
+export OMP_NUM_THREADS ?= 1
+export RAY_USAGE_STATS_ENABLED ?= 0
+
+.PHONY: demo test lint format bench docs clean
+
+demo: .venv/.core  ## crawl, shard, filter and explain a small web with known truth
+	$(BIN)/curate run configs/demo.toml --out data/demo --format table
+
+test: .venv/.test  ## every test, the slow ones too
+	RAY_AUTH_MODE=disabled $(BIN)/python -m pytest
+
+lint: .venv/.test  ## style and strict types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/.test  ## put the code in the house's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: .venv/.bench  ## side by side with the peers, in one run
+	$(BIN)/python bench/peers.py
+	$(BIN)/python bench/fetch.py
+	$(BIN)/python bench/selection.py
+
+docs: .venv/.core  ## write the generated parts of the README anew
+	$(BIN)/python -m curate.docs
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q --disable-pip-version-check "pip>=23"
+
+.venv/.core: .venv/bin/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+.venv/.test: .venv/bin/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[test]'
+	touch .venv/.core $@
+
+.venv/.bench: .venv/.core pyproject.toml constraints.txt
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	touch $@
+
+clean:  ## remove the environment and what the demo wrote
+	rm -rf .venv data/demo

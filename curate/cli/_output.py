@@ -1,0 +1,95 @@
+"""How results are printed: an aligned table on a terminal, JSON when piped; progress on stderr."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from curate.manifest import Commit
+from curate.run.scheduler import Progress
+
+__all__ = ["add_format", "as_table", "progress", "show"]
+
+
+def add_format(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--format", choices=("auto", "table", "json"), default="auto", help="auto: a table on a terminal"
+    )
+
+
+def show(result: Mapping[str, Any], form: str) -> None:
+    """Print a result: `result` maps a title to rows (a list of dicts) or to one value."""
+    if form == "json" or (form == "auto" and not sys.stdout.isatty()):
+        print(json.dumps(result, indent=1, ensure_ascii=False, default=str))
+        return
+    for title, value in result.items():
+        if isinstance(value, list):
+            print(f"\n{title.replace('_', ' ')}\n{as_table(value)}" if value else f"\n{title}: none")
+        else:
+            print(f"{title.replace('_', ' ')}: {value}")
+
+
+def as_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as aligned text; numbers to the right."""
+    names = list(rows[0])
+    cells = [[_cell(row.get(name)) for name in names] for row in rows]
+    widths = [max(len(name), *(len(row[i]) for row in cells)) for i, name in enumerate(names)]
+    numeric = [all(isinstance(row.get(name), int | float | None) for row in rows) for name in names]
+
+    def line(values: Sequence[str]) -> str:
+        pairs = zip(values, widths, numeric, strict=True)
+        return "  ".join(v.rjust(w) if right else v.ljust(w) for v, w, right in pairs).rstrip()
+
+    return "\n".join([line(names), line(["-" * w for w in widths]), *map(line, cells)])
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return str(value)
+
+
+def progress() -> Progress:
+    """A bar with rate and time left on a terminal, one JSON line a shard elsewhere; both on stderr."""
+    return _bar() if sys.stderr.isatty() else _lines()
+
+
+def _bar() -> Progress:
+    from tqdm import tqdm
+
+    bar: Any = tqdm(unit=" rows", unit_scale=True, dynamic_ncols=True, smoothing=0.1, leave=False)
+
+    def total(rows: int | None) -> None:
+        bar.total = rows
+        bar.refresh()
+
+    def phase(title: str) -> None:
+        bar.reset()
+        bar.set_description(title if len(title) < 60 else title[:57] + "...")
+
+    def advance(rows: int, commits: Sequence[Commit]) -> None:
+        bar.update(rows)
+
+    return Progress(phase, total, advance, lambda text: bar.write(text, file=sys.stderr), bar.close)
+
+
+def _lines() -> Progress:
+    def say(**record: Any) -> None:
+        print(json.dumps(record), file=sys.stderr, flush=True)
+
+    def advance(rows: int, commits: Sequence[Commit]) -> None:
+        for commit in commits:
+            say(shard=commit.shard, stage=commit.stage, counts=dict(commit.counts), seconds=commit.seconds.get("total"))
+
+    return Progress(lambda title: say(phase=title), lambda rows: None, advance, lambda text: say(trouble=text))

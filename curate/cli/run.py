@@ -1,0 +1,74 @@
+"""Run a config: bring its data set to what the config says, doing only what is not done yet."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from curate.cli._output import add_format
+
+    parser.add_argument("config", type=Path, help="a TOML file, e.g. configs/demo.toml")
+    parser.add_argument("--out", metavar="DIR", help="folder or fsspec URL of the data set (default: data/NAME)")
+    parser.add_argument("--on", choices=("local", "ray", "inline"), default="local", help="where work runs")
+    parser.add_argument("--limit", type=int, metavar="N", help="take the first N rows of the source only")
+    add_format(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    from curate.cli._output import progress, show
+    from curate.job import load_job
+    from curate.run import make_engine, runtime
+    from curate.run.scheduler import run_job
+    from curate.storage import Storage
+
+    loaded = load_job(options.config, options.limit)
+    storage = Storage(options.out or default_folder(options.config))
+    engine = make_engine(options.on, loaded.run, os.environ.get("RAY_ADDRESS"))
+    watch = progress()
+    try:
+        with loaded.job.serve() as addresses:
+            work = runtime(loaded.run, addresses)
+            outcome = run_job(loaded.job, storage, engine, loaded.run, work, watch)
+    finally:
+        engine.close()
+        watch.close()
+    show(summary(loaded.job, storage, outcome), options.format)
+    return 1 if outcome.failed else 0
+
+
+def default_folder(config: Path) -> str:
+    """`data/<name of the config>`."""
+    return str(Path("data") / config.stem)
+
+
+def summary(job: Any, storage: Any, outcome: Any) -> dict[str, Any]:
+    """What is printed at the end: the funnel, what the truth says where it is known, failed shards, the place."""
+    from dataclasses import asdict
+
+    from curate.report.funnel import funnel
+    from curate.report.truth import against_truth
+
+    answer: dict[str, Any] = {}
+    select = next((s for s in job.steps if s.label == "select"), None)
+    if select is not None:
+        from curate.manifest import CommitLog
+
+        commits = CommitLog(storage).fold(["select"])
+        reasons = {name: tuple(rule.reasons) for name, rule in select.filters}
+        answer["funnel"] = [asdict(row) for row in funnel(commits, reasons)]
+        answer["against_truth"] = against_truth(storage, reasons)
+        rows = sum(c.counts.get("in", 0) for c in commits)
+        answer["samples"] = f"{sum(c.counts.get('kept', 0) for c in commits):,} kept of {rows:,}"
+    if not answer.get("against_truth"):
+        answer.pop("against_truth", None)
+    if outcome.failed:
+        answer["failed_shards"] = [{"shard": s, "error": e} for s, e in sorted(outcome.failed.items())]
+    answer["work"] = f"{outcome.made} commits made, {outcome.skipped} were there"
+    answer["written_to"] = storage.root
+    return answer

@@ -1,0 +1,66 @@
+"""URLs in, pictures out: the client's loop with decode threads beside it, and a bound on the bytes between them.
+
+The client runs in the calling thread; decoding and resizing run in a small pool (they release the GIL). Bodies that
+wait for a decoder are counted in bytes; when there are too many, no new transfer starts, so a burst of large pictures
+cannot fill the memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import replace
+from functools import lru_cache
+
+from curate.fetch.client import Client, Response
+from curate.fetch.image import ImageSettings, Picture, process
+from curate.fetch.settings import FetchSettings
+
+__all__ = ["Boxes", "crawl"]
+
+MOST_WAITING_BYTES = 48 << 20
+MOST_WAITING = 64
+
+Boxes = Mapping[int, Sequence[Sequence[float]]]
+"""Row to boxes that are to be blurred."""
+
+
+@lru_cache(maxsize=4)
+def _client(settings: FetchSettings, addresses: tuple[tuple[str, str], ...]) -> Client:
+    """One client per process and settings: connections, DNS and robots.txt answers outlive a shard."""
+    return Client(settings, dict(addresses))
+
+
+def crawl(
+    urls: Iterable[tuple[int, str]],
+    settings: FetchSettings,
+    image: ImageSettings,
+    boxes: Boxes,
+    addresses: Mapping[str, str],
+    threads: int,
+) -> Iterator[tuple[Response, Picture | None]]:
+    """Every (row, url) once, in the order in which they finish; the response comes without its body."""
+    client = _client(settings, tuple(sorted(addresses.items())))
+    waiting: dict[Future[Picture], Response] = {}
+    held = 0
+
+    def room() -> bool:
+        return held < MOST_WAITING_BYTES and len(waiting) < MOST_WAITING
+
+    with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
+        for response in client.fetch(urls, room):
+            if response is not None and response.body:
+                job = pool.submit(process, response.body, image, boxes.get(response.row, ()))
+                waiting[job] = response
+                held += len(response.body)
+            elif response is not None:
+                yield response, None
+            for job in [j for j in waiting if j.done()]:
+                done = waiting.pop(job)
+                held -= len(done.body)
+                yield replace(done, body=b""), job.result()
+        while waiting:
+            ready, _ = wait(waiting, return_when=FIRST_COMPLETED)
+            for job in ready:
+                done = waiting.pop(job)
+                yield replace(done, body=b""), job.result()

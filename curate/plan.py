@@ -1,0 +1,156 @@
+"""A job as steps in order, checked before it runs: who writes each column, what is done, what a change will redo.
+
+The fingerprint of (step, shard) is a hash of the step's own identity and of the fingerprints of the steps whose
+columns it reads. It is known before anything runs. So the plan can say what a changed threshold costs: the steps
+that read its columns, and no others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from curate.errors import ConfigError
+from curate.manifest import CommitLog, fingerprint
+from curate.registry import nearest
+from curate.shard import Slice
+from curate.stage import Barrier, Stage
+from curate.storage import Storage
+
+__all__ = ["Job", "Phase", "Step", "StepState", "check", "fingerprints", "phases", "state"]
+
+Step = Stage | Barrier
+
+ALL_SHARDS = "all"
+"""The name under which a barrier commits."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a pipeline answers: how the source is cut into slices, and the steps in their order.
+
+    `slices` reads the source (or the cut that was made before) as a stream; `known_slices` answers what has been cut
+    already, None when nothing has. `serve` holds up what the fetch needs to reach, and yields its addresses.
+    """
+
+    steps: tuple[Step, ...]
+    slices: Callable[[Storage], Iterator[Slice]]
+    known_slices: Callable[[Storage], list[Slice] | None] = lambda storage: None
+    serve: Callable[[], AbstractContextManager[Mapping[str, str]]] = lambda: nullcontext({})
+    source_columns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Stages that run shard by shard, in chains that each run as one task; then, maybe, a barrier."""
+
+    chains: tuple[tuple[Stage, ...], ...]
+    barrier: Barrier | None = None
+
+
+@dataclass(frozen=True)
+class StepState:
+    """How far one step is: `done` of `shards` (None: not known before the source has been read)."""
+
+    label: str
+    kind: str
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    done: int
+    shards: int | None
+    failed: int = 0
+    stale: int = 0
+
+
+def check(job: Job) -> None:
+    """Raise ConfigError unless labels differ, every column that is read has one earlier writer, and none has two."""
+    written: dict[str, str] = {"source": "the source", **dict.fromkeys(job.source_columns, "the source")}
+    labels: set[str] = set()
+    for step in job.steps:
+        if step.label in labels:
+            raise ConfigError(f"two steps are called {step.label!r}")
+        labels.add(step.label)
+        for column in step.reads:
+            if column not in written:
+                raise ConfigError(
+                    f"step {step.label!r} reads column {column!r}, which nothing before it writes; "
+                    f"{nearest(column, sorted(written))}"
+                )
+        for column in step.writes:
+            if written.get(column, "the source") != "the source":
+                raise ConfigError(f"steps {written[column]!r} and {step.label!r} both write column {column!r}")
+            written[column] = step.label
+
+
+def phases(steps: Sequence[Step]) -> Iterator[Phase]:
+    """Cut at each barrier, and inside a phase where the need for a GPU changes."""
+    stages: list[Stage] = []
+    for step in steps:
+        if isinstance(step, Barrier):
+            yield Phase(_chains(stages), step)
+            stages = []
+        else:
+            stages.append(step)
+    if stages:
+        yield Phase(_chains(stages))
+
+
+def fingerprints(steps: Sequence[Step], slices: Sequence[Slice]) -> dict[str, dict[str, str]]:
+    """Label to shard to fingerprint; a barrier's shard is `ALL_SHARDS`."""
+    marks: dict[str, dict[str, str]] = {}
+    for number, step in enumerate(steps):
+        before = steps[:number]
+        if isinstance(step, Barrier):
+            marks[step.label] = {ALL_SHARDS: barrier_mark(step, before, marks, slices)}
+        else:
+            marks[step.label] = {s.shard: stage_mark(step, before, marks, s) for s in slices}
+    return marks
+
+
+def stage_mark(stage: Stage, before: Sequence[Step], marks: Mapping[str, Mapping[str, str]], piece: Slice) -> str:
+    """Fingerprint of one stage on one shard, from those of the steps before it."""
+    inputs = {}
+    for step in _upstream(stage, before):
+        inputs[step.label] = marks[step.label][ALL_SHARDS if isinstance(step, Barrier) else piece.shard]
+    if "source" in stage.reads:
+        inputs["source"] = piece.digest
+    return fingerprint([stage.identity(), inputs])
+
+
+def barrier_mark(
+    barrier: Barrier, before: Sequence[Step], marks: Mapping[str, Mapping[str, str]], slices: Iterable[Slice]
+) -> str:
+    """Fingerprint of a barrier: it covers what it reads from every shard."""
+    inputs = {step.label: sorted(marks[step.label].items()) for step in _upstream(barrier, before)}
+    return fingerprint([barrier.identity(), inputs, [s.shard for s in slices]])
+
+
+def state(job: Job, log: CommitLog, slices: Sequence[Slice] | None) -> list[StepState]:
+    """What is done and what would run now. `slices` is None when the source has not been cut yet."""
+    marks: dict[str, dict[str, str]] = fingerprints(job.steps, slices) if slices is not None else {}
+    rows = []
+    for step in job.steps:
+        wanted = marks.get(step.label, {})
+        there = log.names(step.label)
+        done = sum(mark in there.get(shard, ()) for shard, mark in wanted.items())
+        stale = sum(shard in there and mark not in there[shard] for shard, mark in wanted.items())
+        failed = len(log.storage.files(f"failed/{step.label}"))
+        kind = "barrier" if isinstance(step, Barrier) else "stage"
+        total = len(wanted) if slices is not None else None
+        rows.append(StepState(step.label, kind, step.reads, step.writes, done, total, failed, stale))
+    return rows
+
+
+def _upstream(step: Step, before: Sequence[Step]) -> list[Step]:
+    return [other for other in before if set(other.writes) & set(step.reads)]
+
+
+def _chains(stages: Sequence[Stage]) -> tuple[tuple[Stage, ...], ...]:
+    return tuple(tuple(chain) for _, chain in groupby(stages, key=_needs))
+
+
+def _needs(stage: Stage) -> Any:
+    return stage.resources.gpus

@@ -1,0 +1,25 @@
+"""The engine for tests and debuggers: units run one after the other, in this process."""
+
+from __future__ import annotations
+
+from curate.run.unit import Done, Unit, run_unit
+
+__all__ = ["InlineEngine"]
+
+
+class InlineEngine:
+    """Runs a unit when it is waited for."""
+
+    slots = 1
+
+    def __init__(self) -> None:
+        self._waiting: list[Unit] = []
+
+    def submit(self, unit: Unit) -> None:
+        self._waiting.append(unit)
+
+    def wait_any(self, timeout_s: float) -> list[Done]:
+        return [run_unit(self._waiting.pop(0))] if self._waiting else []
+
+    def close(self) -> None:
+        self._waiting.clear()

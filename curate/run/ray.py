@@ -1,0 +1,84 @@
+"""The engine for a cluster: one Ray task per unit. The only file that imports ray.
+
+Ray gives the machines and moves nothing: a unit goes in as a few hundred bytes, files are read and written by the
+worker, a `Done` comes back. Ray's own retries are off, so that there is one policy for lost work, the scheduler's.
+State lives in files; a driver that is killed is started again and goes on.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from curate.run.unit import Done, Failure, Unit, run_unit
+
+__all__ = ["RayEngine"]
+
+CAPACITY_FRESH_S = 10.0
+
+
+class RayEngine:
+    """Joins the cluster at `address` (`auto`, `host:port`), or starts one on this machine when it is None.
+
+    Raises ConnectionError when there is no cluster at the address.
+    """
+
+    def __init__(self, address: str | None = None, cpus: int | None = None) -> None:
+        self._address, self._cpus = address, cpus
+        self._ray: Any = None
+        self._remote: Any = None
+        self._owned = False
+        self._running: dict[Any, Unit] = {}
+        self._slots = 1
+        self._asked = -CAPACITY_FRESH_S
+
+    @property
+    def slots(self) -> int:
+        """CPUs of the cluster as it is now; asked for anew every 10 s, because clusters grow and shrink."""
+        if self._ray is not None and time.monotonic() - self._asked >= CAPACITY_FRESH_S:
+            self._asked = time.monotonic()
+            self._slots = max(1, int(self._ray.cluster_resources().get("CPU", 1)))
+        return self._slots
+
+    def submit(self, unit: Unit) -> None:
+        if self._ray is None:
+            self._start()
+        task = self._remote.options(
+            num_cpus=unit.cpus, num_gpus=unit.gpus, name=f"{unit.tasks[0].stage.label} {unit.shard}"
+        )
+        self._running[task.remote(unit)] = unit
+
+    def wait_any(self, timeout_s: float) -> list[Done]:
+        if not self._running:
+            return []
+        ready, _ = self._ray.wait(list(self._running), num_returns=1, timeout=timeout_s)
+        return [self._collect(reference) for reference in ready]
+
+    def close(self) -> None:
+        for reference in self._running:
+            self._ray.cancel(reference, force=True)
+        self._running.clear()
+        if self._owned:
+            self._ray.shutdown()
+
+    def _start(self) -> None:
+        """Join or start a cluster: put off until there is work, because it takes seconds."""
+        import ray
+
+        self._ray = ray
+        self._owned = not ray.is_initialized()
+        if self._owned:
+            local: dict[str, Any] = {"num_cpus": self._cpus, "include_dashboard": False} if not self._address else {}
+            ray.init(address=self._address or "local", log_to_driver=False, logging_level="ERROR", **local)
+        self._remote = ray.remote(max_retries=0)(run_unit)
+
+    def _collect(self, reference: Any) -> Done:
+        unit = self._running.pop(reference)
+        label = unit.tasks[0].stage.label
+        try:
+            done: Done = self._ray.get(reference)
+            return done
+        except self._ray.exceptions.RayTaskError as error:
+            return Done(unit, (), Failure(label, "error", str(error)))
+        except self._ray.exceptions.RayError as error:
+            return Done(unit, (), Failure(label, "lost", f"{type(error).__name__} on shard {unit.shard}: {error}"))

@@ -1,0 +1,79 @@
+"""Image-text pairs: rows of URLs and captions become shards, are scored, and every row gets a verdict.
+
+source -> fetch (or adopt, for shards that exist) -> one score step per new signal -> select [-> subset]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from curate.config import build, build_filters
+from curate.fetch.image import ImageSettings
+from curate.fetch.settings import FetchSettings
+from curate.fetch.stage import Fetch
+from curate.filter import Filter
+from curate.plan import Job
+from curate.registry import filter_class
+from curate.run.scheduler import RunSettings
+from curate.score import Score
+from curate.select import Select
+from curate.source.ingest import ingest, known_slices
+from curate.source.kinds import build_source
+from curate.source.webdataset import Adopt, WebDataset
+from curate.stage import Barrier, Stage
+from curate.subset import Subset
+
+__all__ = ["Config", "Shards", "image_text_pairs"]
+
+
+@dataclass(frozen=True)
+class Shards:
+    """The `[shards]` section: `samples` is how many rows of the source go into one shard."""
+
+    samples: int = 10_000
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.samples <= 1_000_000:
+            raise ValueError(f"samples = {self.samples} is out of range: from 1 to 1000000")
+
+
+@dataclass(frozen=True)
+class Config:
+    """All sections of a config for this pipeline."""
+
+    pipeline: str
+    source: Mapping[str, Any]
+    shards: Shards = Shards()
+    fetch: FetchSettings = field(default_factory=FetchSettings)
+    image: ImageSettings = field(default_factory=ImageSettings)
+    filters: Mapping[str, Any] = field(default_factory=dict)
+    subset: Subset | None = None
+    run: RunSettings = field(default_factory=RunSettings)
+
+
+def image_text_pairs(table: Mapping[str, Any], limit: int | None = None) -> Job:
+    """The job of a config. Raises ConfigError."""
+    config = build(Config, table, "config")
+    source = build_source(config.source)
+    filters = with_fetch_status(build_filters(config.filters))
+    adopts = isinstance(source, WebDataset)
+    shards: Stage = Adopt() if adopts else Fetch(config.fetch, config.image, config.shards.samples)
+    scorers = {s.name: s for s in (f.scorer() for f in filters.values()) if s is not None}
+    steps: list[Stage | Barrier] = [shards, *map(Score, scorers.values()), Select(tuple(filters.items()))]
+    if config.subset is not None:
+        steps.append(config.subset)
+    return Job(
+        steps=tuple(steps),
+        slices=partial(ingest, source, samples_per_shard=config.shards.samples, limit=limit),
+        known_slices=known_slices,
+        serve=source.serve,
+        source_columns=("url", "caption"),
+    )
+
+
+def with_fetch_status(filters: dict[str, Filter]) -> dict[str, Filter]:
+    """A row without a picture is always dropped, first of all, with the status of its fetch as the reason."""
+    return {"fetch_status": filter_class("fetch_status")(), **filters}
