@@ -6,6 +6,7 @@ a threshold can be changed without a model or a decoder running again, and every
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ import pyarrow.compute as pc
 
 from curate.stage import settings_of
 
-__all__ = ["Batch", "Filter", "Pixels", "Scorer", "Verdict", "between", "verdict"]
+__all__ = ["Batch", "Filter", "Pixels", "Scorer", "Verdict", "above", "below", "between", "check_bounds", "verdict"]
 
 Pixels = npt.NDArray[np.uint8]
 """A decoded picture: height x width x 3, sRGB."""
@@ -66,11 +67,17 @@ class Filter(ABC):
     """Bounds on columns. A subclass is a frozen dataclass in `filters/<name>.py`; its fields are a config's keys.
 
     `reasons` lists every reason it can give, each with the words that a report shows. A reason says what was wrong
-    with the sample (`too_few_words`), and no two filters share one.
+    with the sample (`too_few_words`), and no two filters share one. Raise `version` when the same settings give
+    another verdict.
     """
 
+    version: ClassVar[int] = 1
     reads: ClassVar[tuple[str, ...]]
     reasons: ClassVar[Mapping[str, str]]
+
+    def identity(self) -> Any:
+        """What the fingerprint covers: version, settings, and (overridden) the digest of a list it reads."""
+        return {"filter": type(self).__name__, "version": self.version, "settings": settings_of(self)}
 
     def scorer(self) -> Scorer | None:
         """The scorer that writes the columns this filter reads, if the sample table does not have them."""
@@ -107,15 +114,36 @@ def between(
 ) -> Verdict:
     """Reasons for a numeric column held between two included bounds; None is no bound.
 
-    A null or not-a-number is never inside bounds: it gets the reason `unknown`, or is kept where that is None
-    (because another filter, such as fetch_status, already answers for it).
+    A null gets the reason `unknown`, or is kept where that is None (because another filter, such as fetch_status,
+    already answers for it). Not-a-number is never inside bounds: it gets `unknown` too, else that of the first bound.
     """
-    rules: list[tuple[str, pa.ChunkedArray]] = []
-    if unknown is not None:
-        missing = pc.is_null(values, nan_is_null=True)
-        rules.append((unknown, missing))
-    if low is not None:
-        rules.append((too_low, pc.less(values, low)))
-    if high is not None:
-        rules.append((too_high, pc.greater(values, high)))
-    return verdict(len(values), *rules)
+    unsure = pc.is_null(values, nan_is_null=True) if unknown is not None else pa.nulls(len(values), pa.bool_())
+    return verdict(len(values), (unknown or "", unsure), (too_low, below(values, low)), (too_high, above(values, high)))
+
+
+def below(values: pa.ChunkedArray, low: float | None) -> pa.ChunkedArray | pa.Array:
+    """True where a value is not at least `low`, so for not-a-number too; null for null. None is no bound."""
+    if low is None:
+        return pa.nulls(len(values), pa.bool_())
+    return pc.invert(pc.greater_equal(values, low))
+
+
+def above(values: pa.ChunkedArray, high: float | None) -> pa.ChunkedArray | pa.Array:
+    """True where a value is not at most `high`, so for not-a-number too; null for null. None is no bound."""
+    if high is None:
+        return pa.nulls(len(values), pa.bool_())
+    return pc.invert(pc.less_equal(values, high))
+
+
+def check_bounds(
+    low: float | None, high: float | None, least: float = 0, most: float = math.inf, name: str = "{}"
+) -> None:
+    """Raise ValueError unless least <= low <= high <= most; None is no bound. `name` is e.g. `{}_side_px`."""
+    for bound, value in (("min", low), ("max", high)):
+        if value is not None and not least <= value <= most:
+            limits = f"from {least:g} to {most:g}" if most < math.inf else f"at least {least:g}"
+            raise ValueError(f"{name.format(bound)} = {value!r} is out of range: {limits}")
+    if low is not None and high is not None and low > high:
+        raise ValueError(
+            f"{name.format('min')} = {low!r} is above {name.format('max')} = {high!r}: nothing would be kept"
+        )

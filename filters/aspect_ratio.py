@@ -1,0 +1,35 @@
+"""Drops banners and skyscrapers: pictures much longer than wide, or wider than long.
+
+DataComp and COYO-700M keep a ratio of at most 3, OBELICS of at most 2. The ratio is longer over shorter side of the
+picture as sent, divided in double precision, so that 600x200 is exactly 3 and kept, as in DataComp's code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curate.filter import Filter, Verdict, between, check_bounds
+
+
+@dataclass(frozen=True)
+class AspectRatio(Filter):
+    """Keeps pictures whose longer side is at most `max` times the shorter, included. One of no size is kept."""
+
+    max: float = 3.0
+
+    reads: ClassVar[tuple[str, ...]] = ("original_width", "original_height")
+    reasons: ClassVar[Mapping[str, str]] = {"too_elongated": "the picture is too long for its width"}
+
+    def __post_init__(self) -> None:
+        check_bounds(None, self.max, least=1)
+
+    def judge(self, columns: pa.Table) -> Verdict:
+        sides = [columns[name].cast(pa.float64()) for name in self.reads]
+        longer = pc.max_element_wise(*sides, skip_nulls=False)
+        shorter = pc.min_element_wise(*sides, skip_nulls=False)
+        return between(pc.divide(longer, shorter), None, self.max, "", "too_elongated")
