@@ -3,7 +3,8 @@
 A stage writes under a name of its own attempt (`_attempts/...`), where no reader looks. When all is written it
 creates one commit file; that creation decides between two attempts at the same work. Only then are the files moved
 to their final names, which may be repeated after a crash. So a final name never holds bytes that were not committed,
-and killing anything at any moment costs at most the shards in flight.
+and killing anything at any moment costs at most the shards in flight. The files are synced before the commit names
+them, so a power cut cannot leave a commit without its bytes.
 
     _attempts/<stage>.<shard>.<id>/00000.tar      being written, or committed and not yet moved
     commits/<stage>/<shard>-<fingerprint>.json    done, with counts, digests and seconds
@@ -26,13 +27,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.errors import StorageError
-from curate.storage import Storage
+from curate.storage import Storage, plain_errors, sync_folder
 
 __all__ = ["Attempt", "Commit", "CommitLog", "FileRecord", "fingerprint", "write_parquet"]
 
@@ -45,7 +46,7 @@ def fingerprint(parts: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def write_parquet(table: pa.Table, path: Path) -> None:
+def write_parquet(table: pa.Table, path: Path | IO[bytes]) -> None:
     """Write a table so that the same rows give the same bytes: zstd, row groups of 10,000, no clock in the footer."""
     pq.write_table(table, path, row_group_size=ROW_GROUP, compression="zstd", store_schema=True)
 
@@ -124,7 +125,8 @@ class Attempt:
         if self._scratch is None:
             local = self.storage.local
             self._scratch = local / self.folder if local else Path(tempfile.mkdtemp(prefix="curate-"))
-            self._scratch.mkdir(parents=True, exist_ok=True)
+            with plain_errors(f"make {self._scratch}"):
+                self._scratch.mkdir(parents=True, exist_ok=True)
         return self._scratch
 
     def path(self, name: str, *, clock: bool = False) -> Path:
@@ -136,12 +138,16 @@ class Attempt:
         return path
 
     def write_table(self, name: str, table: pa.Table, *, clock: bool = False) -> None:
-        """Write a column file, e.g. `00000.caption.parquet`."""
-        write_parquet(table, self.path(name, clock=clock))
+        """Write a column file, e.g. `00000.caption.parquet`. Raises StorageError."""
+        path = self.path(name, clock=clock)
+        with plain_errors(f"write {path}"):
+            write_parquet(table, path)
 
     def write_bytes(self, name: str, data: bytes, *, clock: bool = False) -> None:
-        """Write a small file."""
-        self.path(name, clock=clock).write_bytes(data)
+        """Write a small file. Raises StorageError."""
+        path = self.path(name, clock=clock)
+        with plain_errors(f"write {path}"):
+            path.write_bytes(data)
 
     def commit(self) -> Commit:
         """Make the work durable and visible; returns the commit that holds, ours or an earlier one of the same work.
@@ -149,7 +155,10 @@ class Attempt:
         Raises StorageError when the files cannot be written.
         """
         self.seconds.setdefault("total", round(time.perf_counter() - self._started, 3))
-        files = tuple(self._record(p) for p in sorted(self.scratch.rglob("*")) if p.is_file())
+        with plain_errors(f"keep the files of {self.folder} in {self.storage.root}"):
+            files = tuple(self._record(p) for p in sorted(self.scratch.rglob("*")) if p.is_file())
+            for folder in {self.scratch, *(p for p in self.scratch.rglob("*") if p.is_dir()), self.scratch.parent}:
+                sync_folder(folder)
         if self.storage.local is None:
             for f in files:
                 self.storage.upload(self.scratch / f.name, f"{self.folder}/{f.name}")
@@ -181,6 +190,7 @@ class Attempt:
         name = path.relative_to(self.scratch).as_posix()
         with open(path, "rb") as handle:
             digest = hashlib.file_digest(handle, "sha256").hexdigest()
+            os.fsync(handle.fileno())
         return FileRecord(name, path.stat().st_size, digest, name in self._clocks)
 
 
@@ -219,9 +229,13 @@ class CommitLog:
     def finish(self, commit: Commit, stale: Iterable[str] = ()) -> Commit:
         """Move a commit's files to their final names; safe to repeat, and does nothing when that was done.
 
-        `stale` are the fingerprints of the same stage and shard whose files are about to be replaced.
+        `stale` are the fingerprints of the same stage and shard whose files are replaced; what they alone had is
+        removed. The moves come last, since an object store has no folder left for `recover` to find after them.
         """
-        for mark in set(stale) - {commit.fingerprint}:
+        for mark in sorted(set(stale) - {commit.fingerprint}):
+            old = self.get(commit.stage, commit.shard, mark)
+            for name in {r.name for r in old.files} - {r.name for r in commit.files} if old else ():
+                self.storage.delete(name)
             self.storage.delete(commit_name(commit.stage, commit.shard, mark))
         folder = f"_attempts/{commit.stage}.{commit.shard}.{commit.attempt}"
         for record in commit.files:
@@ -236,6 +250,8 @@ class CommitLog:
         """Finish what was committed and not moved when the last run was killed; returns how many that were."""
         finished = 0
         for folder in self.storage.folders("_attempts"):
+            if folder.count(".") < 2:
+                continue
             stage, shard, attempt = folder.rsplit(".", 2)
             marks = self.names(stage).get(shard, set())
             for mark in sorted(marks):
@@ -246,14 +262,10 @@ class CommitLog:
         return finished
 
     def sweep(self, older_than_s: float = 3600.0) -> None:
-        """Remove attempts that nobody committed and nobody works on any more (local folders only)."""
-        local = self.storage.local
-        if local is None:
-            return
+        """Remove attempts that nobody committed and in which nothing has been written for so long."""
         for folder in self.storage.folders("_attempts"):
-            path = local / "_attempts" / folder
-            if time.time() - os.path.getmtime(path) > older_than_s:
-                shutil.rmtree(path, ignore_errors=True)
+            if time.time() - self.storage.newest(f"_attempts/{folder}") > older_than_s:
+                self.storage.delete_folder(f"_attempts/{folder}")
 
     def fold(self, stages: Iterable[str]) -> list[Commit]:
         """All commits of these stages, in order of stage and shard."""

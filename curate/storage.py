@@ -5,15 +5,19 @@ whole file. On a disk that is a temporary name and a rename; on an object store 
 move is a copy inside the store followed by a delete. `create` is the one call that decides a race: of all who
 try, one gets True (link(2) on a disk, a conditional put on a store).
 
-A `Storage` holds a URL and nothing else, so it can be sent to any worker.
+What `write` and `create` have put survives a power cut; what `move` does may be undone by one, and is repeated.
+A `Storage` holds a URL and nothing else, so it can be sent to any worker. A relative path is made absolute at once,
+because workers have working directories of their own. Names that end in `.tmp` are ours, and are never listed.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -21,14 +25,46 @@ from typing import IO, Any
 
 import fsspec
 
-from curate.errors import StorageError
+from curate.errors import CurateError, StorageError
 
-__all__ = ["Storage"]
+__all__ = ["Storage", "plain_errors"]
+
+_CAUSES = {
+    errno.ENOSPC: "the disk is full. Free space or choose another --out",
+    errno.EDQUOT: "the disk quota is used up. Free space or choose another --out",
+    errno.EFBIG: "the file is larger than allowed here. Raise the limit or take fewer samples per shard",
+    errno.EACCES: "permission denied. Change the permissions or choose another --out",
+    errno.EPERM: "not permitted, perhaps a file system without hard links. Choose another --out",
+    errno.EROFS: "the file system is read-only. Choose another --out",
+}
+
+
+@contextmanager
+def plain_errors(action: str) -> Iterator[None]:
+    """Turn what a disk or a store raises into one line, `cannot <action>: <cause>`, as StorageError.
+
+    FileNotFoundError and FileExistsError pass, for they are answers.
+    """
+    try:
+        yield
+    except (FileNotFoundError, FileExistsError, CurateError):
+        raise
+    except OSError as error:
+        cause = _CAUSES.get(error.errno or 0) or error.strerror or str(error)
+        raise StorageError(f"cannot {action}: {cause}") from error
+    except Exception as error:  # every store's client has exceptions of its own
+        raise StorageError(f"cannot {action}: {type(error).__name__}: {error}") from error
+
+
+def _store(root: str) -> tuple[Any, str]:
+    return _store_of(root, os.getpid())
 
 
 @lru_cache(maxsize=64)
-def _filesystem(root: str) -> tuple[Any, str]:
-    fs, path = fsspec.core.url_to_fs(root)
+def _store_of(root: str, process: int) -> tuple[Any, str]:
+    """A client per process, since their event loops do not survive a fork; without its cache of listings."""
+    with plain_errors(f"open {root}"):
+        fs, path = fsspec.core.url_to_fs(root, use_listings_cache=False)
     return fs, path.rstrip("/")
 
 
@@ -41,135 +77,178 @@ class Storage:
 
     root: str
 
+    def __post_init__(self) -> None:
+        root = self.root.removeprefix("file://")
+        plain = root.rstrip("/") if "://" in root else os.path.abspath(root)
+        object.__setattr__(self, "root", plain)
+
     @property
     def local(self) -> Path | None:
         """The folder as a path, when it is on a disk; None on an object store."""
-        if "://" not in self.root:
-            return Path(self.root)
-        return Path(self.root[7:]) if self.root.startswith("file://") else None
+        return None if "://" in self.root else Path(self.root)
 
     def path(self, name: str) -> str:
         """The full path of `name`, in the store's own terms. Raises StorageError for a name that leaves the folder."""
-        if name.startswith("/") or "\\" in name or ".." in name.split("/"):
+        if name.startswith("/") or "\\" in name or "\0" in name or ".." in name.split("/"):
             raise StorageError(f"{name!r} is not a name inside {self.root}")
         if self.local is not None:
             return str(self.local / name)
-        return f"{_filesystem(self.root)[1]}/{name}"
+        return f"{_store(self.root)[1]}/{name}".rstrip("/")
 
     def files(self, folder: str = "") -> dict[str, int]:
         """Files directly in `folder`: name (with the folder) to size in bytes. Empty when the folder is absent."""
-        if self.local is not None:
-            return dict(_scan(self.local / folder, f"{folder}/" if folder else ""))
-        fs, path = _filesystem(self.root)
-        try:
-            found = fs.ls(f"{path}/{folder}".rstrip("/"), detail=True, refresh=True)
-        except FileNotFoundError:
-            return {}
         prefix = f"{folder}/" if folder else ""
-        return {prefix + f["name"].rsplit("/", 1)[1]: int(f["size"] or 0) for f in found if f["type"] == "file"}
+        with plain_errors(f"list {self.path(folder)}"):
+            if self.local is not None:
+                return dict(_scan(self.local / folder, prefix))
+            found = self._entries(folder, "file")
+            return {prefix + name: size for name, size in found.items() if not name.endswith(".tmp")}
 
     def folders(self, folder: str = "") -> list[str]:
         """Names of the folders directly in `folder`, sorted. Empty when it is absent."""
-        if self.local is not None:
-            base = self.local / folder
-            return sorted(p.name for p in base.iterdir() if p.is_dir()) if base.is_dir() else []
-        fs, path = _filesystem(self.root)
-        try:
-            found = fs.ls(f"{path}/{folder}".rstrip("/"), detail=True, refresh=True)
-        except FileNotFoundError:
-            return []
-        return sorted(f["name"].rstrip("/").rsplit("/", 1)[1] for f in found if f["type"] == "directory")
+        with plain_errors(f"list {self.path(folder)}"):
+            if self.local is not None:
+                base = self.local / folder
+                return sorted(p.name for p in base.iterdir() if p.is_dir()) if base.is_dir() else []
+            return sorted(self._entries(folder, "directory"))
 
     def exists(self, name: str) -> bool:
         """Whether a whole file of this name is there now."""
-        if self.local is not None:
-            return os.path.exists(self.path(name))
-        fs, _ = _filesystem(self.root)
-        fs.invalidate_cache()
-        return bool(fs.exists(self.path(name)))
+        with plain_errors(f"look for {self.path(name)}"):
+            if self.local is not None:
+                return os.path.isfile(self.path(name))
+            return bool(_store(self.root)[0].exists(self.path(name)))
 
     def size(self, name: str) -> int:
         """Bytes of a file. Raises FileNotFoundError."""
-        if self.local is not None:
-            return os.path.getsize(self.path(name))
-        return int(_filesystem(self.root)[0].size(self.path(name)))
+        with plain_errors(f"look at {self.path(name)}"):
+            if self.local is not None:
+                return os.path.getsize(self.path(name))
+            return int(_store(self.root)[0].size(self.path(name)))
+
+    def newest(self, folder: str) -> float:
+        """Unix time of the last change in a folder and below it; 0 when it is absent."""
+        with plain_errors(f"look at {self.path(folder)}"), suppress(FileNotFoundError):
+            if self.local is not None:
+                base = self.local / folder
+                return max(p.stat().st_mtime for p in [base, *base.rglob("*")])
+            fs = _store(self.root)[0]
+            return max((fs.modified(p).timestamp() for p in fs.find(self.path(folder))), default=0.0)
+        return 0.0
 
     def open(self, name: str) -> IO[bytes]:
         """Open for reading, seekable. Raises FileNotFoundError."""
-        if self.local is not None:
-            return open(self.path(name), "rb")
-        handle: IO[bytes] = _filesystem(self.root)[0].open(self.path(name), "rb")
-        return handle
+        with plain_errors(f"read {self.path(name)}"):
+            if self.local is not None:
+                return open(self.path(name), "rb")
+            handle: IO[bytes] = _store(self.root)[0].open(self.path(name), "rb")
+            return handle
 
     def read(self, name: str) -> bytes:
         """The whole file. Raises FileNotFoundError."""
-        with self.open(name) as handle:
-            return handle.read()
+        with plain_errors(f"read {self.path(name)}"):
+            if self.local is not None:
+                return (self.local / name).read_bytes()
+            return bytes(_store(self.root)[0].cat_file(self.path(name)))
+
+    def read_range(self, name: str, offset: int, size: int) -> bytes:
+        """`size` bytes from `offset`, fewer at the file's end; one request on a store. Raises FileNotFoundError."""
+        with plain_errors(f"read {self.path(name)}"):
+            if self.local is None:
+                return bytes(_store(self.root)[0].cat_file(self.path(name), start=offset, end=offset + size))
+            with open(self.path(name), "rb", buffering=0) as handle:
+                return os.pread(handle.fileno(), size, offset)
 
     def write(self, name: str, data: bytes) -> None:
         """Put a whole file at `name`, replacing what was there in one step."""
         target = self.path(name)
-        if self.local is None:
-            _filesystem(self.root)[0].pipe_file(target, data)
-            return
-        temporary = _write_beside(target, data)
-        os.replace(temporary, target)
+        with plain_errors(f"write {target}"):
+            if self.local is None:
+                _store(self.root)[0].pipe_file(target, data)
+                return
+            with _beside(target, data) as temporary:
+                os.replace(temporary, target)
+                sync_folder(os.path.dirname(target))
 
     def create(self, name: str, data: bytes) -> bool:
-        """Put a file only where none is; True for the one caller whose bytes are there afterwards."""
+        """Put a file only where none is; True for the caller whose bytes are there afterwards, so let them differ.
+
+        The bytes are compared, because a store (or NFS) may have taken ours and lost its answer on the way.
+        """
         target = self.path(name)
-        if self.local is None:
+        with plain_errors(f"write {target}"):
             try:
-                _filesystem(self.root)[0].pipe_file(target, data, mode="create")
+                if self.local is None:
+                    _store(self.root)[0].pipe_file(target, data, mode="create")
+                else:
+                    with _beside(target, data) as temporary:
+                        os.link(temporary, target)
+                    sync_folder(os.path.dirname(target))
             except FileExistsError:
-                return False
-            return True
-        temporary = _write_beside(target, data)
-        try:
-            os.link(temporary, target)
-        except FileExistsError:
-            return False
-        finally:
-            os.unlink(temporary)
+                return self.read(name) == data
         return True
 
     def upload(self, source: Path, name: str) -> None:
         """Move a finished local file to `name`."""
-        if self.local is not None:
-            os.makedirs(os.path.dirname(self.path(name)), exist_ok=True)
-            shutil.move(source, self.path(name))
-            return
-        _filesystem(self.root)[0].put_file(str(source), self.path(name))
-        source.unlink()
+        target = self.path(name)
+        with plain_errors(f"write {target}"):
+            if self.local is None:
+                _store(self.root)[0].put_file(str(source), target)
+            else:
+                os.makedirs(os.path.dirname(target), exist_ok=True)
+                temporary = f"{target}.{uuid.uuid4().hex[:12]}.tmp"
+                shutil.copyfile(source, temporary)
+                os.replace(temporary, target)
+            source.unlink()
 
     def move(self, source: str, target: str) -> None:
         """Rename inside the folder, replacing `target`. On a store: copy there, then delete."""
-        if self.local is not None:
-            os.makedirs(os.path.dirname(self.path(target)), exist_ok=True)
-            os.replace(self.path(source), self.path(target))
-            return
-        fs, _ = _filesystem(self.root)
-        fs.cp_file(self.path(source), self.path(target))
-        fs.rm_file(self.path(source))
+        old, new = self.path(source), self.path(target)
+        with plain_errors(f"move {old} to {new}"):
+            if self.local is not None:
+                os.makedirs(os.path.dirname(new), exist_ok=True)
+                os.replace(old, new)
+                return
+            fs, _ = _store(self.root)
+            fs.cp_file(old, new)
+            fs.rm_file(old)
 
     def delete(self, name: str) -> None:
         """Remove a file; nothing happens when it is absent."""
-        try:
+        with plain_errors(f"delete {self.path(name)}"), suppress(FileNotFoundError):
             if self.local is not None:
                 os.unlink(self.path(name))
             else:
-                _filesystem(self.root)[0].rm_file(self.path(name))
-        except FileNotFoundError:
-            pass
+                _store(self.root)[0].rm_file(self.path(name))
 
     def delete_folder(self, folder: str) -> None:
         """Remove a folder with all that is in it; nothing happens when it is absent."""
+        if not folder:
+            raise StorageError(f"refusing to delete all of {self.root}")
         if self.local is not None:
             shutil.rmtree(self.path(folder), ignore_errors=True)
             return
-        fs, _ = _filesystem(self.root)
-        if fs.exists(self.path(folder)):
-            fs.rm(self.path(folder), recursive=True)
+        with plain_errors(f"delete {self.path(folder)}"), suppress(FileNotFoundError):
+            _store(self.root)[0].rm(self.path(folder), recursive=True)
+
+    def _entries(self, folder: str, kind: str) -> dict[str, int]:
+        path = self.path(folder)
+        try:
+            found = _store(self.root)[0].ls(path, detail=True)
+        except FileNotFoundError:
+            return {}
+        here = [f for f in found if f["type"] == kind and f["name"].strip("/") != path.strip("/")]
+        return {f["name"].rstrip("/").rsplit("/", 1)[1]: int(f["size"] or 0) for f in here}
+
+
+def sync_folder(folder: str | Path) -> None:
+    """Make the names in a local folder survive a power cut, where the file system can."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _scan(folder: Path, prefix: str) -> Iterator[tuple[str, int]]:
@@ -179,11 +258,14 @@ def _scan(folder: Path, prefix: str) -> Iterator[tuple[str, int]]:
         return
     with entries:
         for entry in entries:
-            if entry.is_file():
-                yield prefix + entry.name, entry.stat().st_size
+            with suppress(FileNotFoundError):  # it went between the listing and the look
+                if entry.is_file() and not entry.name.endswith(".tmp"):
+                    yield prefix + entry.name, entry.stat().st_size
 
 
-def _write_beside(target: str, data: bytes) -> str:
+@contextmanager
+def _beside(target: str, data: bytes) -> Iterator[str]:
+    """A durable temporary file next to `target`; gone afterwards unless it was renamed."""
     os.makedirs(os.path.dirname(target), exist_ok=True)
     temporary = f"{target}.{uuid.uuid4().hex[:12]}.tmp"
     try:
@@ -191,8 +273,7 @@ def _write_beside(target: str, data: bytes) -> str:
             handle.write(data)
             handle.flush()
             os.fsync(handle.fileno())
-    except OSError as error:
-        if os.path.exists(temporary):
+        yield temporary
+    finally:
+        with suppress(FileNotFoundError):
             os.unlink(temporary)
-        raise StorageError(f"cannot write {target}: {error.strerror}. Free space or choose another --out.") from error
-    return temporary

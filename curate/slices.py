@@ -1,0 +1,86 @@
+"""The cut of an input into shards, on disk: one small Parquet file per shard, and a plan that lists them.
+
+    source/00000.parquet   the rows that shard 00000 is made from
+    source/plan.json       what was cut and how, and every slice with its digest
+
+The plan is written twice: at the start without slices, so that a second job with another input is refused at once,
+and at the end with all of them. A complete plan means that the input is not needed any more. 40,000 shards are
+2 MB of JSON, read in 0.1 s.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from curate.errors import StorageError
+from curate.manifest import write_parquet
+from curate.shard import Slice, shard_id
+from curate.storage import Storage
+
+__all__ = ["SlicePlan", "known_slices", "read_plan", "write_plan", "write_slices"]
+
+PLAN = "source/plan.json"
+
+
+@dataclass(frozen=True)
+class SlicePlan:
+    """`identity` of the input and `settings` of the cut, both JSON-like. `complete`: all slices are here."""
+
+    identity: Any
+    settings: Any
+    slices: tuple[Slice, ...] = ()
+    complete: bool = False
+
+
+def read_plan(storage: Storage) -> SlicePlan | None:
+    """The plan of this data set; None when nothing was cut yet. Raises StorageError when it is damaged."""
+    try:
+        record = json.loads(storage.read(PLAN))
+        slices = tuple(Slice(shard, rows, digest) for shard, rows, digest in record["slices"])
+        return SlicePlan(record["identity"], record["settings"], slices, record["complete"])
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, KeyError) as error:
+        raise StorageError(f"{PLAN} in {storage.root} is damaged; delete it to cut the source anew") from error
+
+
+def write_plan(storage: Storage, plan: SlicePlan) -> None:
+    """Put the plan in place of the one before."""
+    record = {
+        "complete": plan.complete,
+        "identity": plan.identity,
+        "settings": plan.settings,
+        "slices": [[s.shard, s.rows, s.digest] for s in plan.slices],
+    }
+    storage.write(PLAN, json.dumps(record, indent=None, sort_keys=True).encode())
+
+
+def known_slices(storage: Storage) -> list[Slice] | None:
+    """All slices of a data set that was cut to its end; None when it was not."""
+    plan = read_plan(storage)
+    return list(plan.slices) if plan is not None and plan.complete else None
+
+
+def write_slices(storage: Storage, tables: Iterable[pa.Table], known: Iterable[Slice] = ()) -> Iterator[Slice]:
+    """Write one file per table, numbered from 0, and yield each. Files that `known` has with the same digest stay."""
+    there = {s.shard: s.digest for s in known}
+    for number, table in enumerate(tables):
+        shard, data = shard_id(number), _parquet_bytes(table)
+        digest = hashlib.sha256(data).hexdigest()[:16]
+        if there.get(shard) != digest:
+            storage.write(f"source/{shard}.parquet", data)
+        yield Slice(shard, table.num_rows, digest)
+
+
+def _parquet_bytes(table: pa.Table) -> bytes:
+    """The same rows give the same bytes: chunks are joined, and notes of pandas and others in the schema are left out."""
+    target = io.BytesIO()
+    write_parquet(table.combine_chunks().replace_schema_metadata(None), target)
+    return target.getvalue()

@@ -1,0 +1,114 @@
+"""Cuts a source into slices, once: the place where row numbers become shards and keys.
+
+Each input file is cut on its own and so has a short last shard, as img2dataset does it; keys agree with its keys.
+Slices are yielded as they are written, so the first shard is fetched while the rest of a long list is still being
+read. At most one slice is in memory.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+
+from curate.errors import ConfigError
+from curate.shard import Shard, Slice
+from curate.slices import SlicePlan, known_slices, read_plan, write_plan, write_slices
+from curate.source.source import Source
+from curate.storage import Storage
+
+__all__ = ["ingest", "known_slices", "read_slice"]
+
+
+def ingest(source: Source, storage: Storage, samples_per_shard: int, limit: int | None = None) -> Iterator[Slice]:
+    """Yield the slices of `source`, writing those that are not in `storage` yet.
+
+    A complete plan of the same input is yielded as it is, and the input is not opened. A larger `limit` continues
+    the plan: what was cut keeps its place, and only a last slice that the limit had cut short grows. Raises
+    ConfigError when the folder was made from another input or cut in another way; SourceError for the input.
+    """
+    identity = json.loads(json.dumps(source.identity()))
+    settings = {"samples_per_shard": samples_per_shard, "limit": limit}
+    plan = read_plan(storage)
+    if plan is not None:
+        _require_same(plan, identity, settings, storage)
+        if plan.complete and plan.settings == settings:
+            yield from plan.slices
+            return
+    write_plan(storage, SlicePlan(identity, settings))
+    slices = []
+    for piece in write_slices(storage, _cut(source, samples_per_shard, limit), plan.slices if plan else ()):
+        slices.append(piece)
+        yield piece
+    write_plan(storage, SlicePlan(identity, settings, tuple(slices), complete=True))
+
+
+def read_slice(storage: Storage, shard: str) -> pa.Table:
+    """The rows that a shard is made from. Raises ShardError when it was not cut yet."""
+    return Shard(storage, shard).source()
+
+
+def _cut(source: Source, samples_per_shard: int, limit: int | None) -> Iterator[pa.Table]:
+    left = limit
+    for part in source.parts():
+        for table in _tables(part, samples_per_shard):
+            kept = table if left is None else table.slice(0, left)
+            if kept.num_rows:
+                yield kept
+            if left is not None:
+                left -= kept.num_rows
+                if left == 0:
+                    return
+
+
+def _tables(batches: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
+    """Batches of any size as tables of `rows` rows; the last one may be shorter."""
+    held: list[pa.RecordBatch] = []
+    count = 0
+    for batch in batches:
+        while count + batch.num_rows >= rows:
+            held.append(batch.slice(0, rows - count))
+            batch = batch.slice(rows - count)
+            yield pa.Table.from_batches(held)
+            held, count = [], 0
+        if batch.num_rows:
+            held.append(batch)
+            count += batch.num_rows
+    if held:
+        yield pa.Table.from_batches(held)
+
+
+def _require_same(plan: SlicePlan, identity: Any, settings: dict[str, Any], storage: Storage) -> None:
+    """Raise ConfigError unless the plan is of this input, cut in this way, with the same limit or a smaller one."""
+    remedy = f"choose another --out, or delete {storage.root} to start anew"
+    if plan.identity != identity:
+        raise ConfigError(
+            f"{storage.root} was made from another source ({_difference(plan.identity, identity)}); {remedy}"
+        )
+    old, new = (s["samples_per_shard"] for s in (plan.settings, settings))
+    if old != new:
+        raise ConfigError(
+            f"{storage.root} was cut into shards of {old} samples, and samples_per_shard is {new}; {remedy}"
+        )
+    old, new = (math.inf if s["limit"] is None else s["limit"] for s in (plan.settings, settings))
+    if new < old:
+        raise ConfigError(
+            f"{storage.root} was made with a larger limit ({plan.settings['limit']}) than {new}; {remedy}"
+        )
+
+
+def _difference(old: Any, new: Any) -> str:
+    """The first place where two identities differ, in words."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted(old.keys() | new.keys()):
+            if old.get(key) != new.get(key):
+                inner = _difference(old.get(key), new.get(key))
+                return f"{key}: {inner}"
+    if isinstance(old, list) and isinstance(new, list):
+        if len(old) != len(new):
+            return f"{len(old)} files, now {len(new)}"
+        return next(_difference(a, b) for a, b in zip(old, new, strict=True) if a != b)
+    return f"{old!r}, now {new!r}"

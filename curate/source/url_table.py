@@ -1,0 +1,266 @@
+"""A list of image URLs, with or without alt texts: parquet, csv, tsv, json, jsonl or txt, each text also gzipped.
+
+Files are read as a stream: a Parquet file by pieces of a row group, a text by rows. All files give one schema, that
+of the first. A value is never the end of a job: an unreadable row, a null or empty URL is a row that will have the
+status `invalid_url`; an extra value of another type than its column's becomes null.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import IO, Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from curate.errors import SourceError
+from curate.registry import nearest
+from curate.source.files import InputFile, input_files
+from curate.source.source import no_service
+from curate.source.text_rows import Record, read_records
+
+__all__ = ["RESERVED", "UrlTable"]
+
+FORMATS = ("parquet", "csv", "tsv", "json", "jsonl", "txt")
+BATCH_ROWS = 10_000
+BUFFER_BYTES = 1 << 20
+
+RESERVED = frozenset(
+    [
+        "key",
+        "caption",
+        "url",
+        "width",
+        "height",
+        "original_width",
+        "original_height",
+        "status",
+        "error_message",
+        "exif",
+        "md5",
+        "sha256",
+        "sha512",
+        "fetch_status",
+        "fetch_detail",
+        "http_status",
+        "final_url",
+        "content_type",
+        "original_bytes",
+        "image_format",
+        "frames",
+        "animated",
+        "orientation",
+        "opt_out",
+        "robots",
+        "redirects",
+        "attempts",
+        "started",
+        "seconds",
+        "keep",
+        "drop_reason",
+        "drop_reasons",
+    ]
+)
+"""Names that a later stage writes, so that no extra column may have them: img2dataset's, and ours beyond them."""
+
+TYPES: Mapping[str, pa.DataType] = {"string": pa.string(), "int": pa.int64(), "float": pa.float64(), "bool": pa.bool_()}
+TRUE_FALSE = {"true": True, "1": True, "false": False, "0": False}
+PARSE: Mapping[pa.DataType, Callable[[str], Any]] = {
+    pa.int64(): int,
+    pa.float64(): float,
+    pa.bool_(): lambda text: TRUE_FALSE[text.strip().lower()],
+}
+
+
+@dataclass(frozen=True)
+class UrlTable:
+    """The `[source]` table with `kind = "url_table"`.
+
+    `path` is a file, a folder (its files of one format, sorted by name) or a glob, on any fsspec URL. `format` is told
+    by the ending unless given. `columns` are carried along: a list, or "all". Columns of csv and tsv are text, and
+    those of json are typed by their first 10,000 values; `types` says otherwise, column by column.
+    """
+
+    path: str
+    format: Literal["auto", "parquet", "csv", "tsv", "json", "jsonl", "txt"] = "auto"
+    url_column: str = "url"
+    caption_column: str | None = None
+    columns: tuple[str, ...] | Literal["all"] = ()
+    types: Mapping[str, Literal["string", "int", "float", "bool"]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        clash = sorted(RESERVED.intersection(self.columns if self.columns != "all" else ()))
+        if clash:
+            raise ValueError(f"columns: {clash[0]!r} is written by a later stage; rename that column in the input")
+        if self.format == "txt" and (self.caption_column or self.columns):
+            raise ValueError("a txt list has URLs alone; leave out caption_column and columns")
+
+    def identity(self) -> Any:
+        """The settings that change rows, and each file's name, size and modification mark."""
+        settings = [self.format, self.url_column, self.caption_column, self.columns, dict(self.types)]
+        return {"settings": settings, "files": [f.identity() for f in self._files()]}
+
+    def parts(self) -> Iterator[Iterator[pa.RecordBatch]]:
+        """Batches per file: the extra columns, `caption` if there is one, `url`. Raises SourceError."""
+        files = self._files()
+        schema, names = self._schema(files)
+        for file in files:
+            yield self._batches(file, schema, names)
+
+    def column_names(self) -> tuple[str, ...]:
+        """The columns that `parts` will give, from the first file alone. Raises SourceError."""
+        return tuple(self._schema(self._files())[0].names)
+
+    def serve(self) -> AbstractContextManager[Mapping[str, str]]:
+        """The URLs are out in the world: nothing to serve."""
+        return no_service()
+
+    def _files(self) -> list[InputFile]:
+        return input_files(self.path, FORMATS if self.format == "auto" else (self.format,))
+
+    def _schema(self, files: Sequence[InputFile]) -> tuple[pa.Schema, list[str]]:
+        """The schema of all batches, and for each of its fields the name in the input."""
+        for file in files:
+            found = _parquet_schema(file) if file.format == "parquet" else self._text_schema(file)
+            if found.names:
+                return self._choose(file, found)
+        raise SourceError(f"{self.path} has no rows; check [source] path")
+
+    def _choose(self, file: InputFile, found: pa.Schema) -> tuple[pa.Schema, list[str]]:
+        url = "url" if file.format == "txt" else self.url_column
+        named = [n for n in (self.caption_column, url) if n is not None]
+        every = [n for n in found.names if n not in named and not n.startswith("__index_level_")]
+        extras = every if self.columns == "all" else list(self.columns)
+        for name in [*extras, *named]:
+            if name not in found.names:
+                raise SourceError(f"{file.path} has no column {name!r}; {nearest(name, found.names)}")
+        clash = sorted(RESERVED.intersection(extras))
+        if clash:
+            raise SourceError(
+                f"{file.path} has a column {clash[0]!r}, which a later stage writes; name the columns to carry along "
+                'in [source] columns instead of "all"'
+            )
+        fields = [(n, _plain(found.field(n).type)) for n in extras]
+        fields += [(n, pa.string()) for n in ("caption", "url")[-len(named) :]]
+        return pa.schema(fields), [*extras, *named]
+
+    def _text_schema(self, file: InputFile) -> pa.Schema:
+        with _records(file) as records:
+            head = [r for r in islice(records, BATCH_ROWS) if r is not None]
+        names = dict.fromkeys(name for record in head for name in record)
+        typed = file.format in ("json", "jsonl")
+        kinds = {n: _infer([r.get(n) for r in head]) if typed else pa.string() for n in names}
+        return pa.schema(kinds | {n: TYPES[t] for n, t in self.types.items() if n in names})
+
+    def _batches(self, file: InputFile, schema: pa.Schema, names: list[str]) -> Iterator[pa.RecordBatch]:
+        if file.format == "parquet":
+            return _parquet_batches(file, schema, names)
+        return _text_batches(file, schema, names)
+
+
+def _parquet_schema(file: InputFile) -> pa.Schema:
+    with _failing(file), file.open() as handle:
+        return pq.read_schema(handle)
+
+
+def _parquet_batches(file: InputFile, schema: pa.Schema, names: list[str]) -> Iterator[pa.RecordBatch]:
+    with _failing(file), file.open() as handle:
+        table = pq.ParquetFile(handle, buffer_size=BUFFER_BYTES, pre_buffer=False)
+        missing = [n for n in names if n not in table.schema_arrow.names]
+        if missing:
+            raise SourceError(f"{file.path} has no column {missing[0]!r}, unlike the first file")
+        for batch in table.iter_batches(BATCH_ROWS, columns=names):
+            arrays = [_cast(batch.column(n), f.type) for n, f in zip(names, schema, strict=True)]
+            yield pa.record_batch(arrays, schema=schema)
+
+
+def _text_batches(file: InputFile, schema: pa.Schema, names: list[str]) -> Iterator[pa.RecordBatch]:
+    url, rows = names[-1], 0
+    with _records(file) as records:
+        while head := list(islice(records, BATCH_ROWS)):
+            if rows == 0 and not any(r is not None and url in r for r in head):
+                raise SourceError(f"{file.path} has no column {url!r}; check [source] url_column")
+            arrays = [
+                _text_array([r.get(n) if r else None for r in head], f.type, url=n == url)
+                for n, f in zip(names, schema, strict=True)
+            ]
+            yield pa.record_batch(arrays, schema=schema)
+            rows += len(head)
+
+
+@contextmanager
+def _records(file: InputFile) -> Iterator[Iterator[Record | None]]:
+    """A text file's rows; what goes wrong names the file and the rows read so far."""
+    with _failing(file), file.open() as raw, closing(_unpacked(raw, file)) as handle:
+        yield read_records(handle, file.format)
+
+
+def _unpacked(raw: IO[bytes], file: InputFile) -> IO[bytes]:
+    return gzip.GzipFile(fileobj=raw) if file.path.endswith(".gz") else raw  # type: ignore[return-value]
+
+
+@contextmanager
+def _failing(file: InputFile) -> Iterator[None]:
+    """One line for whatever a file is not."""
+    try:
+        yield
+    except (OSError, EOFError, ValueError, zlib.error, pa.ArrowException) as error:
+        raise SourceError(f"{file.path} cannot be read as {file.format}: {error}") from error
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    """The type without dictionaries, and text as string whatever its width."""
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    wide = pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    return pa.string() if wide or pa.types.is_null(kind) else kind
+
+
+def _cast(values: pa.Array, kind: pa.DataType) -> pa.Array:
+    """A Parquet column in the type of the first file; text that is no UTF-8 is replaced letter by letter."""
+    if kind != pa.string():
+        return values if values.type == kind else values.cast(kind)
+    plain = values.cast(values.type.value_type) if pa.types.is_dictionary(values.type) else values
+    if pa.types.is_nested(plain.type):
+        raise ValueError(f"a text column is {plain.type}")
+    try:
+        text = plain.cast(kind)
+        text.validate(full=True)
+        return text
+    except pa.ArrowInvalid:
+        raw = plain.cast(pa.large_binary()).to_pylist()
+        return pa.array([None if v is None else v.decode("utf-8", "replace") for v in raw], kind)
+
+
+def _infer(values: list[Any]) -> pa.DataType:
+    """The Arrow type of JSON values; text where they differ or are objects."""
+    try:
+        kind = pa.array([v for v in values if v is not None]).type
+    except (pa.ArrowException, UnicodeError, OverflowError):
+        return pa.string()
+    return pa.string() if "struct" in str(kind) or "null" in str(kind) else kind
+
+
+def _text_array(values: list[Any], kind: pa.DataType, url: bool) -> pa.Array:
+    """Values of a text file as an Arrow array; null where one cannot be had in this type."""
+    if kind == pa.string():
+        values = [v if isinstance(v, str) or v is None else None if url else json.dumps(v) for v in values]
+    try:
+        return pa.array(values, kind)
+    except (pa.ArrowException, UnicodeError, OverflowError, TypeError):
+        return pa.array([_text_value(v, kind) for v in values], kind)
+
+
+def _text_value(value: Any, kind: pa.DataType) -> Any:
+    try:
+        if kind == pa.string():
+            return value.encode("utf-8", "replace").decode() if value is not None else None
+        parsed = PARSE[kind](value) if isinstance(value, str) and kind in PARSE else value
+        return pa.scalar(parsed, kind).as_py()
+    except (pa.ArrowException, ValueError, KeyError, TypeError, OverflowError):
+        return None
