@@ -117,9 +117,10 @@ def _pixels(header: Header, target: Plan, settings: ImageSettings, boxes: Sequen
     """Decoded at the least size that will do, scaled, in sRGB, faces blurred, upright."""
     size = target.scaled[::-1] if header.sideways else target.scaled
     factor = settings.least_decode_factor
-    header.image.draft(None, (math.ceil(size[0] * factor), math.ceil(size[1] * factor)))
+    draft = header.image.draft(None, (math.ceil(size[0] * factor), math.ceil(size[1] * factor)))
     pixels, mode = channels(header.image)
-    pixels = to_srgb(scale(pixels, size, target.interpolation), mode, header.image)
+    extent = draft[1][2:] if draft else pixels.shape[1::-1]
+    pixels = to_srgb(scale(pixels, extent, size, target.interpolation), mode, header.image)
     if boxes:
         pixels = blur(pixels, boxes)
     return upright(pixels, header.orientation)

@@ -62,12 +62,19 @@ def plan(width: int, height: int, settings: ImageSettings) -> Plan:
     return Plan(scaled, (size, size) if mode in ("border", "center_crop") else scaled, interpolation)
 
 
-def scale(pixels: npt.NDArray[np.uint8], size: tuple[int, int], interpolation: int) -> npt.NDArray[np.uint8]:
-    """Height x width (x channels) resized to `size`, given as width and height."""
+def scale(
+    pixels: npt.NDArray[np.uint8], extent: tuple[float, float], size: tuple[int, int], interpolation: int
+) -> npt.NDArray[np.uint8]:
+    """Height x width (x channels) resized to `size`, given as width and height.
+
+    `extent` is how much of `pixels` is picture. A JPEG 1,843 px wide, decoded at a quarter, is 460.75 px wide in 461
+    columns; taking those for its width would stretch it by half a pixel of the result, which costs up to 9 dB.
+    """
     if pixels.shape[1::-1] == size:
         return pixels
-    resized: npt.NDArray[np.uint8] = cv2.resize(pixels, size, interpolation=interpolation)
-    return resized
+    ratio_x, ratio_y = size[0] / extent[0], size[1] / extent[1]
+    resized: npt.NDArray[np.uint8] = cv2.resize(pixels, None, fx=ratio_x, fy=ratio_y, interpolation=interpolation)
+    return resized[: size[1], : size[0]]
 
 
 def upright(pixels: Pixels, orientation: int) -> Pixels:
