@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from curate.filter import Filter, Verdict, verdict
 
 EDGE = r"[^\pL\pN]*"
-"""Quotes, brackets and dashes around the words; not RE2's `\W`, which takes every letter beyond ASCII for a sign."""
+"""Quotes, brackets and dashes around the words; not RE2's `\\W`, which takes every letter beyond ASCII for a sign."""
 
 THING = (
     r"(?:image|img|photo|photograph|photography|picture|pic|thumbnail|thumb|avatar|logo|icon|banner|header|cover|"
@@ -26,7 +26,7 @@ THING = (
     r"(?:product|featured|hero|stock|main|cover|header|background|article|post|related|default|sample|test|blank|site|"
     r"company|website) (?:image|photo|picture|logo|icon|banner|thumbnail))"
 )
-MISSING = r"(?:not (?:available|found|yet available)|unavailable|coming soon|missing|loading|here|placeholder|removed)"
+MISSING = r"(?:(?:not )?(?:yet )?(?:available|found)|unavailable|coming soon|missing|loading|here|placeholder|removed)"
 CONTROL = (
     r"(?:(?:click|tap|press) (?:here|(?:to|for|on) [a-z ]{1,30})|"
     r"(?:read|learn|see|show|view|load) (?:more|all|larger|full size|details)[a-z ]{0,15}|"
@@ -44,7 +44,8 @@ DAY = r"\d{1,2}(?:st|nd|rd|th)?\.?"
 MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|sept|oct|nov|dec)[a-z]{0,6}\.?"
 DATE = (
     r"(?:(?:posted|published|updated|taken|uploaded)? ?(?:on |in )?(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]{0,6},? )?"
-    rf"(?:\d{{1,4}}[-./ ]\d{{1,2}}[-./ ]\d{{1,4}}|(?:{DAY} )?{MONTH} (?:{DAY},? )?\d{{4}}|{MONTH} {DAY}|{DAY} {MONTH})"
+    rf"(?:\d{{1,4}}[-./ ]\d{{1,2}}[-./ ]\d{{1,4}}|(?:{DAY} (?:of )?)?{MONTH} (?:{DAY},? )?\d{{4}}|{MONTH} {DAY}|"
+    rf"{DAY} (?:of )?{MONTH})"
     r"(?:[ ,T]+(?:at )?\d{1,2}[:.h]\d{2}(?:[:.]\d{2})?(?: ?[ap]\.?m\.?)?Z?)?)"
 )
 NUMBER = r"(?: ?(?:no\.?|nr\.?|#|\(|-)? ?\d+\)?(?: ?(?:of|/) ?\d+)?)?"

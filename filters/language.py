@@ -66,7 +66,7 @@ class IdentifyLanguage(Scorer):
 
 @dataclass(frozen=True)
 class Language(Filter):
-    """Keeps captions whose first label is in `languages`, with at least `min_probability`, included, where it is given."""
+    """Keeps captions whose first label is in `languages`, and as probable as `min_probability` (included) if given."""
 
     languages: tuple[str, ...] = ("en",)
     min_probability: float | None = None

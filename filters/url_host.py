@@ -44,7 +44,10 @@ class UrlHost(Filter):
         }
 
     def judge(self, columns: pa.Table) -> Verdict:
-        listed = {normal_host(h) for h in self.hosts} | (read_hosts(self.blocklist) if self.blocklist else set())
+        listed = {normal_host(h) for h in self.hosts}
+        if self.blocklist:
+            stat = Path(self.blocklist).stat()
+            listed |= read_hosts(self.blocklist, stat.st_mtime_ns, stat.st_size)
         hosts = pc.struct_field(pc.extract_regex(columns["url"], HOST), "host")
         if isinstance(hosts, pa.ChunkedArray):
             hosts = hosts.combine_chunks()
@@ -71,7 +74,7 @@ def is_listed(host: str, listed: frozenset[str] | set[str]) -> bool:
 
 
 @lru_cache(maxsize=4)
-def read_hosts(path: str) -> frozenset[str]:
-    """The hosts of a list file, read once per process."""
+def read_hosts(path: str, modified_ns: int, size_bytes: int) -> frozenset[str]:
+    """The hosts of a list file, read once per process and state of the file."""
     lines = (line.split("#", 1)[0].strip() for line in Path(path).read_text("utf-8").splitlines())
     return frozenset(normal_host(line) for line in lines if line)

@@ -1,0 +1,66 @@
+"""What every filter test does: put values into columns and read the reasons."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from curate.filter import Batch, Filter
+
+TYPES = {
+    "url": pa.string(),
+    "caption": pa.string(),
+    "caption_words": pa.int32(),
+    "caption_words_fasttext": pa.int32(),
+    "caption_chars": pa.int32(),
+    "repeated_characters_ratio": pa.float32(),
+    "repeated_words_ratio": pa.float32(),
+    "caption_letters_ratio": pa.float32(),
+    "language": pa.string(),
+    "language_probability": pa.float32(),
+    "original_width": pa.int32(),
+    "original_height": pa.int32(),
+    "original_bytes": pa.int64(),
+    "dominant_color_ratio": pa.float32(),
+    "laplacian_variance": pa.float32(),
+    "animated": pa.bool_(),
+    "opt_out": pa.string(),
+    "fetch_status": pa.string(),
+}
+
+
+@pytest.fixture
+def reasons() -> Callable[..., list[str | None]]:
+    """`reasons(filter, column=[...])`: the verdict on these rows, judged in one piece and in two chunks alike."""
+
+    def judge(rule: Filter, **values: list[Any]) -> list[str | None]:
+        assert set(rule.columns) == set(values)
+        table = pa.table({name: pa.array(column, TYPES[name]) for name, column in values.items()})
+        found: list[str | None] = rule.judge(table.select(rule.columns)).to_pylist()
+        chunked = pa.concat_tables([table.slice(0, 1), table.slice(1)]).select(rule.columns)
+        assert rule.judge(chunked).to_pylist() == found
+        assert rule.judge(table.slice(0, 0).select(rule.columns)).to_pylist() == []
+        assert {r for r in found if r} <= set(rule.reasons)
+        return found
+
+    return judge
+
+
+@pytest.fixture
+def scored() -> Callable[..., list[Any]]:
+    """`scored(filter, captions=[...])` or `scored(filter, pixels=[...])`: the columns of the filter's own scorer."""
+
+    def score(rule: Filter, captions: list[str | None] | None = None, pixels: list[Any] | None = None) -> list[Any]:
+        scorer = rule.scorer()
+        assert scorer is not None
+        assert set(rule.columns) <= set(scorer.writes)
+        columns = (
+            {"caption": pa.array(captions, pa.string())} if captions is not None else {"key": pa.nulls(len(pixels))}
+        )
+        answer = scorer.score(Batch(pa.table(columns), pixels or ()))
+        assert list(answer) == list(scorer.writes)
+        assert all(answer[name].type == kind for name, kind in scorer.writes.items())
+        return [answer[name].to_pylist() for name in answer]
+
+    return score

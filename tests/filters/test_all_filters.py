@@ -1,0 +1,60 @@
+"""What holds for every file in filters/."""
+
+import importlib
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from curate.config import build
+from curate.registry import filter_class, filter_names
+from curate.shard import IMAGE_EXTENSIONS
+
+FOLDER = Path(__file__).resolve().parents[2] / "filters"
+NAMES = sorted(p.stem for p in FOLDER.glob("*.py") if p.stem != "__init__")
+NEEDS = {"url_host": {"hosts": ["example.com"]}}
+
+
+@pytest.fixture(params=NAMES)
+def rule(request):
+    return build(filter_class(request.param), NEEDS.get(request.param, {}), request.param)
+
+
+def test_the_folder_is_the_list():
+    assert set(NAMES) <= set(filter_names())
+
+
+def test_each_file_has_its_test():
+    missing = [n for n in NAMES if not (Path(__file__).parent / f"test_{n}.py").is_file()]
+    assert not missing
+
+
+def test_no_two_filters_share_a_reason():
+    reasons = Counter(reason for name in NAMES for reason in filter_class(name).reasons)
+    assert [r for r, n in reasons.items() if n > 1] == []
+
+
+def test_reasons_are_names_with_words(rule):
+    for reason, words in rule.reasons.items():
+        assert reason == reason.lower().replace(" ", "_")
+        assert words
+        assert not words.endswith(".")
+
+
+def test_columns_are_declared(rule):
+    assert set(rule.columns) <= set(rule.reads)
+
+
+def test_a_scorer_is_named_like_its_filter_and_writes_what_the_filter_reads(rule):
+    scorer = rule.scorer()
+    if scorer is None:
+        return
+    assert f"{scorer.name}.py" in {p.name for p in FOLDER.glob("*.py")}
+    assert set(rule.reads) <= set(scorer.writes)
+    assert scorer.name not in {"fetch", "select", "index", "fetch_log", *IMAGE_EXTENSIONS}
+    assert scorer.identity() == scorer.identity()
+
+
+def test_the_docstring_says_what_is_dropped(rule):
+    module = importlib.import_module(type(rule).__module__)
+    assert module.__doc__.startswith("Drops ")

