@@ -28,14 +28,22 @@ def lid176() -> str:
 
 @pytest.fixture(scope="module")
 def toy_model(tmp_path_factory) -> str:
-    """A fastText model of two languages, trained in a moment, so that the path works without any download."""
+    """A fastText model of two languages, trained in a moment, so that the path works without any download.
+
+    Training of the packaged fastText ends in `Encountered NaN` now and then, whatever the settings; predicting does not.
+    """
     folder = tmp_path_factory.mktemp("model")
     lines = ["__label__en the red circle and the blue square", "__label__de der rote Kreis und das blaue Quadrat"]
-    (folder / "train.txt").write_text("\n".join(lines * 50) + "\n")
-    train = str(folder / "train.txt")
-    model = fasttext.train_supervised(train, dim=8, bucket=1000, minCount=1, epoch=20, lr=0.5, thread=1, verbose=0)
-    model.save_model(str(folder / "toy.bin"))
-    return str(folder / "toy.bin")
+    train = folder / "train.txt"
+    train.write_text("\n".join(lines * 500) + "\n")
+    for _ in range(20):
+        try:
+            model = fasttext.train_supervised(str(train), dim=16, bucket=1000, minCount=1, thread=1, verbose=0)
+        except RuntimeError:
+            continue
+        model.save_model(str(folder / "toy.bin"))
+        return str(folder / "toy.bin")
+    pytest.skip("this build of fastText could not train a model of two lines")
 
 
 def test_py3langid(scored):
