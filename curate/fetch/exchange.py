@@ -1,0 +1,151 @@
+"""One request and its answer, as the wire fills it in: no libcurl here, and nothing of rows, retries or manners."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from curate.fetch.settings import FetchSettings
+from curate.fetch.status import FetchStatus
+from curate.fetch.url import Target
+
+__all__ = ["Exchange", "Verdict"]
+
+ERROR_BODY_BYTES = 65_536  # of an answer that is no picture: read so far to keep the connection, and thrown away
+READ = frozenset((b"content-type", b"content-length", b"location", b"retry-after", b"x-robots-tag", b"tdm-reservation"))
+MOST_VALUES = 50
+Verdict = tuple[FetchStatus, str]
+
+
+@dataclass(eq=False, slots=True)
+class Exchange:
+    """A request for `target` and what came of it.
+
+    `most_bytes` bounds the body after decompression; with `cut` a longer body is cut there and is still a success.
+    `judge` sees the exchange when the headers of a 2xx answer are there and may refuse the body. `status` is SUCCESS
+    when an HTTP answer arrived, whatever its code, and None while it runs. Times are of the monotonic clock.
+    """
+
+    target: Target
+    most_bytes: int
+    total_s: float
+    judge: Callable[[Exchange], Verdict | None] | None = None
+    cut: bool = False
+    status: FetchStatus | None = None
+    detail: str = ""
+    http_status: int | None = None
+    headers: dict[bytes, list[str]] = field(default_factory=dict)
+    size_bytes: int = 0
+    started_s: float = field(default_factory=time.monotonic)
+    ended_s: float = 0.0
+    _lines: list[bytes] = field(default_factory=list)
+    _chunks: list[bytes] = field(default_factory=list)
+    _headers_done: bool = False
+    _stopped: Verdict | None = None
+    _discard: bool = False
+    _window_s: float = 0.0
+    _window_bytes: int = 0
+
+    @property
+    def seconds(self) -> float:
+        return self.ended_s - self.started_s
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(self._chunks)
+
+    @property
+    def stopped(self) -> Verdict | None:
+        """Why we ended the transfer ourselves, if we did."""
+        return self._stopped
+
+    def header(self, name: bytes) -> str | None:
+        """The first value of a header, by its lower-case name; only those in READ are kept."""
+        values = self.headers.get(name)
+        return values[0] if values else None
+
+    def take_header(self, line: bytes) -> bool:
+        """One line as libcurl hands it over; False ends the transfer."""
+        if self._headers_done:
+            return True  # a trailer
+        if len(line) > 2:
+            self._lines.append(line)
+            return True
+        code = _status_code(self._lines)
+        if code < 200:
+            self._lines.clear()  # 100 Continue and 103 Early Hints come before the answer
+            return True
+        self._headers_done = True
+        self.http_status = code
+        self._window_s = time.monotonic()
+        self._read_headers()
+        self._stopped = self._verdict_on_headers()
+        return self._stopped is None
+
+    def take_body(self, chunk: bytes) -> bool:
+        """A piece of the body after decompression; False ends the transfer."""
+        room = self.most_bytes - self.size_bytes
+        self.size_bytes += len(chunk)
+        if not self._discard:
+            self._chunks.append(chunk if len(chunk) <= room else chunk[:room])
+        if len(chunk) <= room:
+            return True
+        cut = (FetchStatus.SUCCESS, "")
+        self._stopped = cut if self.cut else (FetchStatus.TOO_MANY_BYTES, f"more than {self.most_bytes} bytes")
+        return False
+
+    def overdue(self, now_s: float, settings: FetchSettings) -> Verdict | None:
+        """The deadline this exchange has missed, if any."""
+        if now_s - self.started_s > self.total_s:
+            return FetchStatus.TIMEOUT, f"not done after {settings.total_timeout_s:g} s"
+        if not self._headers_done:
+            late = now_s - self.started_s > settings.first_byte_timeout_s
+            return (FetchStatus.TIMEOUT, f"no answer after {settings.first_byte_timeout_s:g} s") if late else None
+        window_s = settings.least_rate_window_s
+        if now_s - self._window_s < window_s:
+            return None
+        arrived, self._window_bytes = self.size_bytes - self._window_bytes, self.size_bytes
+        self._window_s = now_s
+        if arrived < settings.least_rate_bytes_s * window_s:
+            return FetchStatus.TOO_SLOW, f"{arrived} bytes in {window_s:g} s"
+        return None
+
+    def forgive(self, away_s: float) -> None:
+        """Move all deadlines by a time in which nobody read from the socket."""
+        self.started_s += away_s
+        self._window_s += away_s
+
+    def _read_headers(self) -> None:
+        for line in self._lines[1:]:
+            name, _, value = line.partition(b":")
+            name = name.lower()
+            if name in READ:
+                values = self.headers.setdefault(name, [])
+                if len(values) < MOST_VALUES:
+                    values.append(_text(value.strip()))
+
+    def _verdict_on_headers(self) -> Verdict | None:
+        if self.http_status is None or not 200 <= self.http_status < 300:
+            self._discard = self.cut = True
+            self.most_bytes = ERROR_BODY_BYTES
+            return (FetchStatus.SUCCESS, "") if self._announced() > ERROR_BODY_BYTES else None
+        if self._announced() > self.most_bytes and not self.cut:
+            return FetchStatus.TOO_MANY_BYTES, f"{self._announced()} bytes announced, at most {self.most_bytes}"
+        return self.judge(self) if self.judge else None
+
+    def _announced(self) -> int:
+        length = self.header(b"content-length") or ""
+        return int(length) if length.isdecimal() and len(length) < 19 else 0
+
+
+def _status_code(lines: list[bytes]) -> int:
+    words = lines[0].split(None, 2) if lines else []
+    return int(words[1]) if len(words) > 1 and words[1].isdigit() and len(words[1]) == 3 else 599
+
+
+def _text(value: bytes) -> str:
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
