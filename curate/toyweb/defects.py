@@ -60,7 +60,7 @@ DEFECTS: Mapping[str, Defect] = {
     # the words
     "other_scene": _bad(0.03),
     "wrong_attribute": _bad(0.03),
-    "boilerplate": _bad(0.02, "caption_blocklist", "language"),
+    "boilerplate": _bad(0.02, "caption_blocklist", "caption_words language"),
     "file_name": _bad(0.02, "caption_blocklist", "caption_words caption_chars caption_alphabetic language"),
     "url_caption": _bad(0.01, "caption_blocklist", "caption_words caption_alphabetic language"),
     "repetition": _bad(0.015, "caption_repetition", "language caption_words caption_chars"),

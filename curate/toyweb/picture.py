@@ -80,7 +80,7 @@ def _single_color(image: Image.Image, random: Random) -> Image.Image:
 
 
 def _blurred(image: Image.Image, random: Random) -> Image.Image:
-    return image.filter(ImageFilter.GaussianBlur(min(image.size) * random.uniform(0.025, 0.05)))
+    return image.filter(ImageFilter.GaussianBlur(min(image.size) * random.uniform(0.015, 0.04)))
 
 
 def _text_in_picture(image: Image.Image, random: Random) -> Image.Image:
@@ -134,7 +134,7 @@ def _near_mirrored(image: Image.Image, random: Random) -> Image.Image:
 
 def _near_bordered(image: Image.Image, random: Random) -> Image.Image:
     tone = random.choice(((0, 0, 0), (255, 255, 255), (120, 90, 60)))
-    return ImageOps.expand(image, border=random.randint(6, 20), fill=tone)
+    return ImageOps.expand(image, border=round(min(image.size) * random.uniform(0.02, 0.05)), fill=tone)
 
 
 def _font(size_px: float) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:

@@ -48,7 +48,7 @@ _GERMAN = _Language(
     },
 )
 _FRENCH = _Language(
-    above="En haut se trouve {a} et en dessous {b}",
+    above="En haut il y a {a} et en dessous {b}",
     left="À gauche on voit {a} et à droite {b}",
     group="{number} {noun} {color}",
     numbers=(("un", "deux", "trois"), ("une", "deux", "trois")) * 2,
