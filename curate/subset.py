@@ -30,6 +30,7 @@ Uids = npt.NDArray[np.void]
 """Rows of two 64-bit halves, the higher one first."""
 
 DIGITS = 32
+HEX = f"^[0-9a-fA-F]{{{DIGITS}}}$"
 NO_DIGIT = 255
 
 
@@ -61,11 +62,11 @@ class Subset(Barrier):
         try:
             return parse_uids(uids)
         except ValueError as error:
-            row = int(error.args[1])
+            row = pc.index(pc.fill_null(pc.match_substring_regex(uids, HEX), False), False).as_py()
             raise ShardError(
                 f"shard {shard.id}, key {keys[row]}: {self.uid_column} is {uids[row].as_py()!r}, not 32 hex digits; "
                 "leave `uid_column` out to use md5 of caption and URL"
-            ) from None
+            ) from error
 
 
 def pair_uid(caption: str | None, url: str | None) -> str:
@@ -76,18 +77,17 @@ def pair_uid(caption: str | None, url: str | None) -> str:
 
 
 def parse_uids(texts: pa.ChunkedArray | pa.Array) -> Uids:
-    """Hex uids as numbers, in their order. Raises ValueError(message, row) for the first that is not 32 hex digits."""
+    """Hex uids as numbers, in their order. Raises ValueError when one is not 32 hex digits."""
     flat = (texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts).cast(pa.large_string())
-    lengths = np.asarray(pc.fill_null(pc.binary_length(flat), -1))
-    if (lengths != DIGITS).any():
-        raise ValueError("not 32 digits", int(np.argmax(lengths != DIGITS)))
     if not len(flat):
         return np.empty(0, UID)
+    if flat.null_count or (np.asarray(pc.binary_length(flat)) != DIGITS).any():
+        raise ValueError(f"a uid has not {DIGITS} digits")
     start = np.frombuffer(flat.buffers()[1], np.int64)[flat.offset]
     letters = np.frombuffer(flat.buffers()[2], np.uint8, len(flat) * DIGITS, start).reshape(-1, DIGITS)
     digits = _VALUE[letters]
     if (digits == NO_DIGIT).any():
-        raise ValueError("not hex", int(np.argmax((digits == NO_DIGIT).any(axis=1))))
+        raise ValueError("a uid has a digit that is not hex")
     packed = (digits[:, 0::2] << 4 | digits[:, 1::2]).view(">u8").astype(np.uint64)
     return packed.view(UID).reshape(-1)
 

@@ -30,7 +30,7 @@ def lid176() -> str:
 def toy_model(tmp_path_factory) -> str:
     """A fastText model of two languages, trained in a moment, so that the path works without any download.
 
-    Training of the packaged fastText ends in `Encountered NaN` now and then, whatever the settings; predicting does not.
+    Training with the packaged fastText ends in `Encountered NaN` now and then, at any settings; predicting does not.
     """
     folder = tmp_path_factory.mktemp("model")
     lines = ["__label__en the red circle and the blue square", "__label__de der rote Kreis und das blaue Quadrat"]
