@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -70,16 +71,13 @@ class Shard:
 
     def table(self, family: str = "", columns: Sequence[str] | None = None) -> pa.Table:
         """One column file, whole or some of its columns."""
-        name = self.table_name(family)
-        try:
-            with self.storage.open(name) as handle:
-                return pq.ParquetFile(handle).read(columns=list(columns) if columns is not None else None)
-        except FileNotFoundError:
-            raise ShardError(
-                f"shard {self.id} in {self.storage.root} has no {name}; run the stage that writes it"
-            ) from None
-        except pa.ArrowInvalid as error:
-            raise ShardError(f"{name} in {self.storage.root} is not a readable Parquet file: {error}") from error
+        with self._parquet(self.table_name(family), "run the stage that writes it") as file:
+            return file.read(columns=list(columns) if columns is not None else None)
+
+    def schema(self, family: str = "") -> pa.Schema:
+        """Names and types of one column file, from its footer."""
+        with self._parquet(self.table_name(family), "run the stage that writes it") as file:
+            return file.schema_arrow
 
     @cached_property
     def column_files(self) -> dict[str, str]:
@@ -87,9 +85,8 @@ class Shard:
         found: dict[str, str] = {}
         for family in ["", *self._families()]:
             try:
-                with self.storage.open(self.table_name(family)) as handle:
-                    names = pq.read_schema(handle).names
-            except (FileNotFoundError, pa.ArrowInvalid):
+                names = self.schema(family).names
+            except ShardError:
                 continue
             for name in names:
                 found.setdefault(name, family)
@@ -114,17 +111,13 @@ class Shard:
 
     def source(self) -> pa.Table:
         """The rows of the source that this shard is made from."""
-        name = f"source/{self.id}.parquet"
-        try:
-            with self.storage.open(name) as handle:
-                return pq.ParquetFile(handle).read()
-        except FileNotFoundError:
-            raise ShardError(f"{self.storage.root} has no {name}; run the job again to cut the source anew") from None
+        with self._parquet(f"source/{self.id}.parquet", "run the job again to cut the source anew") as file:
+            return file.read()
 
     def rows(self) -> int:
         """Rows of the sample table, failed ones too."""
-        with self.storage.open(self.table_name()) as handle:
-            return int(pq.read_metadata(handle).num_rows)
+        with self._parquet(self.table_name(), "run the stage that writes it") as file:
+            return int(file.metadata.num_rows)
 
     def samples(self) -> Iterator[Sample]:
         """The samples of the tar in its order. A member group without a picture is passed over."""
@@ -157,12 +150,25 @@ class Shard:
             for row in rows:
                 data.seek(row["offset"])
                 parts[row["extension"]] = data.read(row["size"])
-        return next(_sample(key, parts))
+        for sample in _sample(key, parts):
+            return sample
+        raise ShardError(f"sample {key!r} of {self.tar} has no picture; its members are {', '.join(sorted(parts))}")
 
     def _families(self) -> list[str]:
         prefix, suffix = f"{self.id}.", ".parquet"
-        names = [n for n in self.storage.files() if n.startswith(prefix) and n.endswith(suffix)]
-        return sorted(n[len(prefix) : -len(suffix)] for n in names if n != self.table_name())
+        names = [n for n in self.storage.names(prefix) if n.endswith(suffix) and n != self.table_name()]
+        return sorted(n[len(prefix) : -len(suffix)] for n in names)
+
+    @contextmanager
+    def _parquet(self, name: str, remedy: str) -> Iterator[pq.ParquetFile]:
+        """An open Parquet file of this shard. Raises ShardError when it is missing or broken."""
+        try:
+            with self.storage.open(name) as handle:
+                yield pq.ParquetFile(handle)
+        except FileNotFoundError:
+            raise ShardError(f"shard {self.id} in {self.storage.root} has no {name}; {remedy}") from None
+        except (OSError, pa.ArrowException) as error:
+            raise ShardError(f"{name} in {self.storage.root} is not a readable Parquet file: {error}") from error
 
 
 def list_shards(storage: Storage) -> list[Shard]:
@@ -177,6 +183,15 @@ def _sample(key: str, parts: dict[str, bytes]) -> Iterator[Sample]:
     extension = next((e for e in IMAGE_EXTENSIONS if e in parts), None)
     if extension is None:
         return
-    columns = json.loads(parts["json"]) if "json" in parts else {}
+    columns = _json_object(parts.get("json", b"{}"))
     caption = parts["txt"].decode("utf-8", "replace") if "txt" in parts else None
     yield Sample(key, parts[extension], extension, caption, columns)
+
+
+def _json_object(raw: bytes) -> dict[str, object]:
+    """A `.json` member; empty when it is no JSON object, for a tar may have been filled by anybody."""
+    try:
+        found = json.loads(raw)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}

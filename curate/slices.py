@@ -80,7 +80,7 @@ def write_slices(storage: Storage, tables: Iterable[pa.Table], known: Iterable[S
 
 
 def _parquet_bytes(table: pa.Table) -> bytes:
-    """The same rows give the same bytes: chunks are joined, and notes of pandas and others in the schema are left out."""
+    """The same bytes for the same rows: chunks are joined, and notes of pandas and others in the schema left out."""
     target = io.BytesIO()
     write_parquet(table.combine_chunks().replace_schema_metadata(None), target)
     return target.getvalue()

@@ -32,7 +32,7 @@ def read_records(handle: IO[bytes], kind: str) -> Iterator[Record | None]:
     """The rows of an open, uncompressed file. `kind` is csv, tsv, txt, jsonl or json; a txt row has the one key `url`.
 
     Blank lines are passed over. UTF-16 is read where the file begins with its mark, and a file called json that holds
-    an object per line is read as such. Raises ValueError for a json file that is not an array of objects (or lines of them).
+    an object per line is read as such. Raises ValueError for a json file that is neither that nor an array of objects.
     """
     start = handle.read(PEEK_BYTES)
     handle.seek(0)

@@ -8,9 +8,8 @@ status `invalid_url`; an extra value of another type than its column's becomes n
 from __future__ import annotations
 
 import gzip
-import json
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
@@ -20,7 +19,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.errors import SourceError
+from curate.fetch.pair_writer import FETCH_COLUMNS, LOG_COLUMNS, SAMPLE_COLUMNS
 from curate.registry import nearest
+from curate.source.columns import TYPES, cast_column, infer_type, plain_type, value_column
 from curate.source.files import InputFile, input_files
 from curate.source.source import no_service
 from curate.source.text_rows import Record, read_records
@@ -32,50 +33,12 @@ BATCH_ROWS = 10_000
 BUFFER_BYTES = 1 << 20
 
 RESERVED = frozenset(
-    [
-        "key",
-        "caption",
-        "url",
-        "width",
-        "height",
-        "original_width",
-        "original_height",
-        "status",
-        "error_message",
-        "exif",
-        "md5",
-        "sha256",
-        "sha512",
-        "fetch_status",
-        "fetch_detail",
-        "http_status",
-        "final_url",
-        "content_type",
-        "original_bytes",
-        "image_format",
-        "frames",
-        "animated",
-        "orientation",
-        "opt_out",
-        "robots",
-        "redirects",
-        "attempts",
-        "started",
-        "seconds",
-        "keep",
-        "drop_reason",
-        "drop_reasons",
-    ]
+    {"url", "caption", "md5", "sha512", "keep", "drop_reason", "drop_reasons"}
+    | SAMPLE_COLUMNS.keys()
+    | FETCH_COLUMNS.keys()
+    | LOG_COLUMNS.keys()
 )
 """Names that a later stage writes, so that no extra column may have them: img2dataset's, and ours beyond them."""
-
-TYPES: Mapping[str, pa.DataType] = {"string": pa.string(), "int": pa.int64(), "float": pa.float64(), "bool": pa.bool_()}
-TRUE_FALSE = {"true": True, "1": True, "false": False, "0": False}
-PARSE: Mapping[pa.DataType, Callable[[str], Any]] = {
-    pa.int64(): int,
-    pa.float64(): float,
-    pa.bool_(): lambda text: TRUE_FALSE[text.strip().lower()],
-}
 
 
 @dataclass(frozen=True)
@@ -146,7 +109,7 @@ class UrlTable:
                 f"{file.path} has a column {clash[0]!r}, which a later stage writes; name the columns to carry along "
                 'in [source] columns instead of "all"'
             )
-        fields = [(n, _plain(found.field(n).type)) for n in extras]
+        fields = [(n, plain_type(found.field(n).type)) for n in extras]
         fields += [(n, pa.string()) for n in ("caption", "url")[-len(named) :]]
         return pa.schema(fields), [*extras, *named]
 
@@ -155,7 +118,7 @@ class UrlTable:
             head = [r for r in islice(records, BATCH_ROWS) if r is not None]
         names = dict.fromkeys(name for record in head for name in record)
         typed = file.format in ("json", "jsonl")
-        kinds = {n: _infer([r.get(n) for r in head]) if typed else pa.string() for n in names}
+        kinds = {n: infer_type([r.get(n) for r in head]) if typed else pa.string() for n in names}
         return pa.schema(kinds | {n: TYPES[t] for n, t in self.types.items() if n in names})
 
     def _batches(self, file: InputFile, schema: pa.Schema, names: list[str]) -> Iterator[pa.RecordBatch]:
@@ -176,7 +139,7 @@ def _parquet_batches(file: InputFile, schema: pa.Schema, names: list[str]) -> It
         if missing:
             raise SourceError(f"{file.path} has no column {missing[0]!r}, unlike the first file")
         for batch in table.iter_batches(BATCH_ROWS, columns=names):
-            arrays = [_cast(batch.column(n), f.type) for n, f in zip(names, schema, strict=True)]
+            arrays = [cast_column(batch.column(n), f.type) for n, f in zip(names, schema, strict=True)]
             yield pa.record_batch(arrays, schema=schema)
 
 
@@ -187,7 +150,7 @@ def _text_batches(file: InputFile, schema: pa.Schema, names: list[str]) -> Itera
             if rows == 0 and not any(r is not None and url in r for r in head):
                 raise SourceError(f"{file.path} has no column {url!r}; check [source] url_column")
             arrays = [
-                _text_array([r.get(n) if r else None for r in head], f.type, url=n == url)
+                value_column([r.get(n) if r else None for r in head], f.type)
                 for n, f in zip(names, schema, strict=True)
             ]
             yield pa.record_batch(arrays, schema=schema)
@@ -212,55 +175,3 @@ def _failing(file: InputFile) -> Iterator[None]:
         yield
     except (OSError, EOFError, ValueError, zlib.error, pa.ArrowException) as error:
         raise SourceError(f"{file.path} cannot be read as {file.format}: {error}") from error
-
-
-def _plain(kind: pa.DataType) -> pa.DataType:
-    """The type without dictionaries, and text as string whatever its width."""
-    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    wide = pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-    return pa.string() if wide or pa.types.is_null(kind) else kind
-
-
-def _cast(values: pa.Array, kind: pa.DataType) -> pa.Array:
-    """A Parquet column in the type of the first file; text that is no UTF-8 is replaced letter by letter."""
-    if kind != pa.string():
-        return values if values.type == kind else values.cast(kind)
-    plain = values.cast(values.type.value_type) if pa.types.is_dictionary(values.type) else values
-    if pa.types.is_nested(plain.type):
-        raise ValueError(f"a text column is {plain.type}")
-    try:
-        text = plain.cast(kind)
-        text.validate(full=True)
-        return text
-    except pa.ArrowInvalid:
-        raw = plain.cast(pa.large_binary()).to_pylist()
-        return pa.array([None if v is None else v.decode("utf-8", "replace") for v in raw], kind)
-
-
-def _infer(values: list[Any]) -> pa.DataType:
-    """The Arrow type of JSON values; text where they differ or are objects."""
-    try:
-        kind = pa.array([v for v in values if v is not None]).type
-    except (pa.ArrowException, UnicodeError, OverflowError):
-        return pa.string()
-    return pa.string() if "struct" in str(kind) or "null" in str(kind) else kind
-
-
-def _text_array(values: list[Any], kind: pa.DataType, url: bool) -> pa.Array:
-    """Values of a text file as an Arrow array; null where one cannot be had in this type."""
-    if kind == pa.string():
-        values = [v if isinstance(v, str) or v is None else None if url else json.dumps(v) for v in values]
-    try:
-        return pa.array(values, kind)
-    except (pa.ArrowException, UnicodeError, OverflowError, TypeError):
-        return pa.array([_text_value(v, kind) for v in values], kind)
-
-
-def _text_value(value: Any, kind: pa.DataType) -> Any:
-    try:
-        if kind == pa.string():
-            return value.encode("utf-8", "replace").decode() if value is not None else None
-        parsed = PARSE[kind](value) if isinstance(value, str) and kind in PARSE else value
-        return pa.scalar(parsed, kind).as_py()
-    except (pa.ArrowException, ValueError, KeyError, TypeError, OverflowError):
-        return None

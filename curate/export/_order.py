@@ -1,0 +1,129 @@
+"""Which samples leave, and in which order: the part of an export that sees all shards at once.
+
+The driver holds 32 bytes a sample and no text: shard, place and length in its tar, copy, and a hash that gives the
+order. The hash is of the seed and the sample's key alone, so the order depends neither on how many samples go into a
+shard nor on who writes it. 12.8 M samples are 0.4 GB.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curate.shard import Shard, list_shards
+from curate.slices import known_slices
+from curate.storage import Storage
+from curate.tar import BLOCK
+
+__all__ = ["Order", "find_samples"]
+
+Numbers = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Order:
+    """The samples in the order of the output, as aligned arrays, and the shards that have no decision yet.
+
+    `shard` (index into `shards`), `copy` (0, 1, ... of the same sample): int32; `offset`, `size`: int64, bytes of all
+    the sample's members in its tar, headers included.
+    """
+
+    shards: Sequence[str]
+    shard: Numbers
+    copy: Numbers
+    offset: Numbers
+    size: Numbers
+    undecided: Sequence[str]
+
+    def digest(self) -> str:
+        """16 hex digits for this choice and order of samples."""
+        found = hashlib.sha256(repr(list(self.shards)).encode())
+        for numbers in (self.shard, self.copy, self.offset, self.size):
+            found.update(np.ascontiguousarray(numbers).view(np.uint8))
+        return found.hexdigest()[:16]
+
+    def tables(self, samples: int) -> Iterator[pa.Table]:
+        """One table per output shard: `shard` (its id), `copy`, `offset`, `size`."""
+        names = pa.array(self.shards, pa.string())
+        for start in range(0, len(self.shard), samples):
+            part = slice(start, start + samples)
+            columns = {n: pa.array(getattr(self, n)[part]) for n in ("copy", "offset", "size")}
+            yield pa.table({"shard": names.take(pa.array(self.shard[part])), **columns})
+
+
+def find_samples(source: Storage, seed: int | None) -> Order:
+    """The kept samples of a data set: all that have a picture where nothing was selected yet.
+
+    In order of shard and row when `seed` is None, else shuffled by it. A column `multiplicity` gives the copies.
+    Raises ShardError for a shard without an index.
+    """
+    shards = _shards(source)
+    decided = [s for s in shards if "keep" in s.column_files]
+    taken = decided or shards
+    parts = [_kept(shard, number, seed) for number, shard in enumerate(taken)]
+    columns = [np.concatenate([p[i] for p in parts]) if parts else np.empty(0, np.int64) for i in range(5)]
+    if seed is not None:
+        order = np.argsort(columns[4], kind="stable")
+        columns = [column[order] for column in columns]
+    undecided = [s.id for s in shards if s not in taken]
+    return Order([s.id for s in taken], columns[0], columns[1], columns[2], columns[3], undecided)
+
+
+def _shards(source: Storage) -> list[Shard]:
+    """The shards of the current cut; without one, all that are there."""
+    cut = known_slices(source)
+    current = None if cut is None else {piece.shard for piece in cut}
+    return [s for s in list_shards(source) if current is None or s.id in current]
+
+
+def _kept(shard: Shard, number: int, seed: int | None) -> tuple[Numbers, ...]:
+    """Aligned arrays for one shard: shard, copy, offset, size, hash."""
+    keys, offset, size = _ranges(shard.table("index"))
+    copies = _copies(shard, keys)
+    chosen = np.repeat(np.arange(len(keys)), copies)
+    copy = np.arange(len(chosen)) - np.repeat(np.cumsum(copies) - copies, copies)
+    hashes = np.zeros(len(chosen), np.uint64) if seed is None else _hashes(keys.take(pa.array(chosen)), copy, seed)
+    where = np.full(len(chosen), number, np.int32)
+    return where, copy.astype(np.int32), offset[chosen], size[chosen], hashes
+
+
+def _ranges(index: pa.Table) -> tuple[pa.Array, Numbers, Numbers]:
+    """Per sample its key, and the bytes from the end of the sample before it to the end of its own last member."""
+    keys = index["key"].combine_chunks()
+    if not len(keys):
+        return keys, np.empty(0, np.int64), np.empty(0, np.int64)
+    ends = index["offset"].to_numpy() + -(-index["size"].to_numpy() // BLOCK) * BLOCK
+    changes = np.asarray(pc.not_equal(keys[1:], keys[:-1]))
+    last = np.append(np.flatnonzero(changes), len(keys) - 1)
+    start = np.append(0, ends[last][:-1])
+    return keys.take(pa.array(last)), start, ends[last] - start
+
+
+def _copies(shard: Shard, keys: pa.Array) -> Numbers:
+    """How often each sample leaves: 0 where it was dropped."""
+    wanted = [n for n in ("keep", "multiplicity") if n in shard.column_files]
+    if not wanted:
+        return np.ones(len(keys), np.int64)
+    rows = shard.columns(["key", *wanted])
+    copies = np.ones(len(rows), np.int64)
+    for name in wanted:
+        copies *= np.asarray(pc.fill_null(rows[name].combine_chunks(), 0 if name != "keep" else False), np.int64)
+    row = pc.index_in(keys, value_set=rows["key"].combine_chunks())
+    found = np.asarray(pc.fill_null(row, -1))
+    return np.where(found >= 0, copies[found], 0) if len(copies) else np.zeros(len(keys), np.int64)
+
+
+def _hashes(keys: pa.Array, copy: Numbers, seed: int) -> Numbers:
+    salt = seed.to_bytes(8, "little", signed=True)
+    digests = [
+        hashlib.blake2b(f"{key}-{number}".encode(), digest_size=8, key=salt).digest()
+        for key, number in zip(keys.to_pylist(), copy.tolist(), strict=True)
+    ]
+    return np.frombuffer(b"".join(digests), np.dtype("<u8"))

@@ -1,0 +1,192 @@
+"""Kept samples in new tars, for webdataset and open_clip: shuffled, of equal size, with the sizes beside them.
+
+    00000.tar            the members as they were, byte for byte, in plain USTAR
+    00000.parquet        img2dataset's columns, from the samples' `.json`
+    00000.index.parquet  key, extension, offset, size
+    00000_stats.json     img2dataset's counts
+    sizes.json           open_clip's {"00000.tar": 10000, ...}
+
+A shuffle over a whole data set reads every output shard's samples from everywhere: one range request a sample, 32
+under way. Each output shard is a piece of work of its own, so a lost worker costs one shard.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import IO, Any, ClassVar
+
+import pyarrow as pa
+
+from curate.errors import ConfigError, ShardError
+from curate.export._order import find_samples
+from curate.fetch.pair_writer import SAMPLE_COLUMNS
+from curate.manifest import Attempt, CommitLog
+from curate.plan import Job
+from curate.shard import Shard, Slice
+from curate.slices import SlicePlan, known_slices, read_plan, write_plan, write_slices
+from curate.source.columns import value_column
+from curate.source.tar_rows import member_row
+from curate.source.tar_samples import read_contents
+from curate.stage import Runtime, Stage
+from curate.storage import Storage, plain_errors
+from curate.tar import TarWriter
+
+__all__ = ["Pack", "export"]
+
+READS_AHEAD = 32
+READERS = 8
+
+
+def export(
+    source: Storage, shard_samples: int = 10_000, shuffle: bool = True, seed: int = 0
+) -> tuple[Job, Callable[[Storage], dict[str, Any]]]:
+    """The job that writes the kept samples of `source` into a folder of their own, and what completes it.
+
+    `shard_samples` per tar; the last one has the rest. Raises ConfigError, also when the folder is found to hold
+    another export.
+    """
+    if shard_samples < 1:
+        raise ConfigError(f"--shard-samples {shard_samples} is out of range: at least 1")
+    slices = partial(_plan, source, shard_samples, seed if shuffle else None)
+    return Job(steps=(Pack(source.root),), slices=slices, known_slices=known_slices), _finish
+
+
+def _plan(source: Storage, shard_samples: int, seed: int | None, target: Storage) -> Iterator[Slice]:
+    if target.root == source.root:
+        raise ConfigError(f"{target.root} is the data set itself; choose another --out")
+    order = find_samples(source, seed)
+    identity = {"samples": order.digest(), "undecided": list(order.undecided)}
+    settings = {"shard_samples": shard_samples, "seed": seed}
+    plan = read_plan(target)
+    if plan is not None and (plan.identity, plan.settings) != (identity, settings):
+        raise ConfigError(
+            f"{target.root} holds another export (other samples, order or shard size); choose another --out, or delete it"
+        )
+    if plan is not None and plan.complete:
+        yield from plan.slices
+        return
+    write_plan(target, SlicePlan(identity, settings))
+    slices = []
+    for piece in write_slices(target, order.tables(shard_samples)):
+        slices.append(piece)
+        yield piece
+    write_plan(target, SlicePlan(identity, settings, tuple(slices), complete=True))
+
+
+def _finish(target: Storage) -> dict[str, Any]:
+    """Write `sizes.json` from the commits; answers what was written."""
+    plan = read_plan(target)
+    wanted = {piece.shard for piece in plan.slices} if plan else set()
+    packed = {c.shard: c.counts["kept"] for c in CommitLog(target).fold([Pack.name]) if c.shard in wanted}
+    sizes = {f"{shard}.tar": count for shard, count in sorted(packed.items())}
+    target.write("sizes.json", json.dumps(sizes, indent=1).encode())
+    undecided = len(plan.identity["undecided"]) if plan else 0
+    return {"shards": len(sizes), "samples": sum(sizes.values()), "shards_without_selection": undecided}
+
+
+@dataclass(frozen=True)
+class Pack(Stage):
+    """Writes one output shard. `origin` is the data set that the samples come from."""
+
+    origin: str = field(metadata={"runtime": True})
+
+    name: ClassVar[str] = "pack"
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return ("source",)
+
+    @property
+    def writes(self) -> tuple[str, ...]:
+        return ("image", *SAMPLE_COLUMNS)
+
+    def run(self, shard: Shard, attempt: Attempt, runtime: Runtime) -> None:
+        origin, plan = Storage(self.origin), shard.source()
+        path = attempt.path(shard.tar)
+        with plain_errors(f"write {path}"), open(path, "wb") as target:
+            pack = _Packer(target)
+            for place, raw in _read_ahead(origin, plan):
+                pack.add(raw, place)
+            pack.tar.finish()
+        first = plan["shard"][0].as_py() if len(plan) else None
+        attempt.write_table(shard.table_name(), pack.samples(Shard(origin, first) if first else None))
+        attempt.write_table(shard.table_name("index"), pack.index())
+        attempt.counts.update({"in": len(plan), "kept": len(pack.rows)})
+        done = len(pack.rows)
+        stats = {"count": done, "successes": done, "failed_to_download": 0, "failed_to_resize": 0}
+        stats["status_dict"] = {"success": done}
+        attempt.write_bytes(f"{shard.id}_stats.json", json.dumps(stats, indent=4).encode())
+
+
+class _Packer:
+    """Samples on their way into one tar."""
+
+    def __init__(self, target: IO[bytes]) -> None:
+        self.tar = TarWriter(target)
+        self.rows: dict[str, dict[str, Any]] = {}
+        self.names: list[tuple[str, str]] = []
+
+    def add(self, raw: bytes, place: dict[str, Any]) -> None:
+        """Append a sample from its bytes in its own tar. Raises ShardError when they are not one sample."""
+        data, name = io.BytesIO(raw), f"{place['shard']}.tar at byte {place['offset']}"
+        groups = list(read_contents(data, name).groups.values())
+        if len(groups) != 1:
+            raise ShardError(f"{name} has {len(groups)} samples where its index has one; make the index anew")
+        key = self._free_key(groups[0].key, place["copy"])
+        for extension, member in groups[0].members.items():
+            self.tar.add(f"{key}.{extension}", raw[member.offset : member.offset + member.size])
+            self.names.append((key, extension))
+        self.rows[key] = member_row(groups[0], data) | {"key": key, "status": "success", "error_message": None}
+
+    def samples(self, like: Shard | None) -> pa.Table:
+        """The sample table, with the columns that the data set's own has."""
+        kinds = like.schema() if like is not None else pa.schema(SAMPLE_COLUMNS.items())
+        rows = list(self.rows.values())
+        return pa.table({f.name: value_column([row.get(f.name) for row in rows], f.type) for f in kinds})
+
+    def index(self) -> pa.Table:
+        """Where each member lies."""
+        return pa.table(
+            {
+                "key": pa.array([key for key, _ in self.names], pa.string()),
+                "extension": pa.array([extension for _, extension in self.names], pa.string()),
+                "offset": pa.array([m.offset for m in self.tar.members], pa.int64()),
+                "size": pa.array([m.size for m in self.tar.members], pa.int64()),
+            }
+        )
+
+    def _free_key(self, key: str, copy: int) -> str:
+        """The key, or for a copy of it `KEY-1`; two samples of one tar never share one."""
+        name = f"{key}-{copy}" if copy else key
+        while name in self.rows:
+            copy += 1
+            name = f"{key}-{copy}"
+        return name
+
+
+def _read_ahead(origin: Storage, plan: pa.Table) -> Iterator[tuple[dict[str, Any], bytes]]:
+    """Each sample's bytes in order, with a bounded number of reads under way."""
+    waiting: deque[tuple[dict[str, Any], Future[bytes]]] = deque()
+    with ThreadPoolExecutor(READERS) as pool:
+        for place in plan.to_pylist():
+            tar = f"{place['shard']}.tar"
+            waiting.append((place, pool.submit(origin.read_range, tar, place["offset"], place["size"])))
+            if len(waiting) >= READS_AHEAD:
+                yield _result(*waiting.popleft())
+        while waiting:
+            yield _result(*waiting.popleft())
+
+
+def _result(place: dict[str, Any], reading: Future[bytes]) -> tuple[dict[str, Any], bytes]:
+    try:
+        return place, reading.result()
+    except FileNotFoundError:
+        raise ShardError(
+            f"the data set has no {place['shard']}.tar any more; run the export again from its start"
+        ) from None
