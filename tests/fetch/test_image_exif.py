@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
+from PIL.TiffImagePlugin import IFDRational
 
 from curate.fetch import exif
 from curate.fetch.image import ImageSettings, decode, process
@@ -94,7 +95,7 @@ def test_real_photos_come_out_upright_and_alike(kind: str, orientation: int) -> 
 
 
 def test_tags_are_a_json_object_of_strings() -> None:
-    camera = {0x829A: 0.01, 0x9003: "2001:02:03 04:05:06", 0x927C: b"maker" * 50, 0xA002: 640}
+    camera = {0x829A: IFDRational(1, 100), 0x9003: "2001:02:03 04:05:06", 0x927C: b"maker" * 50, 0xA002: 640}
     raw = block({0x010F: "Canon\0\0junk", 0x0110: "Ünï", 274: 3, 0x8825: {2: (51.0, 30.0, 0.0)}}, camera)
     picture = process(_saved(scene(), "JPEG", exif=raw), ImageSettings())
     tags = json.loads(picture.exif)
