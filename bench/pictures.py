@@ -95,7 +95,8 @@ def _scene(rng: np.random.Generator, height: int, width: int, detail: float) -> 
     for channel in (1, 2):
         chroma = _octaves(rng, height // 4 + 1, width // 4 + 1, 1.6, 1.0)
         colours[..., channel] += cv2.resize(chroma, (width, height), interpolation=cv2.INTER_LINEAR)
-    return cv2.cvtColor(np.clip(colours, 0, 255).astype(np.uint8), cv2.COLOR_YCrCb2RGB)
+    scene: np.ndarray = cv2.cvtColor(np.clip(colours, 0, 255).astype(np.uint8), cv2.COLOR_YCrCb2RGB)
+    return scene
 
 
 def _objects(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
@@ -111,7 +112,8 @@ def _objects(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
         else:
             corners = centre + radius * np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)]) * rng.uniform(0.3, 1, (4, 2))
             cv2.fillConvexPoly(canvas, corners.astype(np.int32), colour, cv2.LINE_AA)
-    return cv2.GaussianBlur(canvas, (3, 3), 0.6)
+    soft: np.ndarray = cv2.GaussianBlur(canvas, (3, 3), 0.6)
+    return soft
 
 
 def _octaves(rng: np.random.Generator, height: int, width: int, amplitude: float, fine: float) -> np.ndarray:
