@@ -98,8 +98,10 @@ def verdict(rows: int, *rules: tuple[str, pa.Array | pa.ChunkedArray]) -> Verdic
     codes = np.full(rows, -1, dtype=np.int8)
     for number in range(len(rules) - 1, -1, -1):
         mask = rules[number][1]
+        if mask.null_count == rows:
+            continue
         flat = mask.combine_chunks() if isinstance(mask, pa.ChunkedArray) else mask
-        codes[np.asarray(pc.fill_null(flat, False))] = number
+        np.copyto(codes, np.int8(number), where=np.asarray(pc.fill_null(flat, False)))
     indices = pa.array(codes, mask=codes < 0)
     return pa.DictionaryArray.from_arrays(indices, pa.array([reason for reason, _ in rules], pa.string()))
 

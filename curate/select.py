@@ -31,14 +31,15 @@ DECISION = pa.schema(
     {
         "keep": pa.bool_(),
         "drop_reason": pa.dictionary(pa.int16(), pa.string()),
-        "drop_reasons": pa.list_(pa.string()),
+        "drop_reasons": pa.list_(pa.dictionary(pa.int16(), pa.string())),
     }
 )
 """`drop_reason` is that of the first filter in the config's order, null where the row is kept; `drop_reasons` one per
 filter that would drop the row, in that order, empty where it is kept."""
 
 Codes = npt.NDArray[np.int16]
-"""Filters x rows: the number of a reason, or -1."""
+"""Numbers of reasons, or KEPT."""
+KEPT, UNDECLARED = -1, -2
 
 
 @dataclass(frozen=True)
@@ -78,9 +79,8 @@ def decide(columns: pa.Table, filters: tuple[tuple[str, Filter], ...]) -> pa.Tab
 
     `columns` has at least `columns_of(filters)`. Raises StageError when a filter answers with another length.
     """
-    reasons = list(dict.fromkeys(reason for _, rule in filters for reason in rule.reasons))
-    chunks = [_decide(part, filters, reasons) for part in _parts(columns)]
-    return pa.Table.from_batches(chunks, DECISION).unify_dictionaries()
+    reasons = pa.array(dict.fromkeys(reason for _, rule in filters for reason in rule.reasons), pa.string())
+    return pa.Table.from_batches([_decide(part, filters, reasons) for part in _parts(columns)], DECISION)
 
 
 def count_reasons(decided: pa.Table) -> Mapping[str, int]:
@@ -97,22 +97,22 @@ def _parts(columns: pa.Table) -> Iterator[pa.Table]:
         yield columns.slice(start, CHUNK_ROWS)
 
 
-def _decide(columns: pa.Table, filters: tuple[tuple[str, Filter], ...], reasons: list[str]) -> pa.RecordBatch:
-    number = {reason: i for i, reason in enumerate(reasons)}
-    codes: Codes = np.full((len(filters), len(columns)), -1, dtype=np.int16)
-    for place, (name, rule) in enumerate(filters):
-        codes[place] = _codes(name, rule, columns.select(rule.columns), number)
-    flagged = codes >= 0
-    dropped = flagged.any(axis=0)
-    first = codes[flagged.argmax(axis=0), np.arange(len(columns))] if filters else np.empty(len(columns), np.int16)
-    words = pa.array(reasons, pa.string())
-    offsets = np.concatenate([[0], np.cumsum(flagged.sum(axis=0))]).astype(np.int32)
-    every = words.take(pa.array(codes.T[flagged.T]))
+def _decide(columns: pa.Table, filters: tuple[tuple[str, Filter], ...], reasons: pa.StringArray) -> pa.RecordBatch:
+    number = {reason: i for i, reason in enumerate(reasons.to_pylist())}
+    codes: Codes = np.full((len(columns), len(filters)), KEPT, dtype=np.int16)
+    first = np.full(len(columns), KEPT, dtype=np.int16)
+    for place in range(len(filters) - 1, -1, -1):
+        name, rule = filters[place]
+        own = codes[:, place] = _codes(name, rule, columns.select(rule.columns), number)
+        np.copyto(first, own, where=own != KEPT)
+    flagged = codes != KEPT
+    offsets = np.concatenate([[0], np.cumsum(flagged.sum(axis=1))]).astype(np.int32)
+    kept = first == KEPT
     return pa.record_batch(
         [
-            pa.array(~dropped),
-            pa.DictionaryArray.from_arrays(pa.array(first, pa.int16(), mask=~dropped), words),
-            pa.ListArray.from_arrays(offsets, every),
+            pa.array(kept),
+            pa.DictionaryArray.from_arrays(pa.array(first, mask=kept), reasons),
+            pa.ListArray.from_arrays(offsets, pa.DictionaryArray.from_arrays(pa.array(codes[flagged]), reasons)),
         ],
         schema=DECISION,
     )
@@ -123,6 +123,10 @@ def _codes(name: str, rule: Filter, columns: pa.Table, number: Mapping[str, int]
     verdict = rule.judge(columns)
     if len(verdict) != len(columns):
         raise StageError(f"filter {name} gave {len(verdict)} verdicts for {len(columns)} rows")
-    own = np.array([number.get(reason, -1) for reason in verdict.dictionary.to_pylist()] + [-1], dtype=np.int16)
-    found: Codes = own[np.asarray(pc.fill_null(verdict.indices, len(own) - 1))]
+    words = verdict.dictionary.to_pylist()
+    own = np.array([*(number.get(reason, UNDECLARED) for reason in words), KEPT], dtype=np.int16)
+    found: Codes = own[np.asarray(pc.fill_null(verdict.indices, len(words)))]
+    if (found == UNDECLARED).any():
+        given = sorted({*pc.unique(verdict.drop_null()).to_pylist()} - {*rule.reasons})
+        raise StageError(f"filter {name} gave the reason {given[0]!r}; declare it in `reasons`")
     return found

@@ -54,6 +54,13 @@ class Short(Size):
         return super().judge(columns.slice(1))
 
 
+@dataclass(frozen=True)
+class Silent(Size):
+    """Declares only one of its reasons."""
+
+    reasons: ClassVar[Mapping[str, str]] = {"too_large": "large"}
+
+
 RULES = (("size", Size()), ("shade", Shade()))
 ROWS = [  # size, shade, all reasons
     (3, 0.5, []),
@@ -134,9 +141,11 @@ def test_no_filters_and_no_rows():
     assert count_reasons(empty) == {"in": 0, "kept": 0}
 
 
-def test_a_filter_that_loses_rows_is_an_error():
+def test_a_broken_filter_says_so():
     with pytest.raises(StageError, match="filter broken gave 9 verdicts for 10 rows"):
         decide(table(ROWS), (("broken", Short()),))
+    with pytest.raises(StageError, match="filter broken gave the reason 'too_small'; declare it"):
+        decide(table(ROWS), (("broken", Silent()),))
 
 
 @pytest.fixture
