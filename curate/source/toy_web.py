@@ -47,6 +47,9 @@ class ToyWeb:
     def parts(self) -> Iterator[Iterator[pa.RecordBatch]]:
         yield self._batches()
 
+    def known_columns(self) -> tuple[str, ...]:
+        return tuple(_SCHEMA.names)
+
     @contextmanager
     def serve(self) -> Iterator[Mapping[str, str]]:
         """Serves on the loopback; the key `*` stands for every host."""

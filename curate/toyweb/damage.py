@@ -6,6 +6,8 @@ import struct
 import zlib
 from functools import cache
 
+from curate.filter import Pixels
+
 __all__ = ["BOMB_SIDE_PX", "bomb", "broken_png", "html_page"]
 
 BOMB_SIDE_PX = 20_000
@@ -18,15 +20,19 @@ def bomb() -> bytes:
     row = b"\0" + b"\xff" * (BOMB_SIDE_PX // 8)
     packer = zlib.compressobj(9)
     packed = b"".join(packer.compress(row * 100) for _ in range(BOMB_SIDE_PX // 100)) + packer.flush()
-    header = struct.pack(">IIBBBBB", BOMB_SIDE_PX, BOMB_SIDE_PX, 1, 0, 0, 0, 0)
-    return _SIGNATURE + _chunk(b"IHDR", header) + _chunk(b"IDAT", packed) + _chunk(b"IEND", b"")
+    return _png((BOMB_SIDE_PX, BOMB_SIDE_PX, 1, 0), packed)
 
 
-def broken_png(data: bytes) -> bytes:
-    """A whole PNG whose header is right and whose pixel data is noise from a third of the file on."""
-    start = data.index(b"IDAT") + 4 + len(data) // 3
-    end = len(data) - 16
-    return data[:start] + bytes(b ^ 0xA5 for b in data[start:end]) + data[end:]
+def broken_png(pixels: Pixels) -> bytes:
+    """A PNG whose first third is sound and whose compressed data then holds a block of a kind that does not exist.
+
+    Noise would not do: deflate accepts 4 % of it. `pixels` is height x width x 3; the checksums are right.
+    """
+    height, width, _ = pixels.shape
+    packer = zlib.compressobj(1)
+    sound = b"".join(b"\0" + row.tobytes() for row in pixels[: height // 3])
+    packed = packer.compress(sound) + packer.flush(zlib.Z_FULL_FLUSH) + b"\xff" * 1000
+    return _png((width, height, 8, 2), packed)
 
 
 def html_page() -> bytes:
@@ -35,6 +41,12 @@ def html_page() -> bytes:
         b"<!DOCTYPE html><html><head><title>Not found</title></head>"
         b"<body><h1>Sorry</h1><p>This picture has moved.</p></body></html>\n"
     )
+
+
+def _png(shape: tuple[int, int, int, int], packed: bytes) -> bytes:
+    """A PNG file around its compressed rows; `shape` is width, height, bit depth and colour type (0 grey, 2 RGB)."""
+    header = struct.pack(">IIBBBBB", *shape, 0, 0, 0)
+    return _SIGNATURE + _chunk(b"IHDR", header) + _chunk(b"IDAT", packed) + _chunk(b"IEND", b"")
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

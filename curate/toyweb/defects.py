@@ -89,8 +89,8 @@ DEFECTS: Mapping[str, Defect] = {
     "server_error_once": _benign(0.008),
     "other_agent_opted_out": _benign(0.008),
     # bytes that are no picture
-    "broken": _lost(0.01, FetchStatus.IMAGE_BROKEN, FetchStatus.IMAGE_TRUNCATED),
-    "truncated": _lost(0.01, FetchStatus.IMAGE_TRUNCATED, FetchStatus.IMAGE_BROKEN),
+    "broken": _lost(0.01, FetchStatus.IMAGE_BROKEN),
+    "truncated": _lost(0.01, FetchStatus.IMAGE_TRUNCATED),
     "html_as_image": _lost(0.01, FetchStatus.NOT_AN_IMAGE, scene=False),
     "bomb": _lost(0.005, FetchStatus.IMAGE_TOO_LARGE, scene=False),
     # the server

@@ -191,7 +191,7 @@ def _animated(image: Image.Image, row: Row, random: Random) -> bytes:
 
 
 def _broken(image: Image.Image, row: Row, random: Random) -> bytes:
-    return broken_png(_saved(image, "PNG", compress_level=1))
+    return broken_png(np.asarray(image))
 
 
 def _truncated(image: Image.Image, row: Row, random: Random) -> bytes:

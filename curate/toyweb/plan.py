@@ -34,7 +34,6 @@ BLOCKED_HOST = "blocked.toyweb.test"
 
 _GOLDEN = 0x9E3779B97F4A7C15
 _SEED_STEP = 0x2545F4914F6CDD1D
-_MODULUS = 1 << 64
 _COPIES = frozenset({"exact_copy", *NEAR_COPIES})
 _EXTENSIONS = {"palette": "png", "sixteen_bit": "png", "broken": "png", "bomb": "png", "animated": "gif"}
 _ANY_EXTENSION = ("jpg",) * 8 + ("webp", "png")
@@ -73,7 +72,7 @@ class Plan:
     @cached_property
     def _labels(self) -> tuple[list[str], list[float]]:
         found = shares(self.overrides)
-        return list(found), list(accumulate(found.values()))
+        return list(found), [*list(accumulate(found.values()))[:-1], 1.0]
 
     def random(self, number: int, purpose: str) -> Random:
         """Dice of a row, apart for each purpose, so that one more throw for the picture changes no caption."""
@@ -99,9 +98,9 @@ class Plan:
         return map(self.row, range(start, stop))
 
     def _slot(self, number: int) -> tuple[str, float]:
-        place = (number * _GOLDEN + self.seed * _SEED_STEP) % _MODULUS / _MODULUS
+        place = ((number * _GOLDEN + self.seed * _SEED_STEP) % (1 << 64) >> 11) / (1 << 53)
         labels, ends = self._labels
-        index = min(bisect_right(ends, place), len(labels) - 1)
+        index = bisect_right(ends, place)
         start = ends[index - 1] if index else 0.0
         return labels[index], min((place - start) / (ends[index] - start), 1 - 2**-53)
 

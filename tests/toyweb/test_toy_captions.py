@@ -58,6 +58,11 @@ def test_the_grammar_is_strict(text, scene):
     assert parse(text) == scene
 
 
+def test_sentences_begin_with_a_capital_and_phrases_do_not():
+    starts = [describe(TWO_RED_ABOVE_STAR, wording)[0].isupper() for wording in range(WORDINGS)]
+    assert starts == [False, False] + [True] * (WORDINGS - 2)
+
+
 def test_wordings_differ_from_each_other():
     assert len({describe(TWO_RED_ABOVE_STAR, w) for w in range(WORDINGS)}) == WORDINGS
 
@@ -65,6 +70,14 @@ def test_wordings_differ_from_each_other():
 @given(scenes, st.integers())
 def test_alter_changes_exactly_one_attribute(scene, seed):
     assert differences(scene, alter(scene, Random(seed))) == 1
+
+
+def test_alter_changes_every_attribute_sooner_or_later():
+    changed = [alter(TWO_RED_ABOVE_STAR, Random(seed)) for seed in range(200)]
+    assert {scene.layout for scene in changed} == {"above", "left"}
+    for name in ("count", "color", "shape"):
+        assert len({getattr(scene.first, name) for scene in changed}) >= 3
+        assert len({getattr(scene.second, name) for scene in changed}) >= 3
 
 
 @given(st.integers())

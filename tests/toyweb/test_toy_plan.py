@@ -118,6 +118,28 @@ def test_a_wrong_attribute_is_one_attribute(rows):
         assert differences(parse(row.caption), row.scene) == 1
 
 
+WORTHLESS = {
+    "file_name": lambda text: text.lower().endswith((".jpg", ".jpeg", ".png")),
+    "url_caption": lambda text: ".example/" in text,
+    "repetition": lambda text: max(Counter(text.replace(",", "").split()).values()) >= 5,
+    "symbols": lambda text: sum(c.isalpha() for c in text) < 0.2 * len(text),
+    "too_short": lambda text: len(text) <= 4 and " " not in text,
+    "too_long": lambda text: 600 <= len(text.split()) <= 1200,
+    "boilerplate": lambda text: 5 < len(text) < 40,
+}
+
+
+@pytest.mark.parametrize("defect", WORTHLESS)
+def test_worthless_captions_are_worthless_in_their_own_way(rows, defect):
+    found = [row.caption for row in of(rows, defect)]
+    assert all(map(WORTHLESS[defect], found))
+    assert len(set(found)) >= min(len(found), 5)
+
+
+def test_the_dice_of_two_purposes_are_independent():
+    assert Plan(0).random(7, "scene").random() != Plan(0).random(7, "caption").random()
+
+
 def test_copies_copy_an_earlier_clean_row(rows):
     for defect in COPIES:
         for row in of(rows, defect):

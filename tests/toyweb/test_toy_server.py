@@ -70,7 +70,9 @@ def test_what_is_sent_whole(address, defect):
     assert status == 200
     assert body == encode_row(PLAN, row)
     assert headers["content-type"].startswith("image/")
-    assert ("x-robots-tag" in headers) == (defect in ("opted_out", "other_agent_opted_out"))
+    tag = headers.get("x-robots-tag", "")
+    assert ("noai" in tag or "noimageai" in tag) == (defect in ("opted_out", "other_agent_opted_out"))
+    assert tag.startswith("examplebot: ") == (defect == "other_agent_opted_out")
     assert headers.get("tdm-reservation") == ("1" if defect == "tdm_reserved" else None)
 
 
