@@ -19,15 +19,16 @@ from urllib.parse import quote, unquote, urljoin
 __all__ = ["Target", "join_url", "parse_url"]
 
 MOST_CHARS = 8_192
+MOST_HOST_CHARS = 253
 
-_PLAIN = re.compile(r"(https?)://([a-z0-9-]+(?:\.[a-z0-9-]+)*\.[a-z]{2,63})(/[!$&-;=?-Z_a-z~%\[\]|]*)")
+_PLAIN = re.compile(r"(https?)://((?:[a-z0-9-]{1,63}\.)+[a-z]{2,63})(/[!$&-;=?-Z_a-z~%\[\]|]*)")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
-_AUTHORITY = re.compile(r"/*([^/?]*)(.*)", re.DOTALL)
+_AUTHORITY = re.compile(r"//([^/]*)(.*)", re.DOTALL)
 _HOST_PORT = re.compile(r"(\[[^\]]*\]|[^:]*)(?::([0-9]*))?")
 _NAME = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*")
 _NUMBER = re.compile(r"([0-9]+|0x[0-9a-f]*)")
 _DOT_SEGMENT = re.compile(r"/(\.|%2e){1,2}(/|$)", re.IGNORECASE)
-_PATH_SAFE = "!$%&'()*+,-./:;=@[]_|~\\"
+_PATH_SAFE = "!$%&'()*+,-./:;=@[]_|~"
 _QUERY_SAFE = "!$%&()*+,-./:;=?@[]_`{|}~\\^"
 _PORTS = {"http": 80, "https": 443}
 
@@ -50,7 +51,7 @@ class Target(NamedTuple):
 def parse_url(text: str) -> Target:
     """The target of a URL as found on a page or in a list. Raises ValueError with the reason."""
     plain = _PLAIN.fullmatch(text)
-    if plain and len(text) <= MOST_CHARS and not _DOT_SEGMENT.search(text) and max(map(len, plain[2].split("."))) <= 63:
+    if plain and len(text) <= MOST_CHARS and len(plain[2]) <= MOST_HOST_CHARS and not _DOT_SEGMENT.search(text):
         return Target(text, plain[1], plain[2], _PORTS[plain[1]], False)
     return _parse_odd(text)
 
@@ -72,12 +73,11 @@ def _parse_odd(text: str) -> Target:
         raise ValueError(f"scheme {scheme[:20]!r} is not http or https" if scheme else "no scheme")
     rest, _, query = text[scheme_match.end() :].partition("#")[0].partition("?")
     rest = rest.replace("\\", "/")
-    if not rest.startswith("//"):
-        raise ValueError("no host")
     parts = _AUTHORITY.fullmatch(rest)
-    authority, path = parts.groups() if parts else ("", "")
-    host, port, is_address = _parse_authority(authority, scheme)
-    path = _without_dots(quote(path, safe=_PATH_SAFE) or "/")
+    if not parts:
+        raise ValueError("no host")
+    host, port, is_address = _parse_authority(parts[1], scheme)
+    path = _without_dots(quote(parts[2], safe=_PATH_SAFE) or "/")
     target = Target("", scheme, host, port, is_address)
     tail = path + ("?" + quote(query, safe=_QUERY_SAFE) if query else "")
     if len(tail) > 3 * MOST_CHARS:
@@ -106,8 +106,8 @@ def _parse_host(text: str) -> tuple[str, bool]:
             raise ValueError("zone in an IPv6 address")
         return str(IPv6Address(text[1:-1])), True
     host = unquote(text, errors="strict")
-    if len(host) > 253:
-        raise ValueError("host longer than 253 characters")
+    if len(host) > MOST_HOST_CHARS:
+        raise ValueError(f"host longer than {MOST_HOST_CHARS} characters")
     if not host.isascii():
         host = host.encode("idna").decode("ascii")
     host = host.lower().removesuffix(".")

@@ -1,0 +1,52 @@
+"""HTTPS: certificates are checked, connections are kept."""
+
+import socket
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+from fault_web import FAST, PICTURE, Web, collect, fetch_one
+
+from curate.fetch.client import Client
+
+
+def test_a_certificate_of_a_known_authority_is_accepted(secure_web: Web, certificate: Path) -> None:
+    got = fetch_one(secure_web, "https://secure.test/a.jpg", ca_file=str(certificate))
+    assert (got.status, got.body) == ("success", PICTURE)
+
+
+def test_a_stranger_s_certificate_or_another_host_s_is_refused(secure_web: Web, certificate: Path) -> None:
+    for settings, host in ((FAST, "secure.test"), (replace(FAST, ca_file=str(certificate)), "other.test")):
+        got = fetch_one(secure_web, f"https://{host}/a.jpg", settings, robots="ignore")
+        assert (got.status, got.attempts, got.body) == ("tls_error", 1, b"")
+        assert "certificate" in got.detail
+    assert secure_web.calls == []
+
+
+def test_checking_can_be_turned_off(secure_web: Web) -> None:
+    assert fetch_one(secure_web, "https://other.test/a.jpg", verify_tls=False).status == "success"
+
+
+def test_a_server_that_does_not_speak_tls() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        threading.Thread(target=refuse_once, args=(listener,), daemon=True).start()
+        client = Client(replace(FAST, verify_tls=False, retries=0), {"*": address})
+        got = collect(client, ["https://pictures.test/a.jpg"])[0]
+        client.close()
+    assert (got.status, got.robots) == ("tls_error", "unreachable")
+
+
+def refuse_once(listener: socket.socket) -> None:
+    connection, _ = listener.accept()
+    with connection:
+        connection.recv(1)
+        connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+
+def test_tls_connections_are_used_again(secure_web: Web, certificate: Path) -> None:
+    client = Client(replace(FAST, ca_file=str(certificate), per_host_concurrency=4), {"*": secure_web.address})
+    for _ in range(2):
+        assert {response.status for response in collect(client, ["https://secure.test/a.jpg"] * 100)} == {"success"}
+    client.close()
+    assert secure_web.connections <= 5
