@@ -91,7 +91,13 @@ def _text_in_picture(image: Image.Image, random: Random) -> Image.Image:
     pen = ImageDraw.Draw(image)
     pen.rectangle((0, top, width, top + bar), fill=(250, 250, 250))
     text = random.choice(("WHEN SHAPES MEET", "LEARN YOUR SHAPES", "SALE: 50% OFF", "LESSON ONE: SHAPES"))
-    pen.text((width / 2, top + bar / 2), text, fill=(10, 10, 10), anchor="mm", font=_font(width * 1.5 / len(text)))
+    pen.text(
+        (width / 2, top + bar / 2),
+        text,
+        fill=(10, 10, 10),
+        anchor="mm",
+        font=_font(min(width * 1.5 / len(text), bar * 0.8)),
+    )
     return image
 
 

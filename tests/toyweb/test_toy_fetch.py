@@ -6,6 +6,7 @@ from curate.fetch.crawl import crawl
 from curate.fetch.image import ImageSettings
 from curate.fetch.settings import FetchSettings
 from curate.source.toy_web import ToyWeb
+from curate.stage import Runtime
 from curate.toyweb.defects import DEFECTS
 from curate.toyweb.truth import surprises
 
@@ -21,6 +22,6 @@ def test_every_row_ends_as_its_label_says():
     assert set(defects) == set(DEFECTS)
     with web.serve() as addresses:
         urls = enumerate(row["url"] for row in rows)
-        for response, picture in crawl(urls, QUICK, ImageSettings(), {}, addresses, 2):
+        for response, picture in crawl(urls, QUICK, ImageSettings(), {}, Runtime(2, addresses)):
             statuses[response.row] = response.status if picture is None else picture.status
     assert surprises(defects, statuses) == []
