@@ -68,9 +68,9 @@ def to_srgb(pixels: npt.NDArray[np.uint8], mode: str, image: Image.Image) -> Pix
     """What `channels` returned, resized or not, as height x width x 3 sRGB; `image` is where the profile is."""
     transform = _transform(image, mode)
     if transform is not None:
-        return np.asarray(_apply(transform, Image.fromarray(pixels, mode)))
+        return np.asarray(_apply(transform, _image(pixels, mode)))
     if mode == "CMYK":
-        return np.asarray(Image.fromarray(pixels, mode).convert("RGB"))
+        return np.asarray(_image(pixels, mode).convert("RGB"))
     return cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB) if mode == "L" else pixels
 
 
@@ -121,6 +121,10 @@ def _array(image: Image.Image) -> npt.NDArray[np.uint8]:
     return np.asarray(image)
 
 
+def _image(pixels: npt.NDArray[np.uint8], mode: str) -> Image.Image:
+    return Image.frombytes(mode, pixels.shape[1::-1], pixels.tobytes())
+
+
 def _apply(transform: ImageCms.ImageCmsTransform, image: Image.Image) -> Image.Image:
     return transform.apply(image)
 
@@ -157,6 +161,6 @@ def _build(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
 def _changes_nothing(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
     steps = np.linspace(0, 255, 9).astype(np.uint8)
     probe = np.stack(np.meshgrid(steps, steps, steps), -1).reshape(1, -1, 3) if mode == "RGB" else steps[None]
-    before = Image.fromarray(np.ascontiguousarray(probe), mode)
+    before = _image(probe, mode)
     after = np.asarray(_apply(transform, before)).astype(int)
     return bool(np.abs(after - np.asarray(before.convert("RGB"))).max() <= SAME_COLOR)

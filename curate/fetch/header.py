@@ -3,7 +3,7 @@
 Only the formats that pages show are opened, and each by its own Pillow class after our own look at the magic number:
 `Image.open` would try 40 plugins, some of which start programs, and would put its own limits and warnings in front of
 ours. SVG, JPEG 2000, HEIF, icons and the like are named and refused (`image_unsupported`); HTML and the rest are
-`not_an_image`. Opening a JPEG costs 0.013 ms.
+`not_an_image`. Opening a JPEG costs 0.03 ms.
 
 Three things make a small file slow, and each is bounded here. A file of many tiny parts (PNG chunks, GIF blocks, TIFF
 directories) runs through a reader that gives up after `MAX_READS`. A JPEG of many scans makes libjpeg pass over all
@@ -237,7 +237,7 @@ def _gif_frames(data: bytes) -> int:
         while place < len(data) and data[place]:
             place += data[place] + 1
         place += 1
-    return max(frames, 1)
+    return frames
 
 
 def _palette_bytes(flags: int) -> int:

@@ -151,6 +151,7 @@ def hostile() -> Iterator[tuple[str, bytes, set[FetchStatus]]]:
     yield "png bomb", png(25_000, 25_000, grey(25_000, 100)), {large}
     yield "png that says 2 billion", png(2**31 - 1, 2**31 - 1, grey(9, 9)), {large}
     yield "gif that says 65535", b"GIF89a" + b"\xff" * 4 + bytes(3) + b"," + bytes(4) + b"\xff" * 4 + bytes(50), {large}
+    yield "gif frame outside", b"GIF89a\1\0\1\0" + bytes(3) + b"," + b"\xff" * 8 + bytes(50), {large}
     yield (
         "webp that says 16384",
         b"RIFF\x16\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0\xff\x3f\0\xff\x3f\0" + bytes(8),
