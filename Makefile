@@ -4,7 +4,7 @@ BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 export RAY_USAGE_STATS_ENABLED ?= 0
 
-.PHONY: demo test lint format bench docs clean
+.PHONY: demo test lint format bench clean
 
 demo: .venv/.core  ## crawl, shard, filter and explain a small web with known truth
 	$(BIN)/curate run configs/demo.toml --out data/demo --format table
@@ -25,9 +25,6 @@ bench: .venv/.bench  ## side by side with the peers, in one run
 	$(BIN)/python bench/peers.py
 	$(BIN)/python bench/fetch.py
 	$(BIN)/python bench/selection.py
-
-docs: .venv/.core  ## write the generated parts of the README anew
-	$(BIN)/python -m curate.docs
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

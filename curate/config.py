@@ -35,13 +35,14 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def build(cls: type[T], table: Mapping[str, Any], where: str) -> T:
-    """A dataclass from a TOML table. `where` names the section in messages, e.g. `fetch`. Raises ConfigError."""
+    """A dataclass from a TOML table. `where` names the section, "" is the whole file. Raises ConfigError."""
+    section = f"[{where}]" if where else "the config"
     hints = typing.get_type_hints(cls)
     known = [f.name for f in dataclasses.fields(cls) if f.init]  # type: ignore[arg-type]
     for key in table:
         if key not in known:
-            raise ConfigError(f"[{where}] has no key {key!r}; {nearest(key, known)}")
-    values = {key: convert(value, hints[key], f"{where}.{key}") for key, value in table.items()}
+            raise ConfigError(f"{section} has no key {key!r}; {nearest(key, known)}")
+    values = {key: convert(value, hints[key], f"{where}.{key}".lstrip(".")) for key, value in table.items()}
     try:
         return cls(**values)
     except TypeError:
@@ -53,9 +54,9 @@ def build(cls: type[T], table: Mapping[str, Any], where: str) -> T:
             and f.default is dataclasses.MISSING
             and f.default_factory is dataclasses.MISSING
         ]
-        raise ConfigError(f"[{where}] needs a value for {', '.join(map(repr, missing))}") from None
+        raise ConfigError(f"{section} needs a value for {', '.join(map(repr, missing))}") from None
     except ValueError as error:
-        raise ConfigError(f"[{where}] {error}") from None
+        raise ConfigError(f"{section} {error}") from None
 
 
 def build_filters(table: Mapping[str, Any]) -> dict[str, Filter]:

@@ -34,13 +34,14 @@ class Job:
 
     `slices` reads the source (or the cut that was made before) as a stream; `known_slices` answers what has been cut
     already, None when nothing has. `serve` holds up what the fetch needs to reach, and yields its addresses.
+    `source_columns` is None when only reading the source can tell.
     """
 
     steps: tuple[Step, ...]
     slices: Callable[[Storage], Iterator[Slice]]
     known_slices: Callable[[Storage], list[Slice] | None] = lambda storage: None
     serve: Callable[[], AbstractContextManager[Mapping[str, str]]] = lambda: nullcontext({})
-    source_columns: tuple[str, ...] = ()
+    source_columns: tuple[str, ...] | None = ()
 
 
 @dataclass(frozen=True)
@@ -67,14 +68,14 @@ class StepState:
 
 def check(job: Job) -> None:
     """Raise ConfigError unless labels differ, every column that is read has one earlier writer, and none has two."""
-    written: dict[str, str] = {"source": "the source", **dict.fromkeys(job.source_columns, "the source")}
+    written: dict[str, str] = {"source": "the source", **dict.fromkeys(job.source_columns or (), "the source")}
     labels: set[str] = set()
     for step in job.steps:
         if step.label in labels:
             raise ConfigError(f"two steps are called {step.label!r}")
         labels.add(step.label)
         for column in step.reads:
-            if column not in written:
+            if column not in written and job.source_columns is not None:
                 raise ConfigError(
                     f"step {step.label!r} reads column {column!r}, which nothing before it writes; "
                     f"{nearest(column, sorted(written))}"

@@ -84,12 +84,16 @@ class Shard:
         """Which family holds which column: column name to family ("" is the sample table)."""
         found: dict[str, str] = {}
         for family in ["", *self._families()]:
+            name = self.table_name(family)
             try:
-                names = self.schema(family).names
-            except ShardError:
+                with self.storage.open(name) as handle:
+                    columns = pq.read_schema(handle).names
+            except FileNotFoundError:
                 continue
-            for name in names:
-                found.setdefault(name, family)
+            except pa.ArrowInvalid as error:
+                raise self._unreadable(name, error) from error
+            for column in columns:
+                found.setdefault(column, family)
         return found
 
     def columns(self, names: Sequence[str]) -> pa.Table:
@@ -154,7 +158,11 @@ class Shard:
             return sample
         raise ShardError(f"sample {key!r} of {self.tar} has no picture; its members are {', '.join(sorted(parts))}")
 
+    def _unreadable(self, name: str, error: Exception) -> ShardError:
+        return ShardError(f"{name} in {self.storage.root} is not a readable Parquet file: {error}; delete its commit")
+
     def _families(self) -> list[str]:
+        """Families beside the sample table; the index has rows of its own, so it is none of them."""
         prefix, suffix = f"{self.id}.", ".parquet"
         names = [n for n in self.storage.names(prefix) if n.endswith(suffix) and n != self.table_name()]
         return sorted(n[len(prefix) : -len(suffix)] for n in names)
@@ -168,7 +176,7 @@ class Shard:
         except FileNotFoundError:
             raise ShardError(f"shard {self.id} in {self.storage.root} has no {name}; {remedy}") from None
         except (OSError, pa.ArrowException) as error:
-            raise ShardError(f"{name} in {self.storage.root} is not a readable Parquet file: {error}") from error
+            raise self._unreadable(name, error) from error
 
 
 def list_shards(storage: Storage) -> list[Shard]:

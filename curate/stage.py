@@ -86,6 +86,9 @@ class Stage(ABC):
         """The stage whose finished result this one may start from (a retry of what failed), if any."""
         return None
 
+    def require(self, runtime: Runtime) -> None:  # noqa: B027  (most stages need nothing)
+        """Called once before a run starts: raise ConfigError for what would fail on every shard."""
+
     @abstractmethod
     def run(self, shard: Shard, attempt: Attempt, runtime: Runtime) -> None:
         """Write this stage's files for one shard into `attempt`, and count into `attempt.counts`."""

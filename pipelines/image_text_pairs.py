@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from curate.config import build, build_filters
-from curate.fetch.image import ImageSettings
+from curate.fetch.picture import ImageSettings
 from curate.fetch.settings import FetchSettings
 from curate.fetch.stage import Fetch
 from curate.filter import Filter
@@ -20,7 +20,8 @@ from curate.registry import filter_class
 from curate.run.scheduler import RunSettings
 from curate.score import Score
 from curate.select import Select
-from curate.source.ingest import ingest, known_slices
+from curate.slices import known_slices
+from curate.source.ingest import ingest
 from curate.source.kinds import build_source
 from curate.source.webdataset import Adopt, WebDataset
 from curate.stage import Barrier, Stage
@@ -56,7 +57,7 @@ class Config:
 
 def image_text_pairs(table: Mapping[str, Any], limit: int | None = None) -> Job:
     """The job of a config. Raises ConfigError."""
-    config = build(Config, table, "config")
+    config = build(Config, table, "")
     source = build_source(config.source)
     filters = with_fetch_status(build_filters(config.filters))
     adopts = isinstance(source, WebDataset)
@@ -70,7 +71,7 @@ def image_text_pairs(table: Mapping[str, Any], limit: int | None = None) -> Job:
         slices=partial(ingest, source, samples_per_shard=config.shards.samples, limit=limit),
         known_slices=known_slices,
         serve=source.serve,
-        source_columns=("url", "caption"),
+        source_columns=source.known_columns(),
     )
 
 

@@ -6,10 +6,11 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from curate.manifest import Commit
-from curate.run.scheduler import Progress
+if TYPE_CHECKING:
+    from curate.manifest import Commit
+    from curate.run.scheduler import Progress
 
 __all__ = ["add_format", "as_table", "progress", "show"]
 
@@ -68,6 +69,8 @@ def progress() -> Progress:
 def _bar() -> Progress:
     from tqdm import tqdm
 
+    from curate.run.scheduler import Progress
+
     bar: Any = tqdm(unit=" rows", unit_scale=True, dynamic_ncols=True, smoothing=0.1, leave=False)
 
     def total(rows: int | None) -> None:
@@ -85,6 +88,8 @@ def _bar() -> Progress:
 
 
 def _lines() -> Progress:
+    from curate.run.scheduler import Progress
+
     def say(**record: Any) -> None:
         print(json.dumps(record), file=sys.stderr, flush=True)
 

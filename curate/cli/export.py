@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 
+from curate.cli._output import add_format, progress, show
+
 __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from curate.cli._output import add_format
-
     parser.add_argument("folder", metavar="DIR", help="folder or fsspec URL of a data set")
     parser.add_argument("--to", required=True, metavar="FORMAT", help="what to write, e.g. webdataset")
     parser.add_argument("--out", metavar="DIR", help="where to write (default: DIR-FORMAT)")
@@ -22,7 +22,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from curate.cli._output import progress, show
     from curate.export import exporter
     from curate.run import make_engine, runtime
     from curate.run.scheduler import RunSettings, run_job

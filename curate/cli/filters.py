@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import argparse
 
+from curate.cli._output import add_format, show
+
 __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from curate.cli._output import add_format
-
     add_format(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    from curate.cli._output import show
     from curate.registry import describe, filter_class, filter_names
 
     rows = []

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from curate.cli._output import add_format, show
+
 __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from curate.cli._output import add_format
-
     parser.add_argument("config", type=Path, help="a TOML file, e.g. configs/demo.toml")
     parser.add_argument("--out", metavar="DIR", help="folder or fsspec URL of the data set (default: data/NAME)")
     parser.add_argument("--limit", type=int, metavar="N", help="as in `curate run`")
@@ -18,7 +18,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from curate.cli._output import show
     from curate.cli.run import default_folder
     from curate.job import load_job
     from curate.manifest import CommitLog

@@ -5,14 +5,19 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from curate.cli._output import add_format, progress, show
+
+if TYPE_CHECKING:
+    from curate.plan import Job
+    from curate.run.scheduler import Outcome
+    from curate.storage import Storage
 
 __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from curate.cli._output import add_format
-
     parser.add_argument("config", type=Path, help="a TOML file, e.g. configs/demo.toml")
     parser.add_argument("--out", metavar="DIR", help="folder or fsspec URL of the data set (default: data/NAME)")
     parser.add_argument("--on", choices=("local", "ray", "inline"), default="local", help="where work runs")
@@ -21,7 +26,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from curate.cli._output import progress, show
     from curate.job import load_job
     from curate.run import make_engine, runtime
     from curate.run.scheduler import run_job
@@ -47,28 +51,29 @@ def default_folder(config: Path) -> str:
     return str(Path("data") / config.stem)
 
 
-def summary(job: Any, storage: Any, outcome: Any) -> dict[str, Any]:
+def summary(job: Job, storage: Storage, outcome: Outcome) -> dict[str, Any]:
     """What is printed at the end: the funnel, what the truth says where it is known, failed shards, the place."""
     from dataclasses import asdict
 
+    from curate.manifest import CommitLog
     from curate.report.funnel import funnel
     from curate.report.truth import against_truth
+    from curate.select import Select
+    from curate.shard import Shard
 
     answer: dict[str, Any] = {}
-    select = next((s for s in job.steps if s.label == "select"), None)
-    if select is not None:
-        from curate.manifest import CommitLog
-
-        commits = CommitLog(storage).fold(["select"])
-        reasons = {name: tuple(rule.reasons) for name, rule in select.filters}
+    for step in (step for step in job.steps if isinstance(step, Select)):
+        shards = [name for name in sorted(outcome.slices) if name not in outcome.failed]
+        commits = [commit for commit in CommitLog(storage).fold([step.label]) if commit.shard in shards]
+        reasons = {name: tuple(rule.reasons) for name, rule in step.filters}
         answer["funnel"] = [asdict(row) for row in funnel(commits, reasons)]
-        answer["against_truth"] = against_truth(storage, reasons)
-        rows = sum(c.counts.get("in", 0) for c in commits)
-        answer["samples"] = f"{sum(c.counts.get('kept', 0) for c in commits):,} kept of {rows:,}"
-    if not answer.get("against_truth"):
-        answer.pop("against_truth", None)
+        truth = against_truth((Shard(storage, name) for name in shards), reasons)
+        if truth:
+            answer["against_truth"] = truth
+        kept, rows = (sum(commit.counts[name] for commit in commits) for name in ("kept", "in"))
+        answer["samples"] = f"{kept:,} kept of {rows:,}"
     if outcome.failed:
-        answer["failed_shards"] = [{"shard": s, "error": e} for s, e in sorted(outcome.failed.items())]
+        answer["failed_shards"] = [{"shard": shard, "error": error} for shard, error in sorted(outcome.failed.items())]
     answer["work"] = f"{outcome.made} commits made, {outcome.skipped} were there"
     answer["written_to"] = storage.root
     return answer

@@ -7,12 +7,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from curate.cli._output import add_format, show
+
 __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from curate.cli._output import add_format
-
     parser.add_argument("shard", help="a shard of a data set, e.g. data/demo/00000.tar or s3://bucket/set/00000")
     parser.add_argument("key", nargs="?", help="a sample's key, e.g. 000000012")
     parser.add_argument("--image", type=Path, metavar="FILE", help="also write the sample's picture to FILE")
@@ -20,7 +20,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from curate.cli._output import show
     from curate.shard import Shard
     from curate.storage import Storage
 

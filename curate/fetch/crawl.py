@@ -13,8 +13,10 @@ from dataclasses import replace
 from functools import lru_cache
 
 from curate.fetch.client import Client, Response
-from curate.fetch.image import ImageSettings, Picture, process
+from curate.fetch.image import process
+from curate.fetch.picture import ImageSettings, Picture
 from curate.fetch.settings import FetchSettings
+from curate.stage import Runtime
 
 __all__ = ["Boxes", "crawl"]
 
@@ -36,18 +38,17 @@ def crawl(
     settings: FetchSettings,
     image: ImageSettings,
     boxes: Boxes,
-    addresses: Mapping[str, str],
-    threads: int,
+    runtime: Runtime,
 ) -> Iterator[tuple[Response, Picture | None]]:
     """Every (row, url) once, in the order in which they finish; the response comes without its body."""
-    client = _client(settings, tuple(sorted(addresses.items())))
+    client = _client(settings, tuple(sorted(runtime.addresses.items())))
     waiting: dict[Future[Picture], Response] = {}
     held = 0
 
     def room() -> bool:
         return held < MOST_WAITING_BYTES and len(waiting) < MOST_WAITING
 
-    with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
+    with ThreadPoolExecutor(runtime.threads, thread_name_prefix="decode") as pool:
         for response in client.fetch(urls, room):
             if response is not None and response.body:
                 job = pool.submit(process, response.body, image, boxes.get(response.row, ()))

@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 
 from curate.fetch.client import Response
-from curate.fetch.image import Picture
+from curate.fetch.picture import Picture
 from curate.fetch.status import FetchStatus
 from curate.manifest import Attempt
 from curate.shard import key_width
@@ -78,7 +78,7 @@ class PairWriter:
         self.source = source
         self.width = key_width(samples_per_shard)
         self.rows: dict[int, Row] = {}
-        self._spool = tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES, dir=scratch)  # noqa: SIM115  (closed by finish)
+        self._spool = tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES, dir=str(scratch))  # noqa: SIM115  (closed by finish)
         self._end = 0
 
     def put(self, response: Response, picture: Picture | None) -> None:

@@ -36,6 +36,9 @@ class ImageSettings:
     `least_decode_factor`: a JPEG is decoded at 1/2, 1/4 or 1/8 where that is still this many times the target size.
     `max_area_px` bounds the picture and what it would be resized to; a decoder needs 4 to 16 bytes a pixel.
     `min_side_px`, `max_area_px` and `max_aspect_ratio` (longest by shortest side) look at the header alone.
+    `box_column` names a column of the source with boxes to blur, lists of [x0, y0, x1, y1], each 0 to 1.
+    `sha256_column` names one with the digest (hex) that the downloaded bytes must have, against poisoning; a row
+    without one is not checked.
     """
 
     size_px: int = 256
@@ -51,6 +54,8 @@ class ImageSettings:
     max_area_px: int = 64_000_000
     max_aspect_ratio: float | None = None
     exif: bool = True
+    box_column: str = ""
+    sha256_column: str = ""
 
     def __post_init__(self) -> None:
         low, high, _ = _QUALITY[self.format]

@@ -6,41 +6,41 @@ help (404, 410, robots.txt), are carried over byte for byte; the others are aske
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pyarrow as pa
 
+from curate.fetch import img2dataset
 from curate.fetch.crawl import crawl
-from curate.fetch.image import ImageSettings
 from curate.fetch.pair_writer import FETCH_COLUMNS, LOG_COLUMNS, SAMPLE_COLUMNS, PairWriter
+from curate.fetch.picture import ImageSettings, Picture
 from curate.fetch.settings import FetchSettings
 from curate.fetch.status import FetchStatus
 from curate.manifest import Attempt
 from curate.shard import Shard
 from curate.stage import Resources, Runtime, Stage
 
-__all__ = ["Fetch"]
+__all__ = ["Fetch", "verified"]
 
 
 @dataclass(frozen=True)
 class Fetch(Stage):
-    """Reads `source`, writes the tar and the sample table.
-
-    `box_column` names a column with boxes to blur: lists of [x0, y0, x1, y1], each 0 to 1.
-    """
+    """Reads `source`, writes the tar and the sample table."""
 
     name: ClassVar[str] = "fetch"
 
     fetch: FetchSettings
     image: ImageSettings
     samples_per_shard: int = 10_000
-    box_column: str | None = None
 
     @property
     def reads(self) -> tuple[str, ...]:
-        return ("source",)
+        named = (self.image.box_column, self.image.sha256_column)
+        return ("source", *(column for column in named if column))
 
     @property
     def writes(self) -> tuple[str, ...]:
@@ -58,6 +58,11 @@ class Fetch(Stage):
             return replace(self, fetch=replace(self.fetch, retry_round=self.fetch.retry_round - 1))
         return replace(self, fetch=replace(self.fetch, retry="none"))
 
+    def require(self, runtime: Runtime) -> None:
+        if self.fetch.backend == "img2dataset":
+            img2dataset.require_possible(self.fetch, self.image, runtime.addresses)
+        self.fetch.require_contact(runtime.addresses)
+
     def run(self, shard: Shard, attempt: Attempt, runtime: Runtime) -> None:
         source = shard.source()
         writer = PairWriter(shard.id, source, self.samples_per_shard, attempt.scratch)
@@ -65,15 +70,29 @@ class Fetch(Stage):
             _carry_over(shard, writer)
         urls = source["url"].to_pylist()
         wanted = ((row, urls[row] or "") for row in range(len(urls)) if row not in writer.rows)
-        done = crawl(wanted, self.fetch, self.image, self._boxes(source), runtime.addresses, runtime.threads)
-        for response, picture in done:
-            writer.put(response, picture)
+        if self.fetch.backend == "img2dataset":
+            with tempfile.TemporaryDirectory(prefix="curate-") as folder:
+                for arrival in img2dataset.download(list(wanted), self.fetch, self.image, Path(folder)):
+                    writer.keep(arrival.row, arrival.values, arrival.extension, arrival.data)
+        else:
+            digests = _by_row(source, self.image.sha256_column)
+            boxes = _by_row(source, self.image.box_column)
+            for response, picture in crawl(wanted, self.fetch, self.image, boxes, runtime):
+                writer.put(response, verified(picture, digests.get(response.row)))
         writer.finish(attempt)
 
-    def _boxes(self, source: pa.Table) -> dict[int, list[list[float]]]:
-        if self.box_column is None:
-            return {}
-        return {row: boxes for row, boxes in enumerate(source[self.box_column].to_pylist()) if boxes}
+
+def verified(picture: Picture | None, digest: str | None) -> Picture | None:
+    """The picture, or a failure in its place when its bytes are not those that the source promised."""
+    if picture is None or digest is None or digest.lower() == picture.sha256:
+        return picture
+    return Picture(FetchStatus.HASH_MISMATCH, f"sha256 should be {digest[:80]}", picture.sha256)
+
+
+def _by_row(source: pa.Table, column: str) -> dict[int, Any]:
+    """Values of a column by row, without the nulls; nothing when no column is named."""
+    values = source[column].to_pylist() if column else []
+    return {row: value for row, value in enumerate(values) if value}
 
 
 def _carry_over(shard: Shard, writer: PairWriter) -> None:

@@ -181,8 +181,11 @@ def run_job(
     A second call with nothing changed reads the listings and does no work.
     """
     watch = progress or Progress()
-    CommitLog(storage).recover()
     run = _Run(job, storage, engine, settings or RunSettings(), runtime or Runtime())
+    for step in job.steps:
+        if isinstance(step, Stage):
+            step.require(run.runtime)
+    run.log.recover()
     slices = _Slices(job, storage)
     for phase in phases(job.steps):
         titles = [stage.label for chain in phase.chains for stage in chain]

@@ -28,6 +28,10 @@ class Source(Protocol):
         `url` and (unless there is none) `caption`; the other columns are carried along. Raises SourceError."""
         ...
 
+    def known_columns(self) -> tuple[str, ...] | None:
+        """The columns that the rows will have, as far as that can be told without reading any; None when it cannot."""
+        ...
+
     def serve(self) -> AbstractContextManager[Mapping[str, str]]:
         """What must be up while rows are fetched (the toy web's server); yields addresses for `Runtime`."""
         ...

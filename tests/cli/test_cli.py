@@ -1,0 +1,178 @@
+"""The command line as a user meets it: what it prints, where, and how it exits."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from curate.cli import main
+
+HEAVY = {"numpy", "pyarrow", "pandas", "cv2", "PIL", "ray", "pycurl", "fsspec", "fasttext", "torch", "tqdm"}
+CURATE = Path(sys.executable).parent / "curate"
+ROOT = Path(__file__).resolve().parents[2]
+
+CONFIG = """
+pipeline = "image_text_pairs"
+[source]
+kind = "toy_web"
+samples = {samples}
+[shards]
+samples = 8
+[fetch]
+per_host_rate = 0
+total_timeout_s = 3.0
+first_byte_timeout_s = 3.0
+backoff_s = 0.1
+[filters.caption_words]
+min = {words}
+[filters.image_size]
+min_side_px = 100
+[run]
+workers = 2
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.toml"
+    path.write_text(CONFIG.format(samples=24, words=3))
+    return path
+
+
+def call(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+    command = [str(CURATE), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)  # type: ignore[call-overload]
+
+
+def test_help_loads_nothing_heavy_and_names_every_verb() -> None:
+    script = (
+        "import sys\nfrom curate.cli import main\n"
+        "try:\n main(['--help'])\nexcept SystemExit as e:\n assert e.code == 0\n"
+        "print('LOADED', *sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    text, _, loaded = done.stdout.partition("LOADED")
+    assert all(f"    {verb} " in text for verb in ("export", "filters", "plan", "run", "show"))
+    assert not HEAVY & {name.split(".")[0] for name in loaded.split()}
+
+
+def test_run_plan_show_export(config: Path, tmp_path: Path) -> None:
+    out = tmp_path / "set"
+    before = json.loads(call("plan", config, "--out", out).stdout)["plan"]
+    assert [row["step"] for row in before][0::3][0] == "fetch"
+    assert {row["shards"] for row in before} == {"not cut yet"}
+    ran = call("run", config, "--out", out)
+    assert ran.returncode == 0, ran.stderr
+    result = json.loads(ran.stdout)
+    assert {"funnel", "against_truth", "samples", "work", "written_to"} == set(result)
+    assert result["funnel"][0]["came_in"] == 24
+    steps = json.loads(call("plan", config, "--out", out).stdout)["plan"]
+    assert {(row["done"], row["to_run"]) for row in steps} == {(3, 0)}
+    again = json.loads(call("run", config, "--out", out).stdout)
+    assert again["work"].startswith("0 commits made")
+    assert again["funnel"] == result["funnel"]
+    shown = json.loads(call("show", out / "00001.tar").stdout)
+    assert shown["rows"] == 8
+    key = "000010"
+    sample = json.loads(call("show", out / "00001", key).stdout)
+    assert sample["key"] == key
+    exported = json.loads(call("export", out, "--to", "webdataset", "--shard-samples", 5).stdout)
+    kept = int(result["samples"].split()[0])
+    sizes = json.loads((tmp_path / "set-webdataset/sizes.json").read_text())
+    assert sum(sizes.values()) == kept
+    assert max(sizes.values()) <= 5
+    assert exported["written_to"] == str(out) + "-webdataset"
+
+
+def test_a_changed_threshold_redoes_only_the_decision(config: Path, tmp_path: Path) -> None:
+    out = tmp_path / "set"
+    call("run", config, "--out", out)
+    config.write_text(CONFIG.format(samples=24, words=9))
+    plan = {row["step"]: row for row in json.loads(call("plan", config, "--out", out).stdout)["plan"]}
+    assert {step: row["to_run"] for step, row in plan.items() if row["to_run"]} == {"select": 3}
+    assert plan["select"]["outdated"] == 3
+    assert json.loads(call("run", config, "--out", out).stdout)["work"].startswith("3 commits made")
+
+
+def test_limit_takes_the_first_rows(config: Path, tmp_path: Path) -> None:
+    result = json.loads(call("run", config, "--out", tmp_path / "set", "--limit", 5, "--on", "inline").stdout)
+    assert result["samples"].endswith("of 5")
+
+
+def test_a_failed_shard_is_told_and_exits_with_1(config: Path, tmp_path: Path) -> None:
+    out = tmp_path / "set"
+    call("run", config, "--out", out)
+    (out / "00001.parquet").write_bytes(b"not parquet")
+    config.write_text(CONFIG.format(samples=24, words=4))
+    failed = call("run", config, "--out", out)
+    assert failed.returncode == 1
+    rows = json.loads(failed.stdout)["failed_shards"]
+    assert rows[0]["shard"] == "00001"
+    assert "00001.parquet" in rows[0]["error"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("[filterz.x]", "has no key 'filterz'; did you mean 'filters'?"),
+        ("[filters.caption_word]", "no filter 'caption_word'; did you mean 'caption_words'?"),
+        ("[subset]\nuid_colum = 'x'", "[subset] has no key 'uid_colum'; did you mean 'uid_column'?"),
+        ("[run.x]", "[run] has no key 'x'"),
+    ],
+)
+def test_a_wrong_config_is_one_line_and_exits_with_2(config: Path, change: str, message: str) -> None:
+    config.write_text(config.read_text().replace("[run]\nworkers = 2", "") + change)
+    done = call("run", config)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_missing_things_are_named(tmp_path: Path) -> None:
+    assert "no config" in call("run", tmp_path / "none.toml").stderr
+    (tmp_path / "a.toml").write_text("x = ")
+    assert "is not TOML" in call("plan", tmp_path / "a.toml").stderr
+    (tmp_path / "b.toml").write_text("pipeline = 'image_text_pair'")
+    assert "did you mean 'image_text_pairs'?" in call("plan", tmp_path / "b.toml").stderr
+    missing = call("show", tmp_path / "00000")
+    assert missing.returncode == 2
+    assert "00000.parquet" in missing.stderr
+    unknown = call("export", tmp_path, "--to", "webdatase")
+    assert unknown.returncode == 2
+    assert "did you mean 'webdataset'?" in unknown.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_leaves_a_run_that_goes_on(config: Path, tmp_path: Path, number: signal.Signals) -> None:
+    config.write_text(CONFIG.format(samples=400, words=3))
+    command = [str(CURATE), "run", str(config), "--out", str(tmp_path / "set")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not (tmp_path / "set/commits/fetch").exists() and process.poll() is None:
+        time.sleep(0.05)
+    os.kill(process.pid, number)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "run the same command again" in err
+    assert "Traceback" not in err
+
+
+def test_filters_are_listed_with_columns_reasons_and_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["filters", "--format", "table"]) == 0
+    text = capsys.readouterr().out
+    assert "caption_words" in text
+    assert "too_few_words" in text
+
+
+def test_every_shipped_config_is_right(capsys: pytest.CaptureFixture[str]) -> None:
+    configs = sorted((ROOT / "configs").glob("*.toml"))
+    assert {c.stem for c in configs} >= {"demo", "pairs", "datacomp_basic", "laion400m"}
+    for path in configs:
+        assert main(["plan", str(path)]) == 0
+        header = path.read_text().split("pipeline =")[0]
+        assert all(word in header for word in ("# source", "# out", "# hours")), path

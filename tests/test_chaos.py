@@ -1,0 +1,157 @@
+"""Kill -9 at twenty random moments: the end result is that of an undisturbed run, byte for byte."""
+
+import hashlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curate.shard import list_shards
+from curate.storage import Storage
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+CURATE = Path(sys.executable).parent / "curate"
+KILLS = 20
+SAMPLES = 160
+CONFIG = f"""
+pipeline = "image_text_pairs"
+[source]
+kind = "toy_web"
+samples = {SAMPLES}
+seed = 3
+[shards]
+samples = 8
+[fetch]
+per_host_rate = 0
+per_host_concurrency = 32
+first_byte_timeout_s = 4.0
+total_timeout_s = 4.0
+backoff_s = 0.1
+[filters.image_size]
+min_side_px = 150
+[filters.single_color]
+[filters.caption_words]
+min = 3
+[filters.language]
+languages = ["en"]
+[subset]
+[run]
+workers = 2
+"""
+CLOCKS = ("fetch_log.parquet", "_stats.json")
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Every file of the data set that holds no clock: name to digest."""
+    files = [p for p in folder.rglob("*") if p.is_file() and not p.name.endswith(CLOCKS)]
+    named = {p.relative_to(folder).as_posix(): p for p in files}
+    own = {n: p for n, p in named.items() if not n.startswith(("commits/", "_attempts/", "failed/"))}
+    return {n: hashlib.sha256(p.read_bytes()).hexdigest() for n, p in own.items()}
+
+
+def start(config: Path, out: Path, engine: str, **environment: str) -> subprocess.Popen[bytes]:
+    command = [str(CURATE), "run", str(config), "--out", str(out), "--on", engine]
+    log = open(out.with_suffix(".log"), "ab")  # noqa: SIM115
+    return subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **environment}, start_new_session=True)
+
+
+def session_members(session: int) -> dict[int, int]:
+    """Living processes of a session: pid to parent."""
+    found = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) == session and fields[0] != "Z":
+            found[int(stat.parent.name)] = int(fields[1])
+    return found
+
+
+def hurt(process: subprocess.Popen[bytes], dice: random.Random) -> bool:
+    """Kill the driver (three times of four) or one of its workers; False when it had ended already."""
+    if process.poll() is not None:
+        return False
+    workers = [pid for pid, parent in session_members(process.pid).items() if parent == process.pid]
+    if workers and dice.random() < 0.25:
+        os.kill(dice.choice(workers), signal.SIGKILL)
+        return True
+    process.kill()
+    process.wait()
+    return True
+
+
+def all_gone(session: int, within_s: float = 20.0) -> bool:
+    deadline = time.monotonic() + within_s
+    while session_members(session):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """The config, and what an undisturbed run of it writes."""
+    folder = tmp_path_factory.mktemp("calm")
+    config = folder / "job.toml"
+    config.write_text(CONFIG)
+    assert start(config, folder / "out", "local").wait(300) == 0, (folder / "out.log").read_text()[-3000:]
+    return config, digests(folder / "out")
+
+
+def disturb(config: Path, out: Path, engine: str, longest_s: float, **environment: str) -> int:
+    """Start and hurt, again and again; answers how often. Then let it run to its end."""
+    dice, hurts = random.Random(5), 0
+    process = start(config, out, engine, **environment)
+    while hurts < KILLS:
+        time.sleep(dice.uniform(0.2, longest_s))
+        if not hurt(process, dice):
+            break
+        hurts += 1
+        if process.poll() is not None:
+            assert engine == "ray" or all_gone(process.pid), "workers outlive their driver"
+            process = start(config, out, engine, **environment)
+    assert process.wait(300) == 0, out.with_suffix(".log").read_text()[-3000:]
+    return hurts
+
+
+def check(out: Path, expected: dict[str, str]) -> None:
+    found = digests(out)
+    assert sorted(found) == sorted(expected)
+    assert [n for n in found if found[n] != expected[n]] == []
+    keys = [k for shard in list_shards(Storage(str(out))) for k in shard.table("", ["key"])["key"].to_pylist()]
+    assert len(keys) == len(set(keys)) == SAMPLES
+
+
+def test_killed_on_local_processes(calm: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
+    config, expected = calm
+    assert disturb(config, tmp_path / "out", "local", 2.2) >= KILLS // 2
+    check(tmp_path / "out", expected)
+
+
+@pytest.fixture
+def cluster() -> Iterator[Any]:
+    from ray.cluster_utils import Cluster
+
+    os.environ.update(RAY_AUTH_MODE="disabled", RAY_USAGE_STATS_ENABLED="0")
+    head = {"num_cpus": 1, "object_store_memory": 80 << 20, "include_dashboard": False}
+    made = Cluster(initialize_head=True, head_node_args=head)
+    made.add_node(num_cpus=1, object_store_memory=80 << 20)
+    yield made
+    made.shutdown()
+
+
+def test_killed_on_ray(calm: tuple[Path, dict[str, str]], tmp_path: Path, cluster: Any) -> None:
+    config, expected = calm
+    hurts = disturb(config, tmp_path / "out", "ray", 5.0, RAY_ADDRESS=cluster.address)
+    assert hurts >= 3
+    check(tmp_path / "out", expected)
