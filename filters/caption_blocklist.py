@@ -20,11 +20,10 @@ EDGE = r"[^\pL\pN]*"
 """Quotes, brackets and dashes around the words; not RE2's `\\W`, which takes every letter beyond ASCII for a sign."""
 
 THING = (
-    r"(?:image|img|photo|photograph|photography|picture|pic|thumbnail|thumb|avatar|logo|icon|banner|header|cover|"
-    r"gallery|slide|slideshow|screenshot|figure|illustration|graphic|artwork|portrait|"
-    r"profile (?:picture|photo|image)|(?:user|author) (?:avatar|photo|image)|"
-    r"(?:product|featured|hero|stock|main|cover|header|background|article|post|related|default|sample|test|blank|site|"
-    r"company|website) (?:image|photo|picture|logo|icon|banner|thumbnail))"
+    r"(?:(?:product|featured|hero|stock|main|cover|header|background|article|post|related|default|sample|test|blank|"
+    r"site|company|website|profile|user|author) )?(?:image|img|photo|photograph|photography|picture|pic|thumbnail|"
+    r"thumb|avatar|logo|icon|banner|header|cover|gallery|slide|slideshow|screenshot|figure|illustration|graphic|"
+    r"artwork|portrait)s?"
 )
 MISSING = r"(?:(?:not )?(?:yet )?(?:available|found)|unavailable|coming soon|missing|loading|here|placeholder|removed)"
 CONTROL = (
@@ -32,13 +31,15 @@ CONTROL = (
     r"(?:read|learn|see|show|view|load) (?:more|all|larger|full size|details)[a-z ]{0,15}|"
     r"(?:share|follow|like|find|pin|tweet|join)(?: (?:this|us|me|it))? (?:on|via) [a-z]+|"
     r"download(?: (?:now|free|pdf|image|here))?|add to (?:cart|basket|wish ?list|favou?rites)|buy now|shop now|"
-    r"sign (?:in|up)|log ?in|subscribe(?: now)?|share|close|open|menu|search|home|next|previous|prev|back|play|pause|"
-    r"play video|loading|print|e-?mail|facebook|twitter|instagram|pinterest|youtube|linkedin|whatsapp|tumblr|rss)"
+    r"sign (?:in|up)|log ?in|subscribe(?: now)?|skip to (?:main )?(?:content|navigation)|(?:back|go) to (?:the )?top|"
+    r"share|close|open|menu|search|home|next|previous|prev|back|play(?: video)?|pause|loading|print|e-?mail|facebook|"
+    r"twitter|instagram|pinterest|youtube|linkedin|whatsapp|tumblr|rss)"
 )
 EMPTY = (
     r"(?:untitled|no (?:alt|alt text|caption|title|description|name)|alt(?: text)?|caption|title|description|null|none|"
     r"n/?a|undefined|blank|empty|spacer|pixel|tracking pixel|placeholder|default|test|todo|tbd|lorem ipsum.*|"
-    r"advertisement|advert|ads?|sponsored|copyright|all rights reserved|\d[^\pL]*)"
+    r"advertisement|advert|ads?|sponsored|(?:images? )?(?:may be )?(?:subject to )?copyright|all rights reserved|"
+    r"\d[^\pL]*)"
 )
 DAY = r"\d{1,2}(?:st|nd|rd|th)?\.?"
 MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|sept|oct|nov|dec)[a-z]{0,6}\.?"
@@ -50,7 +51,8 @@ DATE = (
 )
 NUMBER = r"(?: ?(?:no\.?|nr\.?|#|\(|-)? ?\d+\)?(?: ?(?:of|/) ?\d+)?)?"
 BOILERPLATE = (
-    rf"(?i)^{EDGE}(?:(?:no |the |an? )?{THING}s?{NUMBER}(?: (?:is )?{MISSING})?|{CONTROL}|{EMPTY}|{DATE}){EDGE}$|"
+    rf"(?i)^{EDGE}(?:(?:no |the |an? )?{THING}(?: {THING}){{0,2}}{NUMBER}(?: (?:is )?{MISSING})?|{CONTROL}|{EMPTY}|"
+    rf"{DATE}){EDGE}$|"
     rf"^{EDGE}(?:image|photo|picture) (?:result )?(?:for|may contain)\b|^{EDGE}may be an? (?:image|graphic|photo)\b"
 )
 

@@ -2,7 +2,8 @@
 
 Shares of repeated n-grams as in OBELICS (which has them from ROOTS) and Gopher. They take 10 characters and 5 words
 in documents and keep at most 0.1. A caption of 10 words has no room for that, so words go by pairs and the bound is
-0.5: 0.4 % of 10,000 real alt texts are above it, and read as a phrase said twice or more.
+0.6: 0.3 % of 10,000 real alt texts are above it, and read as a phrase said twice or more. A sentence of two alike
+halves ("a yellow star on the left and a yellow star on the right") stays below.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ class MeasureRepetition(Scorer):
 class CaptionRepetition(Filter):
     """Keeps captions whose shares of repeated sequences are at most these, both included. No caption is kept."""
 
-    max_characters_ratio: float | None = 0.5
-    max_words_ratio: float | None = 0.5
+    max_characters_ratio: float | None = 0.6
+    max_words_ratio: float | None = 0.6
 
     reads: ClassVar[tuple[str, ...]] = tuple(MeasureRepetition.writes)
     reasons: ClassVar[Mapping[str, str]] = {

@@ -13,6 +13,8 @@ Click to enlarge | Click here | click for larger image | View larger image | Rea
 Follow us on Twitter | Download | Add to cart | Search | Advertisement | All rights reserved. | null | alt text
 2019-04-03 | 03/04/2019 14:30 | May 4, 2011 | 4th of May | 12. December 2004 | Posted on March 3, 2014 | Dec 31
 Monday, 5 June 2017 | 1984 | 12345 | Image result for red dress | Image may contain: 2 people | Image for Oak table
+Photo gallery thumbnail | Default avatar | Skip to main content | Image may be subject to copyright | Photos
+logo image
 """
 FILE_NAME = """
 IMG_1234.jpg | DSC00361 | dsc_0042 | DSCN1234.JPG | photo.jpeg | my holiday in Rome.png | 20190403_121314.jpg
@@ -28,6 +30,7 @@ Download festival crowd at night | No smoking sign | Image of Buddha | Ad Reinha
 1969 Ford Mustang | Search dog in the snow | Close up of a bee | The menu of a café in Paris | Share a Coke bottle
 日本の猫 | 2011 日本 | 写真 logo 会社 | Логотип компании, 2019 | фото | Blank canvas on an easel | May flowers
 Marching band at www.example.com event | a picture frame | Three icons of saints | Null Island buoy | Home sweet home
+Back to the future | Photo gallery of a museum | a copyright lawyer | Icon painting of Saint George
 """
 
 

@@ -18,6 +18,13 @@ def test_once_twice_and_neither(scored):
     assert characters[3:] == words[3:] == [0, 0, None]
 
 
+def test_a_sentence_of_two_alike_halves_is_kept(scored):
+    captions = ["There is a yellow triangle on the left and a yellow triangle on the right."]
+    for (ratio,) in scored(CaptionRepetition(), captions=captions):
+        assert 0.5 < ratio <= CaptionRepetition.max_words_ratio
+    assert CaptionRepetition.max_words_ratio == CaptionRepetition.max_characters_ratio
+
+
 @pytest.mark.parametrize(
     ("characters", "words", "reason"),
     [
