@@ -83,6 +83,10 @@ def require_possible(fetch: FetchSettings, image: ImageSettings, addresses: Mapp
         )
     if not fetch.verify_tls:
         raise ConfigError("[fetch] verify_tls = false is unknown to img2dataset 1.47; name a certificate in ca_file")
+    if image.box_column or image.sha256_column:
+        raise ConfigError(
+            "[image] box_column and sha256_column are not handed to img2dataset; remove them, or remove [fetch] backend"
+        )
     if image.keep_original == "always":
         raise ConfigError(
             '[image] keep_original = "always" makes img2dataset store every format under one extension; '

@@ -87,7 +87,6 @@ class FetchSettings:
     backend: Literal["curate", "img2dataset"] = "curate"
     backend_unguarded: bool = False
     img2dataset_python: str = field(default="", metadata=RUNTIME)
-    backend_unguarded: bool = False
 
     def __post_init__(self) -> None:
         for name, low, high in _RANGES:

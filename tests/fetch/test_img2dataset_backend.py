@@ -105,6 +105,8 @@ def test_its_words_become_our_codes(status: str, message: str | None, expected: 
         (FETCH, ImageSettings(), {"*": "127.0.0.1:80"}, "serves itself"),
         (replace(FETCH, verify_tls=False), ImageSettings(), {}, "verify_tls"),
         (FETCH, ImageSettings(keep_original="always"), {}, "keep_original"),
+        (FETCH, ImageSettings(box_column="faces"), {}, "box_column"),
+        (FETCH, ImageSettings(sha256_column="digest"), {}, "sha256_column"),
     ],
 )
 def test_what_it_cannot_do_is_refused(
