@@ -2,8 +2,9 @@
 
 What is compared is CPU time per picture of the whole process tree, because on a real crawl the CPU is what is paid
 for and wall time on a shared machine says little. Each program runs each case `--rounds` times in turn, and the best
-counts. Two lists are run, one three times as long, both with a shard for each worker: `whole` is the longer one with its start-up (imports, workers),
-`steady` is what one more picture costs: the difference of the two, divided by the difference of their lengths.
+counts. Two lists are run, one three times as long, both with a shard for each worker. `whole` is the longer one with
+its start-up (imports, workers); `steady` is what one more picture costs: the difference of the two, divided by the
+difference of their lengths.
 
     python -m bench.fetch                 all cases, 3 rounds: about 15 minutes on 2 cores
     python -m bench.fetch --case http --rounds 1 --images 900
