@@ -111,7 +111,7 @@ def test_tags_are_a_json_object_of_strings() -> None:
 
 
 def test_long_tags_are_bounded() -> None:
-    raw = block(dict.fromkeys((0x010E, 0x010F, 0x0110, 0x0131, 0x013B, 0x8298), "é" * 10_000))
+    raw = block(dict.fromkeys((0x010E, 0x010F, 0x0110, 0x0131, 0x013B, 0x8298), "\x01" * 10_000))
     assert 2000 < len(exif.to_json(raw)) <= 4096
     json.loads(exif.to_json(raw))
 
