@@ -15,11 +15,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from curate.cli import main
 from curate.errors import ConfigError, StageError
 from curate.fetch.img2dataset import RUNNER, Arrival, download, fetch_status, options, require_possible
 from curate.fetch.picture import ImageSettings
 from curate.fetch.settings import FetchSettings
 from curate.fetch.status import FetchStatus
+from curate.shard import Shard
+from curate.storage import Storage
 
 PEERS_PYTHON = Path(__file__).resolve().parents[2] / ".venv-peers" / "bin" / "python"
 FETCH = FetchSettings(backend="img2dataset", backend_unguarded=True)
@@ -152,6 +155,28 @@ def test_rows_come_back_in_order_under_their_own_numbers(tmp_path: Path, scratch
     assert (third.row, third.data) == (4, b"http://a.test/4.jpg")
 
 
+def test_a_job_with_this_back_end_makes_ordinary_shards(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("".join(f"{url}\n" for _, url in URLS))
+    (tmp_path / "job.toml").write_text(
+        'pipeline = "image_text_pairs"\n[source]\nkind = "url_table"\n'
+        f'path = "{tmp_path}/list.txt"\n[fetch]\nbackend = "img2dataset"\nbackend_unguarded = true\n'
+        f'contact = "test@example.org"\nimg2dataset_python = "{interpreter(tmp_path, FAKE)}"\n'
+    )
+    assert main(["run", str(tmp_path / "job.toml"), "--out", str(tmp_path / "out"), "--on", "inline"]) == 0
+    shard = Shard(Storage(str(tmp_path / "out")), "00000")
+    assert [(s.key, s.image) for s in shard.samples()] == [
+        ("000000000", b"http://a.test/0.jpg"),
+        ("000000002", b"http://a.test/4.jpg"),
+    ]
+    rows = shard.columns(["key", "status", "fetch_status", "original_width"]).to_pylist()
+    assert rows[1] == {
+        "key": "000000001",
+        "status": "failed_to_download",
+        "fetch_status": "not_found",
+        "original_width": 80,
+    }
+
+
 def test_other_schemes_never_reach_it(tmp_path: Path, scratch: Path) -> None:
     fetch = replace(FETCH, img2dataset_python=interpreter(tmp_path, FAKE))
     urls = [(0, "file:///etc/passwd"), (1, "HTTP://a.test/1.jpg"), (2, ""), (3, "data:image/png;base64,AA")]
@@ -264,6 +289,9 @@ class Site(BaseHTTPRequestHandler):
 class SiteServer(ThreadingHTTPServer):
     request_queue_size = 64
     daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that hung up is expected."""
 
 
 @pytest.fixture
