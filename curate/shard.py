@@ -83,16 +83,8 @@ class Shard:
     def column_files(self) -> dict[str, str]:
         """Which family holds which column: column name to family ("" is the sample table)."""
         found: dict[str, str] = {}
-        for family in ["", *self._families()]:
-            name = self.table_name(family)
-            try:
-                with self.storage.open(name) as handle:
-                    columns = pq.read_schema(handle).names
-            except FileNotFoundError:
-                continue
-            except pa.ArrowInvalid as error:
-                raise self._unreadable(name, error) from error
-            for column in columns:
+        for family in self._families():
+            for column in self.schema(family).names:
                 found.setdefault(column, family)
         return found
 
@@ -158,14 +150,11 @@ class Shard:
             return sample
         raise ShardError(f"sample {key!r} of {self.tar} has no picture; its members are {', '.join(sorted(parts))}")
 
-    def _unreadable(self, name: str, error: Exception) -> ShardError:
-        return ShardError(f"{name} in {self.storage.root} is not a readable Parquet file: {error}; delete its commit")
-
     def _families(self) -> list[str]:
-        """Families beside the sample table; the index has rows of its own, so it is none of them."""
-        prefix, suffix = f"{self.id}.", ".parquet"
-        names = [n for n in self.storage.names(prefix) if n.endswith(suffix) and n != self.table_name()]
-        return sorted(n[len(prefix) : -len(suffix)] for n in names)
+        """All families that are there, the sample table's first; the index is none, for its rows are members."""
+        names = [n for n in self.storage.names(f"{self.id}.") if n.endswith(".parquet")]
+        families = {n.removeprefix(self.id).removesuffix(".parquet").removeprefix(".") for n in names}
+        return sorted(families - {"index"})
 
     @contextmanager
     def _parquet(self, name: str, remedy: str) -> Iterator[pq.ParquetFile]:
@@ -176,7 +165,8 @@ class Shard:
         except FileNotFoundError:
             raise ShardError(f"shard {self.id} in {self.storage.root} has no {name}; {remedy}") from None
         except (OSError, pa.ArrowException) as error:
-            raise self._unreadable(name, error) from error
+            words = f"{name} in {self.storage.root} is not a readable Parquet file: {error}; delete its commit"
+            raise ShardError(words) from error
 
 
 def list_shards(storage: Storage) -> list[Shard]:

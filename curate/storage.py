@@ -205,7 +205,7 @@ class Storage:
             if self.local is None:
                 _store(self.root)[0].put_file(str(source), target)
             else:
-                os.makedirs(os.path.dirname(target), exist_ok=True)
+                _make_folder(target)
                 temporary = f"{target}.{uuid.uuid4().hex[:12]}.tmp"
                 shutil.copyfile(source, temporary)
                 os.replace(temporary, target)
@@ -216,7 +216,7 @@ class Storage:
         old, new = self.path(source), self.path(target)
         with plain_errors(f"move {old} to {new}"):
             if self.local is not None:
-                os.makedirs(os.path.dirname(new), exist_ok=True)
+                _make_folder(new)
                 os.replace(old, new)
                 return
             fs, _ = _store(self.root)
@@ -273,10 +273,19 @@ def _scan(folder: Path, prefix: str) -> Iterator[tuple[str, int]]:
                     yield prefix + entry.name, entry.stat().st_size
 
 
+def _make_folder(target: str) -> None:
+    """The folder that a file is to lie in."""
+    folder = os.path.dirname(target)
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except FileExistsError:
+        raise StorageError(f"{folder} is a file where a folder is needed; choose another --out") from None
+
+
 @contextmanager
 def _beside(target: str, data: bytes) -> Iterator[str]:
     """A durable temporary file next to `target`; gone afterwards unless it was renamed."""
-    os.makedirs(os.path.dirname(target), exist_ok=True)
+    _make_folder(target)
     temporary = f"{target}.{uuid.uuid4().hex[:12]}.tmp"
     try:
         with open(temporary, "wb") as handle:

@@ -46,7 +46,7 @@ class Order:
         """16 hex digits for this choice and order of samples."""
         found = hashlib.sha256(repr(list(self.shards)).encode())
         for numbers in (self.shard, self.copy, self.offset, self.size):
-            found.update(np.ascontiguousarray(numbers).view(np.uint8))
+            found.update(numbers.tobytes())
         return found.hexdigest()[:16]
 
     def tables(self, samples: int) -> Iterator[pa.Table]:

@@ -65,9 +65,8 @@ def _plan(source: Storage, shard_samples: int, seed: int | None, target: Storage
     settings = {"shard_samples": shard_samples, "seed": seed}
     plan = read_plan(target)
     if plan is not None and (plan.identity, plan.settings) != (identity, settings):
-        raise ConfigError(
-            f"{target.root} holds another export (other samples, order or shard size); choose another --out, or delete it"
-        )
+        other = "holds another export (other samples, order or shard size)"
+        raise ConfigError(f"{target.root} {other}; choose another --out, or delete it")
     if plan is not None and plan.complete:
         yield from plan.slices
         return
@@ -119,9 +118,9 @@ class Pack(Stage):
         attempt.write_table(shard.table_name("index"), pack.index())
         attempt.counts.update({"in": len(plan), "kept": len(pack.rows)})
         done = len(pack.rows)
-        stats = {"count": done, "successes": done, "failed_to_download": 0, "failed_to_resize": 0}
-        stats["status_dict"] = {"success": done}
-        attempt.write_bytes(f"{shard.id}_stats.json", json.dumps(stats, indent=4).encode())
+        counts = {"count": done, "successes": done, "failed_to_download": 0, "failed_to_resize": 0}
+        stats = json.dumps(counts | {"status_dict": {"success": done}}, indent=4)
+        attempt.write_bytes(f"{shard.id}_stats.json", stats.encode())
 
 
 class _Packer:
@@ -135,9 +134,10 @@ class _Packer:
     def add(self, raw: bytes, place: dict[str, Any]) -> None:
         """Append a sample from its bytes in its own tar. Raises ShardError when they are not one sample."""
         data, name = io.BytesIO(raw), f"{place['shard']}.tar at byte {place['offset']}"
-        groups = list(read_contents(data, name).groups.values())
-        if len(groups) != 1:
-            raise ShardError(f"{name} has {len(groups)} samples where its index has one; make the index anew")
+        contents = read_contents(data, name)
+        groups = list(contents.groups.values())
+        if len(groups) != 1 or contents.damage is not None:
+            raise ShardError(f"{name} is not the one sample that its index says; make the shard anew")
         key = self._free_key(groups[0].key, place["copy"])
         for extension, member in groups[0].members.items():
             self.tar.add(f"{key}.{extension}", raw[member.offset : member.offset + member.size])

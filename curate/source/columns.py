@@ -55,7 +55,7 @@ def infer_type(values: Sequence[Any]) -> pa.DataType:
 
 
 def value_column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
-    """Values of JSON or of a text file as a column; text is parsed for numbers, and a text column holds others as JSON."""
+    """Values of JSON or of a text file as a column; text is parsed for numbers, other things become JSON in text."""
     if kind == pa.string():
         values = [v if isinstance(v, str) or v is None else _json(v) for v in values]
     try:

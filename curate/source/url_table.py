@@ -76,9 +76,11 @@ class UrlTable:
         for file in files:
             yield self._batches(file, schema, names)
 
-    def column_names(self) -> tuple[str, ...]:
-        """The columns that `parts` will give, from the first file alone. Raises SourceError."""
-        return tuple(self._schema(self._files())[0].names)
+    def known_columns(self) -> tuple[str, ...] | None:
+        """The columns that the settings name; None for "all", which only the files can tell."""
+        if self.columns == "all":
+            return None
+        return (*self.columns, *(("caption",) if self.caption_column else ()), "url")
 
     def serve(self) -> AbstractContextManager[Mapping[str, str]]:
         """The URLs are out in the world: nothing to serve."""

@@ -54,6 +54,9 @@ class WebDataset:
             row = {"tar": [file.path], "bytes": [file.size], "mark": [file.mark]}
             yield iter([pa.record_batch(row)])
 
+    def known_columns(self) -> None:
+        """What a tar's members and table hold is not known before they are read."""
+
     def serve(self) -> AbstractContextManager[Mapping[str, str]]:
         """Nothing is fetched."""
         return no_service()
