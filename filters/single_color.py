@@ -23,7 +23,7 @@ LEVELS = 8
 def dominant_color_ratio(pixels: Pixels) -> float:
     """Share of pixels near the median colour, 0 to 1."""
     rows, columns = (np.linspace(0, n - 1, min(n, SIDE)).astype(int) for n in pixels.shape[:2])
-    few = pixels[np.ix_(rows, columns)].reshape(-1, 3).astype(np.int16)
+    few = pixels[np.ix_(rows, columns)].reshape(-1, 3)
     near = np.abs(few - np.median(few, axis=0)) <= LEVELS
     return float(near.all(axis=1).mean())
 

@@ -165,6 +165,15 @@ def test_batches_and_threads_do_not_change_the_bytes(shard, monkeypatch, picture
     assert column(shard, "length") == [None if c is None else len(c) for c in CAPTIONS]
 
 
+def test_batches_are_bounded_in_bytes(shard, monkeypatch):
+    sizes = []
+    score = Level.score
+    monkeypatch.setattr(Level, "score", lambda self, batch: (sizes.append(len(batch)), score(self, batch))[1])
+    monkeypatch.setattr(curate.score, "BATCH_BYTES", 3 * 20 * 30 * 3)
+    run(shard, Level())
+    assert sizes == [3] * (len(PICTURES) // 3) + [len(PICTURES) % 3]
+
+
 def test_an_unreadable_picture_is_null(tmp_path):
     pictures = {row: encoded(row * 10) for row in PICTURES} | {4: b"not a picture", 5: encoded(50)[:60]}
     shard = make_shard(tmp_path, pictures)

@@ -43,6 +43,7 @@ def test_slices_chunks_and_capitals():
     whole = parse_uids(pa.array(uids))
     assert whole[-1].tolist() == (0xABCDEF0123456789, 0xABCDEF0123456789)
     assert parse_uids(pa.array(uids).slice(3, 4)).tolist() == whole[3:7].tolist()
+    assert parse_uids(pa.array(uids, pa.large_string()).slice(3, 4)).tolist() == whole[3:7].tolist()
     assert parse_uids(pa.chunked_array([uids[:4], [], uids[4:]])).tolist() == whole.tolist()
     assert parse_uids(pa.array([], pa.string())).tolist() == []
 

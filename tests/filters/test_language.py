@@ -15,6 +15,7 @@ CAPTIONS = {
     "Un cercle rouge au-dessus de deux carrés bleus": "fr",
     "Красный круг над двумя синими квадратами": "ru",
     "青い四角の上に赤い丸があります": "ja",
+    "한국어 문장입니다": "ko",  # fastText says 1.00006
 }
 
 
@@ -57,6 +58,11 @@ def test_py3langid(scored):
     assert models[0].startswith("py3langid-")
 
 
+def test_py3langid_is_held_to_languages_of_the_web(scored):
+    captions = ["Black Carbon Fiber Texture For APPLE IPHONE 4 Skin", "Scorching June 14 for Alabama.jpg"]
+    assert scored(Language(), captions=captions)[0] == ["en", "en"]
+
+
 def test_lid176(scored, lid176):
     languages, probabilities, models = scored(Language(model=lid176), captions=[*CAPTIONS, None])
     assert languages == [*CAPTIONS.values(), None]
@@ -65,7 +71,17 @@ def test_lid176(scored, lid176):
 
 
 def test_lid176_answers_as_datacomp_asks(scored, lid176):
-    captions = ["Straße\nnach Berlin", "HELLO WORLD", "dog\n", "", " ", "a\0b", "\u3000", "x" * 5000]
+    captions = [
+        "Hello\nEin Hund läuft im Garten des Nachbarn",
+        "Straße\nnach Berlin",
+        "HELLO WORLD",
+        "dog\n",
+        "",
+        " ",
+        "a\0b",
+        "\u3000",
+        "x" * 5000,
+    ]
     model = fasttext.load_model(lid176)
     expected = [model.predict(c.replace("\n", " "))[0][0].removeprefix("__label__") for c in captions]
     assert scored(Language(model=lid176), captions=captions)[0] == expected
@@ -73,8 +89,9 @@ def test_lid176_answers_as_datacomp_asks(scored, lid176):
 
 def test_a_model_of_ones_own(scored, toy_model):
     rule = Language(languages=("de",), model=toy_model)
-    languages, _, models = scored(rule, captions=["der rote Kreis", "the blue square"])
-    assert languages == ["de", "en"]
+    languages, probabilities, models = scored(rule, captions=["der rote Kreis", "the blue square"] * 20)
+    assert languages == ["de", "en"] * 20
+    assert all(0.5 < p <= 1 for p in probabilities)
     assert models[0].startswith("toy.bin@")
     assert pickle.loads(pickle.dumps(rule)).scorer().identity() == rule.scorer().identity()
 
