@@ -259,7 +259,7 @@ def fetch_status(status: str, message: str | None) -> FetchStatus:
         general = FetchStatus.SERVER_ERROR if code >= 500 else FetchStatus.CLIENT_ERROR
         return _HTTP_CODES.get(code, FetchStatus.BAD_REDIRECT if code < 400 else general)
     for words, found in _WORDS:
-        if re.search(words, message or "", re.IGNORECASE):
+        if re.search(words, message or ""):
             return found
     return FetchStatus.IMAGE_BROKEN if status == "failed_to_resize" else FetchStatus.CONNECTION_LOST
 
