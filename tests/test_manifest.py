@@ -14,7 +14,6 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from s3_server import bucket
 
 from curate.errors import StorageError
 from curate.manifest import Attempt, Commit, CommitLog, FileRecord, fingerprint, write_parquet
@@ -24,12 +23,11 @@ FILES = {"00000.tar": b"pixels" * 100, "00000.parquet": b"columns", "00000_stats
 
 
 @pytest.fixture(params=["disk", "s3"])
-def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]:
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
     if request.param == "disk":
-        yield Storage(str(tmp_path / "set"))
-    else:
-        with bucket() as found:
-            yield found
+        return Storage(str(tmp_path / "set"))
+    found: Storage = request.getfixturevalue("s3")
+    return found
 
 
 def work(storage: Storage, mark: str, files: dict[str, bytes] = FILES, stale: tuple[str, ...] = ()) -> Commit:

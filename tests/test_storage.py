@@ -7,26 +7,23 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator
 from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
-from s3_server import bucket
 
 from curate.errors import StorageError
 from curate.storage import Storage, plain_errors
 
 
 @pytest.fixture(params=["disk", "memory", "s3"])
-def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]:
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
     if request.param == "disk":
-        yield Storage(str(tmp_path / "set"))
-    elif request.param == "memory":
-        yield Storage(f"memory://{uuid.uuid4().hex}/set")
-    else:
-        with bucket() as found:
-            yield found
+        return Storage(str(tmp_path / "set"))
+    if request.param == "memory":
+        return Storage(f"memory://{uuid.uuid4().hex}/set")
+    found: Storage = request.getfixturevalue("s3")
+    return found
 
 
 def test_nothing_is_there_at_first(storage: Storage) -> None:
@@ -269,11 +266,13 @@ def test_causes_in_plain_words(error: Exception, words: str) -> None:
     assert str(told.value).startswith(words)
 
 
-def test_an_unknown_or_refusing_store_is_told() -> None:
+def test_an_unknown_store_is_told() -> None:
     with pytest.raises(StorageError, match="cannot open nosuch://x"):
         Storage("nosuch://x/y").files()
-    with bucket() as found:
-        missing = Storage("s3://no-such-bucket-here/x")
-        with pytest.raises((StorageError, FileNotFoundError)):
-            missing.write("a", b"1")
-        assert found.files() == {}
+
+
+def test_a_bucket_that_is_not_there_is_told(s3: Storage) -> None:
+    missing = Storage("s3://no-such-bucket-here/x")
+    with pytest.raises((StorageError, FileNotFoundError), match="bucket does not exist"):
+        missing.write("a", b"1")
+    assert s3.files() == {}

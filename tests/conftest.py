@@ -1,0 +1,32 @@
+"""What tests of several folders need: an S3 server on loopback, one per test process, with a fresh bucket per test."""
+
+import uuid
+from functools import cache
+
+import pytest
+
+from curate.storage import Storage
+
+
+@cache
+def _endpoint() -> str:
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    return f"http://{host}:{port}"
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Storage:
+    """A folder in a new bucket. Clients find the server by the environment."""
+    import boto3
+
+    monkeypatch.setenv("AWS_ENDPOINT_URL", _endpoint())
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    name = f"b-{uuid.uuid4().hex[:12]}"
+    boto3.client("s3").create_bucket(Bucket=name)
+    return Storage(f"s3://{name}/data/set")
