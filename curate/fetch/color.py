@@ -5,10 +5,10 @@ In two steps, with the resize in between: `channels` decodes and gets rid of wha
 is recognised as sRGB by what it does to 729 colours and not by its name, once per profile and process (1 ms), so the
 nine in ten pictures with an sRGB profile are not converted at all.
 
-Decisions: alpha and transparent colours lie on white. 16-bit samples keep their upper byte. CMYK without a usable
-profile becomes (1 - ink) (1 - black), which is what browsers show. Profiles are applied with perceptual intent; one
-that is broken, over 4 MiB, or for another colour space is ignored. PNG's gAMA and cICP are ignored. Floating point
-and 32-bit samples have no agreed white and are refused.
+Decisions: alpha and transparent colours lie on white. 16-bit samples keep their upper byte, and a transparent colour
+of 16 bits is not looked for. CMYK without a usable profile becomes (1 - ink) (1 - black), which is what browsers show.
+Profiles are applied with perceptual intent; one that is broken, over 4 MiB, or for another colour space is ignored.
+PNG's gAMA and cICP are ignored. Floating point and 32-bit samples have no agreed white and are refused.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SAME_COLOR = 3
 """Largest difference, of 255, that a profile may make to any probed colour and still count as sRGB."""
 
 _WITH_ALPHA = {"RGBA", "RGBa", "LA", "La", "PA"}
-_SPACES = {"RGB": "RGB", "L": "GRAY", "CMYK": "CMYK"}
+_KEPT = {"L", "RGB", "CMYK"}
 _transforms: dict[tuple[bytes, str], ImageCms.ImageCmsTransform | None] = {}
 
 
@@ -86,7 +86,7 @@ def _opaque(image: Image.Image) -> tuple[npt.NDArray[np.uint8], str]:
         image = _apply(_lab_transform(), image)
     elif image.mode == "1":
         image = image.convert("L")
-    elif image.mode not in _SPACES:
+    elif image.mode not in _KEPT:
         image = image.convert("RGB")
     return _array(image), image.mode
 
@@ -100,10 +100,6 @@ def _upper_byte(image: Image.Image) -> npt.NDArray[np.uint8]:
 
 def _on_white(image: Image.Image) -> Image.Image:
     """An image with alpha, or with one transparent colour, over white; grey stays grey."""
-    key = image.info.get("transparency")
-    if isinstance(key, tuple) and max(key) > 255:  # the key of a 16-bit PNG whose samples were cut to 8: not findable
-        del image.info["transparency"]
-        return image.convert("RGB")
     grey = image.mode in ("LA", "La", "L", "1")
     layer = image.convert("LA" if grey else "RGBA")
     white = Image.new("L" if grey else "RGB", layer.size, "white")
@@ -150,8 +146,6 @@ def _transform(image: Image.Image, mode: str) -> ImageCms.ImageCmsTransform | No
 def _build(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        if source.profile.xcolor_space.strip() != _SPACES[mode]:
-            return None
         transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
     except (OSError, ImageCms.PyCMSError):
         return None

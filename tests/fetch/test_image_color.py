@@ -168,7 +168,8 @@ def test_a_grey_profile_is_applied_to_grey() -> None:
     ids=["one byte", "zeros", "cut", "huge", "of another space"],
 )
 def test_an_unusable_profile_is_ignored(icc: bytes) -> None:
-    assert shown(encoded(plain("RGB", (0, 200, 0)), "JPEG", icc_profile=icc, quality=100))[1] in range(197, 204)
+    data = encoded(plain("RGB", (128, 200, 128)), "JPEG", icc_profile=icc, quality=100)
+    np.testing.assert_allclose(shown(data), (128, 200, 128), atol=3)
 
 
 def test_a_large_picture_is_converted_in_bands_to_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

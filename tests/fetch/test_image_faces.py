@@ -24,8 +24,10 @@ def test_the_grown_box_is_smooth_and_the_rest_is_untouched() -> None:
     changed = np.argwhere((out != NOISE).any(2))
     top, left = changed.min(0)
     bottom, right = changed.max(0)
-    assert (30 - 5 - 5, 50 - 5 - 5) <= (top, left) <= (25, 45)
-    assert (75, 105) <= (bottom, right) <= (75 + 5, 105 + 5)
+    assert 20 <= top <= 22  # 30, less 5 for the growth, less up to 5 for the soft edge
+    assert 40 <= left <= 42
+    assert 78 <= bottom <= 80
+    assert 108 <= right <= 110
     assert out[35:65, 55:95].std() < 0.3 * NOISE.std()
     assert abs(float(out[35:65, 55:95].mean()) - float(NOISE.mean())) < 5
     np.testing.assert_array_equal(blur(NOISE, [[0.25, 0.3, 0.5, 0.7]]), out)
@@ -38,7 +40,7 @@ def test_the_edge_is_soft() -> None:
     contrast = np.abs(np.diff(out[50, :, 0]))
     assert contrast[:38].min() == 255
     assert contrast[60:90].max() < 40
-    assert any(60 < c < 200 for c in contrast[38:56])
+    assert sum(60 < c < 230 for c in contrast[38:56]) >= 4
 
 
 def test_boxes_share_one_mask_and_the_largest_sets_the_kernel() -> None:

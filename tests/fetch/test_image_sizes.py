@@ -215,6 +215,10 @@ def test_unchanged_originals_are_kept_and_others_written_anew() -> None:
         assert picture.status is FetchStatus.SUCCESS
         assert (picture.data == data) is kept
         assert opened(picture.data).mode == "RGB"
+    two = encoded(noise(80, 60), "WEBP", save_all=True, append_images=[noise(80, 60, 1)])
+    one = encoded(noise(80, 60), "WEBP")
+    assert process(one, replace(settings, format="webp")).data == one
+    assert process(two, replace(settings, format="webp")).data != two
     data = encoded(noise(80, 60))
     assert process(data, replace(settings, resize_mode="border")).data != data
     assert process(data, replace(settings, keep_original="never")).data != data
