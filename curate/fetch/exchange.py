@@ -112,9 +112,8 @@ class Exchange:
         return None
 
     def forgive(self, away_s: float) -> None:
-        """Move all deadlines by a time in which nobody read from the socket."""
+        """Do not count a time in which nobody read from the socket."""
         self.started_s += away_s
-        self._window_s += away_s
 
     def _read_headers(self) -> None:
         for line in self._lines[1:]:
@@ -129,14 +128,12 @@ class Exchange:
         if self.http_status is None or not 200 <= self.http_status < 300:
             self._discard = self.cut = True
             self.most_bytes = ERROR_BODY_BYTES
-            return (FetchStatus.SUCCESS, "") if self._announced() > ERROR_BODY_BYTES else None
-        if self._announced() > self.most_bytes and not self.cut:
-            return FetchStatus.TOO_MANY_BYTES, f"{self._announced()} bytes announced, at most {self.most_bytes}"
-        return self.judge(self) if self.judge else None
-
-    def _announced(self) -> int:
+            return None
         length = self.header(b"content-length") or ""
-        return int(length) if length.isdecimal() and len(length) < 19 else 0
+        announced = int(length) if length.isdecimal() and len(length) < 19 else 0
+        if announced > self.most_bytes and not self.cut:
+            return FetchStatus.TOO_MANY_BYTES, f"{announced} bytes announced, at most {self.most_bytes}"
+        return self.judge(self) if self.judge else None
 
 
 def _status_code(lines: list[bytes]) -> int:

@@ -22,7 +22,7 @@ from curate.fetch.url import Target, parse_url
 __all__ = ["Answer", "Manners", "Site"]
 
 W = TypeVar("W")
-MOST_SITES = 10_000
+MOST_SITES = 5_000  # 14 kB each on average over 408 real robots.txt
 UNREACHABLE_S = 600.0
 _NO_FILE = frozenset({FetchStatus.NOT_FOUND, FetchStatus.GONE, FetchStatus.CLIENT_ERROR, FetchStatus.BAD_REDIRECT})
 _NO_SITE = frozenset(
@@ -62,7 +62,7 @@ class Site(Generic[W]):
 
 
 class Manners(Generic[W]):
-    """The sites known to this process, the most recently used 10,000."""
+    """The sites known to this process, the most recently used 5,000."""
 
     def __init__(self, settings: FetchSettings) -> None:
         self._settings = settings

@@ -201,7 +201,7 @@ class Wire:
 
     def _watch(self, event: int, descriptor: int, multi: Any, data: Any) -> None:
         known = descriptor in self._selector.get_map()
-        if event == pycurl.POLL_REMOVE:
+        if event in (pycurl.POLL_REMOVE, pycurl.POLL_NONE):
             if known:
                 self._selector.unregister(descriptor)
         elif known:

@@ -94,6 +94,15 @@ def test_answers_of_any_kind_are_no_reason_to_suspend(web: Web) -> None:
     assert {response.status for response in got} == {"server_error", "not_found"}
 
 
+def test_failures_between_answers_are_no_reason_to_suspend(web: Web) -> None:
+    web.routes["/bad.jpg"] = lambda c, _: None
+    settings = replace(FAST, breaker_failures=2, retries=0, per_host_concurrency=1, robots="ignore")
+    client = Client(settings, {"*": web.address})
+    got = collect(client, ["http://a.test/bad.jpg", "http://a.test/a.jpg"] * 10)
+    client.close()
+    assert [response.status for response in got] == ["connection_lost", "success"] * 10
+
+
 def test_a_long_retry_after_suspends_the_rest_of_the_host(web: Web) -> None:
     web.routes["/x.jpg"] = reply(429, b"", "Retry-After: 3600")
     client = Client(replace(FAST, per_host_concurrency=1), {"*": web.address})
@@ -115,9 +124,9 @@ def test_waiting_for_a_retry_holds_no_slot(web: Web) -> None:
 
 
 def test_a_bad_host_among_many_rows_leaves_the_others_alone(web: Web) -> None:
-    web.routes["/hang.jpg"] = lambda c, _: time.sleep(2)
+    web.routes["/hang.jpg"] = lambda c, _: time.sleep(1)
     client = Client(
-        replace(FAST, concurrency=8, per_host_concurrency=2, first_byte_timeout_s=1.0, retries=0), {"*": web.address}
+        replace(FAST, concurrency=8, per_host_concurrency=2, first_byte_timeout_s=0.4, retries=0), {"*": web.address}
     )
     urls = ["http://hang.test/hang.jpg"] * 6 + [f"http://h{i % 7}.test/a.jpg?{i}" for i in range(60)]
     order = [response.row for response in client.fetch(list(enumerate(urls))) if response]

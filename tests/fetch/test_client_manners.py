@@ -138,6 +138,12 @@ def test_the_tdm_file_of_a_site_is_asked_for_when_told_so(web: Web) -> None:
     assert "/.well-known/tdmrep.json" not in web.paths()
 
 
+def test_a_site_whose_robots_txt_is_unreachable_is_asked_no_more(web: Web) -> None:
+    web.routes["/robots.txt"] = reply(500)
+    assert fetch_one(web, "http://a.test/a.jpg", tdm="well_known", retries=0).status == "robots_unreachable"
+    assert web.paths() == ["/robots.txt"]
+
+
 def test_a_question_that_fails_once_is_asked_again(web: Web) -> None:
     answers = iter([reply(500), reply(200, NOTHING)])
     web.routes["/robots.txt"] = lambda c, _: next(answers)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from email.utils import formatdate
 
 import pytest
-from fault_web import FAST, Call, Web, fetch_one, reply
+from fault_web import FAST, Call, Web, collect, fetch_one, reply
 
 from curate.fetch.client import Client
 
@@ -90,11 +90,19 @@ def test_the_wait_between_attempts_grows(web: Web) -> None:
 @pytest.mark.parametrize("code", [429, 503])
 def test_retry_after_is_waited_for_by_the_whole_host(web: Web, header: str, code: int) -> None:
     when = header if header != "date" else f"Retry-After: {formatdate(time.time() + 2, usegmt=True)}"
-    web.routes["/x.jpg"] = after(1, reply(code, b"", when), reply())
-    got = fetch_one(web, "http://pictures.test/x.jpg", robots="ignore")
-    assert (got.status, got.attempts) == ("success", 2)
-    first, second = [call.at_s for call in web.calls]
-    assert second - first >= 0.95
+    web.routes |= {"/x.jpg": after(1, reply(code, b"", when), reply()), "/y.jpg": reply()}
+    client = Client(replace(FAST, robots="ignore", per_host_concurrency=1), {"*": web.address})
+    got = collect(client, ["http://a.test/x.jpg", "http://a.test/y.jpg", "http://b.test/y.jpg"])
+    client.close()
+    assert [(response.status, response.attempts) for response in got] == [
+        ("success", 2),
+        ("success", 1),
+        ("success", 1),
+    ]
+    first, *others = [call.at_s for call in web.calls if call.host == "a.test"]
+    assert len(others) == 2
+    assert min(others) - first >= 0.95
+    assert next(call.at_s for call in web.calls if call.host == "b.test") < min(others)
 
 
 def test_a_retry_after_beyond_the_most_suspends_the_host_and_is_not_shortened(web: Web) -> None:
@@ -147,8 +155,8 @@ def test_the_total_deadline_counts_all_redirects(web: Web) -> None:
 
 
 def test_time_in_which_the_caller_does_not_read_is_not_held_against_the_server(web: Web) -> None:
-    web.routes["/x.jpg"] = trickle(0.02, 20)
-    limits = replace(FAST, least_rate_bytes_s=100, least_rate_window_s=0.4, total_timeout_s=1.5, robots="ignore")
+    web.routes["/x.jpg"] = trickle(0.05, 50)
+    limits = replace(FAST, least_rate_bytes_s=50, least_rate_window_s=0.4, total_timeout_s=2.2, robots="ignore")
     client = Client(limits, {"*": web.address})
     responses = client.fetch([(0, "http://pictures.test/x.jpg")])
     next(responses)
