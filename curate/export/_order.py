@@ -121,9 +121,8 @@ def _copies(shard: Shard, keys: pa.Array) -> Numbers:
 
 
 def _hashes(keys: pa.Array, copy: Numbers, seed: int) -> Numbers:
-    salt = seed.to_bytes(8, "little", signed=True)
     digests = [
-        hashlib.blake2b(f"{key}-{number}".encode(), digest_size=8, key=salt).digest()
+        hashlib.blake2b(f"{seed} {key}-{number}".encode(), digest_size=8).digest()
         for key, number in zip(keys.to_pylist(), copy.tolist(), strict=True)
     ]
     return np.frombuffer(b"".join(digests), np.dtype("<u8"))
