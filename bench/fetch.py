@@ -53,6 +53,7 @@ EVERY = (
     Img2dataset(),
     Img2dataset("img2dataset, 64 threads", 64),
     Curate(),
+    Curate("curate, decode factor 1.25", 1.25),
     Curate("curate, decode factor 1", 1.0),
 )
 CASES = (
