@@ -94,13 +94,26 @@ def _load(package: str, name: str) -> ModuleType:
 @cache
 def _owned(package: str) -> None:
     """Raise PluginError when the import name belongs to somebody else's distribution."""
-    owners = set(importlib.metadata.packages_distributions().get(package, []))
-    strangers = sorted(owners - {DISTRIBUTION})
+    strangers = sorted(_owners(package) - {DISTRIBUTION})
     if strangers:
         raise PluginError(
             f"the import package {package!r} is also installed by {strangers[0]}, which overwrites ours; "
             f"run `pip uninstall {strangers[0]}` and reinstall {DISTRIBUTION}"
         )
+
+
+def _owners(package: str) -> set[str]:
+    """Distributions that say they install this import package.
+
+    As importlib's packages_distributions, which parses the metadata of everything installed and takes 0.2 s.
+    """
+    found = set()
+    for distribution in importlib.metadata.distributions():
+        declared = (distribution.read_text("top_level.txt") or "").split()
+        installed = f"\n{package}/" in "\n" + (distribution.read_text("RECORD") or "")
+        if package in declared or installed:
+            found.add(distribution.name)
+    return found
 
 
 @cache

@@ -8,9 +8,10 @@ cannot fill the memory.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import lru_cache
+from queue import SimpleQueue
 
 from curate.fetch.client import Client, Response
 from curate.fetch.image import process
@@ -43,6 +44,7 @@ def crawl(
     """Every (row, url) once, in the order in which they finish; the response comes without its body."""
     client = _client(settings, tuple(sorted(runtime.addresses.items())))
     waiting: dict[Future[Picture], Response] = {}
+    decoded: SimpleQueue[Future[Picture]] = SimpleQueue()
     held = 0
 
     def room() -> bool:
@@ -54,14 +56,14 @@ def crawl(
                 job = pool.submit(process, response.body, image, boxes.get(response.row, ()))
                 waiting[job] = response
                 held += len(response.body)
+                job.add_done_callback(decoded.put)
             elif response is not None:
                 yield response, None
-            for job in [j for j in waiting if j.done()]:
+            while not decoded.empty():
+                job = decoded.get()
                 done = waiting.pop(job)
                 held -= len(done.body)
                 yield replace(done, body=b""), job.result()
         while waiting:
-            ready, _ = wait(waiting, return_when=FIRST_COMPLETED)
-            for job in ready:
-                done = waiting.pop(job)
-                yield replace(done, body=b""), job.result()
+            job = decoded.get()
+            yield replace(waiting.pop(job), body=b""), job.result()

@@ -3,7 +3,7 @@
 The order is the trade. Limits look at the header, so a bomb costs 20 microseconds. A JPEG is decoded at the smallest
 DCT scale that is still twice the target (40 dB or more against a full decode, 2.3 times as fast at 3 MP; at 0.6 MP
 most pictures are decoded in full and are exact). Colours, faces and orientation come after the resize, on the few
-pixels that are left. Pillow decodes because it stays silent on corrupt files and reports truncated ones; cv2 resizes.
+pixels that are left. libjpeg-turbo decodes whole JPEGs, Pillow all else, also what is damaged; cv2 resizes.
 """
 
 from __future__ import annotations
@@ -12,10 +12,14 @@ import hashlib
 import math
 from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
+
 from curate.fetch import exif
 from curate.fetch.color import channels, is_plain, to_srgb
 from curate.fetch.faces import blur
 from curate.fetch.header import Header, Refused, explain, read_header
+from curate.fetch.jpeg import decode_jpeg
 from curate.fetch.picture import ImageSettings, Picture
 from curate.fetch.resize import MAX_SIDE_PX, Plan, encode, frame, plan, scale, upright
 from curate.fetch.status import FetchStatus
@@ -65,7 +69,7 @@ def decode(data: bytes, max_area_px: int = ImageSettings.max_area_px) -> Pixels 
         header = read_header(data)
         if header.width * header.height > max_area_px:
             return None
-        pixels, mode = channels(header.image)
+        pixels, mode, _ = decode_jpeg(header, data) or _by_pillow(header, header.image.size)
         return upright(to_srgb(pixels, mode, header.image), header.orientation)
     except Exception:  # noqa: BLE001 - as in `process`; the row's status was recorded when it was fetched
         return None
@@ -98,7 +102,7 @@ def _stored(
     if settings.keep_original == "unchanged" and not boxes and _is_final(header, target, settings):
         header.image.load()
         return header.extension, data, header.width, header.height
-    pixels = frame(_pixels(header, target, settings, boxes), target.final)
+    pixels = frame(_pixels(header, data, target, settings, boxes), target.final)
     return settings.format, encode(pixels, settings), *target.final
 
 
@@ -113,14 +117,22 @@ def _is_final(header: Header, target: Plan, settings: ImageSettings) -> bool:
     )
 
 
-def _pixels(header: Header, target: Plan, settings: ImageSettings, boxes: Sequence[Sequence[float]]) -> Pixels:
+def _pixels(
+    header: Header, data: bytes, target: Plan, settings: ImageSettings, boxes: Sequence[Sequence[float]]
+) -> Pixels:
     """Decoded at the least size that will do, scaled, in sRGB, faces blurred, upright."""
     size = target.scaled[::-1] if header.sideways else target.scaled
     factor = settings.least_decode_factor
-    draft = header.image.draft(None, (math.ceil(size[0] * factor), math.ceil(size[1] * factor)))
-    pixels, mode = channels(header.image)
-    extent = draft[1][2:] if draft else pixels.shape[1::-1]
+    least = (math.ceil(size[0] * factor), math.ceil(size[1] * factor))
+    pixels, mode, extent = decode_jpeg(header, data, least) or _by_pillow(header, least)
     pixels = to_srgb(scale(pixels, extent, size, target.interpolation), mode, header.image)
     if boxes:
         pixels = blur(pixels, boxes)
     return upright(pixels, header.orientation)
+
+
+def _by_pillow(header: Header, least: tuple[int, int]) -> tuple[npt.NDArray[np.uint8], str, tuple[float, float]]:
+    """As `decode_jpeg`, for every format; raises what Pillow raises."""
+    draft = header.image.draft(None, least)
+    pixels, mode = channels(header.image)
+    return pixels, mode, draft[1][2:] if draft else (pixels.shape[1], pixels.shape[0])
