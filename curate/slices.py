@@ -80,7 +80,7 @@ def write_slices(storage: Storage, tables: Iterable[pa.Table], known: Iterable[S
 
 
 def _parquet_bytes(table: pa.Table) -> bytes:
-    """The same bytes for the same rows: chunks are joined, and notes of pandas and others in the schema left out."""
+    """The same bytes for the same rows: the notes that pandas and others leave in a schema are left out."""
     target = io.BytesIO()
-    write_parquet(table.combine_chunks().replace_schema_metadata(None), target)
+    write_parquet(table.replace_schema_metadata(None), target)
     return target.getvalue()

@@ -215,13 +215,14 @@ def test_equal_tables_are_equal_bytes_and_pandas_reads_them(tmp_path: Path) -> N
     import pandas
 
     table = pa.table({"key": [f"{n:09d}" for n in range(25_000)], "width": pa.array(range(25_000), pa.int32())})
-    for name in ("a", "b"):
-        write_parquet(table, tmp_path / name)
-        time.sleep(0.01)
+    table = table.append_column("text", [[f"{n**9}" * (n % 700) for n in range(25_000)]])
+    write_parquet(table, tmp_path / "a")
+    time.sleep(0.01)
+    write_parquet(pa.concat_tables([table.slice(start, 700) for start in range(0, 25_000, 700)]), tmp_path / "b")
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     assert pq.ParquetFile(tmp_path / "a").metadata.num_row_groups == 3
     frame = pandas.read_parquet(tmp_path / "a")
-    assert list(frame.columns) == ["key", "width"]
+    assert list(frame.columns) == ["key", "width", "text"]
     assert frame["key"].iloc[-1] == "000024999"
     assert str(frame["width"].dtype) == "int32"
 

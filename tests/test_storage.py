@@ -86,20 +86,20 @@ def test_a_listing_is_never_stale(storage: Storage) -> None:
     assert not storage.exists("c/a")
 
 
-def test_another_clients_changes_are_seen(storage: Storage) -> None:
-    storage.write("c/a", b"1")
-    assert (storage.files("c"), storage.exists("c/b")) == ({"c/a": 1}, False)
-    seen: list[object] = []
+def test_another_clients_changes_are_seen(s3: Storage) -> None:
+    import boto3
 
-    def other() -> None:
-        Storage(storage.root).write("c/b", b"22")
-        Storage(storage.root).delete("c/a")
-
-    thread = threading.Thread(target=other)
-    thread.start()
-    thread.join()
-    seen += [storage.files("c"), storage.exists("c/b"), storage.exists("c/a")]
-    assert seen == [{"c/b": 2}, True, False]
+    s3.write("c/a", b"1")
+    s3.write("c/b", b"2")
+    assert (s3.files("c"), s3.exists("c/new"), s3.folders("c")) == ({"c/a": 1, "c/b": 1}, False, [])
+    other, bucket = boto3.client("s3"), s3.root.split("/")[2]
+    other.put_object(Bucket=bucket, Key="data/set/c/new", Body=b"22")
+    other.put_object(Bucket=bucket, Key="data/set/c/b", Body=b"longer")
+    other.put_object(Bucket=bucket, Key="data/set/c/deep/x", Body=b"")
+    other.delete_object(Bucket=bucket, Key="data/set/c/a")
+    assert (s3.exists("c/new"), s3.exists("c/a"), s3.size("c/b")) == (True, False, 6)
+    assert (s3.files("c"), s3.folders("c")) == ({"c/b": 6, "c/new": 2}, ["deep"])
+    assert s3.names("c") == []
 
 
 def test_move_replaces_and_delete_folder_is_deep(storage: Storage) -> None:

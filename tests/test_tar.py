@@ -195,6 +195,24 @@ def header(size_field: bytes, kind: bytes) -> bytes:
     return bytes(raw)
 
 
+def test_a_long_path_in_two_fields_is_put_together() -> None:
+    """USTAR keeps up to 155 bytes of folders in a second field; GNU uses its place for other things."""
+    path = "folder/" * 18 + "a.jpg"
+    for kind in (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT):
+        assert [m.name for m in read_members(plain_tar([(path, b"x")], kind), "t")] == [path]
+
+
+@pytest.mark.parametrize("members", [[], [("a.txt", b"x" * 600)]])
+def test_a_wrong_checksum_is_told_and_not_taken_for_the_end(members: list[tuple[str, bytes]]) -> None:
+    raw = bytearray(tar_of([*members, ("b.txt", b"y")]).getvalue())
+    place = raw.index(b"b.txt")
+    raw[place] = ord("c")
+    found: list[Member] = []
+    with pytest.raises(ShardError, match=f"t is not a whole tar: a header has a wrong checksum, at byte {place}"):
+        found.extend(read_members(io.BytesIO(bytes(raw)), "t"))
+    assert len(found) == len(members)
+
+
 @pytest.mark.parametrize(
     ("size", "kind", "words"),
     [

@@ -234,7 +234,7 @@ def test_keys_that_occur_twice_stay_apart(tmp_path: Path) -> None:
     assert order(target) == ["000000000", "000000001", "000000000-1", "000000001-1"]
 
 
-@pytest.mark.parametrize("loss", ["tar", "moved", "cut"])
+@pytest.mark.parametrize("loss", ["tar", "moved", "cut", "bent"])
 def test_a_data_set_that_changed_sets_the_shard_aside(data: Storage, tmp_path: Path, loss: str) -> None:
     job, finish = exporter("webdataset")(data, 5, False, 0)
     target = Storage(str(tmp_path / "out"))
@@ -243,7 +243,8 @@ def test_a_data_set_that_changed_sets_the_shard_aside(data: Storage, tmp_path: P
     if loss == "tar":
         data.delete("00000.tar")
     else:
-        data.write("00000.tar", raw[512:] if loss == "moved" else raw[:1024])
+        bent = raw.replace(b"0000.json", b"0000.bent").replace(b"0006.json", b"0006.bent")  # wrong checksums
+        data.write("00000.tar", {"moved": raw[512:], "cut": raw[:1024], "bent": bent}[loss])
     outcome = run_job(job, target, InlineEngine())
     assert set(outcome.failed) == {"00000", "00001"}
     assert "no 00000.tar any more" in outcome.failed["00000"] or "00000.tar at byte" in outcome.failed["00000"]

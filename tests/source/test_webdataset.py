@@ -116,7 +116,7 @@ def test_img2datasets_table_is_read_with_its_failures(tmp_path: Path, out: Stora
             {"key": "000000002", "status": "failed_to_resize", "error_message": "image too small"},
             {"key": "000000003", "status": "success"},
             {"key": "000000004", "status": "success"},
-            {"key": "000000000", "status": "success"},
+            {"key": "000000000", "status": "success", "width": 7},
         ],
     )
     shard, commit = adopt(tmp_path / "in", out)
