@@ -67,7 +67,8 @@ class Client:
         self._wire = Wire(settings, addresses or {}, lookup)
         self._hosts: Hosts[Visit] = Hosts(settings)
         self._manners: Manners[Visit] = Manners(settings)
-        self._reset()
+        self._run: object = None
+        self._clear()
 
     def fetch(self, urls: Iterable[tuple[int, str]], room: Callable[[], bool] = _always) -> Iterator[Response | None]:
         """Each (row, URL) as a Response, in the order of finishing; None about every 0.1 s while none finishes.
@@ -76,31 +77,41 @@ class Client:
         iterator early drops what is under way.
         """
         source = iter(urls)
+        run = self._run = object()
+        self._clear()
         yielded_s = time.monotonic()
         try:
             while self._step(source, room):
                 while self._ready:
                     yield self._ready.popleft()
+                    self._require_current(run)
                     yielded_s = time.monotonic()
                 if time.monotonic() - yielded_s >= PAUSE_S / 2:
                     yield None
+                    self._require_current(run)
                     yielded_s = time.monotonic()
         finally:
-            self._wire.abandon()
-            self._hosts.clear()
-            self._manners.clear()
-            self._reset()
+            if self._run is run:
+                self._clear()
 
     def close(self) -> None:
         """Close all connections."""
         self._wire.close()
 
-    def _reset(self) -> None:
+    def _clear(self) -> None:
+        """Drop all rows; what is known of hosts and sites stays."""
+        self._wire.abandon()
+        self._hosts.clear()
+        self._manners.clear()
         self._flying: dict[Exchange, Visit] = {}
         self._later: list[tuple[float, int, Visit]] = []
         self._ready: deque[Response] = deque()
         self._held = self._retried = 0
         self._drained = False
+
+    def _require_current(self, run: object) -> None:
+        if self._run is not run:
+            raise RuntimeError("this client has begun another fetch; an iterator left unfinished cannot go on")
 
     # One turn of the loop.
 

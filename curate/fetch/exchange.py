@@ -67,8 +67,6 @@ class Exchange:
 
     def take_header(self, line: bytes) -> bool:
         """One line as libcurl hands it over; False ends the transfer."""
-        if self._headers_done:
-            return True  # a trailer
         if len(line) > 2:
             self._lines.append(line)
             return True

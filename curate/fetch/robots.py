@@ -17,7 +17,6 @@ __all__ = ["MOST_ROBOTS_BYTES", "ROBOTS_PATH", "RobotsRules"]
 ROBOTS_PATH = "/robots.txt"
 MOST_ROBOTS_BYTES = 500 * 1024  # RFC 9309: a crawler must read at least that much
 MOST_LINE_CHARS = 4_096
-MOST_STARS = 50
 _AGENT_LINE = re.compile(r"\s*user[ \t-]*agent\b[\s:]*([^#]*)", re.IGNORECASE)
 _OTHER = "User-agent: -"
 
@@ -45,7 +44,7 @@ class RobotsRules:
 
 def _bounded(line: str, agent_token: str) -> str:
     """The line as protego gets it: other agents under one name; a line no site needs is left out."""
-    if len(line) > MOST_LINE_CHARS or line.count("*") > MOST_STARS:
+    if len(line) > MOST_LINE_CHARS:
         return ""
     match = _AGENT_LINE.match(line)
     if match is None:

@@ -243,6 +243,23 @@ def test_leaving_early_drops_what_is_under_way_and_the_client_goes_on(web: Web) 
     client.close()
 
 
+def test_an_iterator_left_unfinished_does_not_disturb_the_next(web: Web) -> None:
+    client = Client(FAST, {"*": web.address})
+    left = client.fetch([(row, "http://pictures.test/a.jpg") for row in range(50)])
+    next(left)
+    following = client.fetch([(row, f"http://h{row}.test/a.jpg") for row in range(50)])
+    got = [next(following)]
+    left.close()
+    got += following
+    assert sorted(response.row for response in got if response) == list(range(50))
+    unfinished = client.fetch([(0, "http://pictures.test/a.jpg")])
+    next(unfinished)
+    collect(client, ["http://pictures.test/a.jpg"])
+    with pytest.raises(RuntimeError, match="another fetch"):
+        next(unfinished)
+    client.close()
+
+
 def test_an_empty_list_gives_nothing(web: Web) -> None:
     client = Client(FAST, {"*": web.address})
     assert [response for response in client.fetch([]) if response] == []
