@@ -132,8 +132,25 @@ def test_a_least_probability_is_included(reasons, language, probability, reason)
 
 
 @pytest.mark.parametrize(
+    ("language", "probability", "reason"),
+    [
+        ("fr", 0.5, "wrong_language"),
+        ("fr", 0.49, None),
+        ("fr", float("nan"), "wrong_language"),
+        ("en", 0.1, None),
+        ("und", 0.1, "language_unknown"),
+        (None, None, "language_unknown"),
+    ],
+)
+def test_another_language_counts_from_a_probability_on(reasons, language, probability, reason):
+    rule = Language(min_other_probability=0.5)
+    assert reasons(rule, language=[language], language_probability=[probability]) == [reason]
+
+
+@pytest.mark.parametrize(
     ("settings", "words"),
     [
+        ({"min_other_probability": -0.1}, "min_other_probability = -0.1 is out of range"),
         ({"model": "no/such/model.bin"}, "model = 'no/such/model.bin' is no file here"),
         ({"languages": ("en", "gsw")}, "languages = 'gsw' is not among py3langid's"),
         ({"min_probability": 1.1}, "min_probability = 1.1 is out of range"),
