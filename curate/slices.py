@@ -24,7 +24,7 @@ from curate.manifest import write_parquet
 from curate.shard import Slice, shard_id
 from curate.storage import Storage
 
-__all__ = ["SlicePlan", "known_slices", "read_plan", "write_plan", "write_slices"]
+__all__ = ["SlicePlan", "known_slices", "read_plan", "slice_digest", "write_plan", "write_slices"]
 
 PLAN = "source/plan.json"
 
@@ -73,10 +73,19 @@ def write_slices(storage: Storage, tables: Iterable[pa.Table], known: Iterable[S
     there = {s.shard: s.digest for s in known}
     for number, table in enumerate(tables):
         shard, data = shard_id(number), _parquet_bytes(table)
-        digest = hashlib.sha256(data).hexdigest()[:16]
+        digest = _digest(data)
         if there.get(shard) != digest:
             storage.write(f"source/{shard}.parquet", data)
         yield Slice(shard, table.num_rows, digest)
+
+
+def slice_digest(table: pa.Table) -> str:
+    """The digest that `write_slices` would give this table."""
+    return _digest(_parquet_bytes(table))
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]
 
 
 def _parquet_bytes(table: pa.Table) -> bytes:

@@ -28,9 +28,10 @@ class Resources:
 
 @dataclass(frozen=True)
 class Runtime:
-    """What a run knows and a result must not depend on: addresses of services, threads to use."""
+    """What a run knows and a result must not depend on: threads to use, how many workers run beside, addresses."""
 
     threads: int = 1
+    workers: int = 1
     addresses: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -42,7 +42,7 @@ def crawl(
     runtime: Runtime,
 ) -> Iterator[tuple[Response, Picture | None]]:
     """Every (row, url) once, in the order in which they finish; the response comes without its body."""
-    client = _client(settings, tuple(sorted(runtime.addresses.items())))
+    client = _client(settings.shared_among(runtime.workers), tuple(sorted(runtime.addresses.items())))
     waiting: dict[Future[Picture], Response] = {}
     decoded: SimpleQueue[Future[Picture]] = SimpleQueue()
     held = 0

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
 from typing import Literal
 
@@ -32,7 +32,8 @@ class FetchSettings:
         `user_agent` is a product and version, `contact` an address or page where a site's owner can reach you; both
         are sent. `contact` may stay empty only where nothing but the run's own or allow-listed addresses is dialled.
     How much at once
-        `concurrency` transfers; per host `per_host_concurrency` and `per_host_rate` requests a second (0: no bound).
+        `concurrency` transfers per worker; per host `per_host_concurrency` and `per_host_rate` requests a second (0:
+        no bound) for the whole run, of which each worker has its part and at least one slot.
         A crawl delay in robots.txt lowers the rate, up to `most_crawl_delay_s`. A row that has waited `most_wait_s`
         for its host's turn is put off as `host_suspended`, so that one slow host does not hold a shard.
     Deadlines of one attempt, from the start of its request
@@ -110,6 +111,11 @@ class FetchSettings:
     def user_agent_header(self) -> str:
         """What is sent: product, version and contact."""
         return f"{self.user_agent} (+{self.contact})" if self.contact else self.user_agent
+
+    def shared_among(self, workers: int) -> FetchSettings:
+        """The part of one of several workers in what a host is asked for; the slots of a host are at least one each."""
+        slots = max(1, self.per_host_concurrency // workers)
+        return replace(self, per_host_concurrency=slots, per_host_rate=self.per_host_rate / workers)
 
     def require_contact(self, addresses: Mapping[str, str]) -> None:
         """Raise ConfigError if strangers would be asked and could not find out by whom."""

@@ -36,6 +36,7 @@ def make_engine(name: str, settings: RunSettings, ray_address: str | None = None
 
 
 def runtime(settings: RunSettings, addresses: Mapping[str, str]) -> Runtime:
-    """Threads inside a worker (the cores shared evenly unless the config says a number), and addresses of services."""
-    threads = settings.threads or max(1, len(os.sched_getaffinity(0)) // workers(settings))
-    return Runtime(threads, dict(addresses))
+    """Threads inside a worker (the cores shared evenly unless the config says a number), workers, and addresses."""
+    count = workers(settings)
+    threads = settings.threads or max(1, len(os.sched_getaffinity(0)) // count)
+    return Runtime(threads, count, dict(addresses))

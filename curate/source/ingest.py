@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
+from itertools import zip_longest
 from typing import Any
 
 import pyarrow as pa
 
 from curate.errors import ConfigError
 from curate.shard import Shard, Slice
-from curate.slices import SlicePlan, known_slices, read_plan, write_plan, write_slices
+from curate.slices import SlicePlan, known_slices, read_plan, slice_digest, write_plan, write_slices
 from curate.source.source import Source
 from curate.storage import Storage
 
@@ -27,17 +28,20 @@ def ingest(source: Source, storage: Storage, samples_per_shard: int, limit: int 
     """Yield the slices of `source`, writing those that are not in `storage` yet.
 
     A complete plan of the same input is yielded as it is, and the input is not opened. A larger `limit` continues
-    the plan: what was cut keeps its place, and only a last slice that the limit had cut short grows. Raises
-    ConfigError when the folder was made from another input or cut in another way; SourceError for the input.
+    the plan: what was cut keeps its place, and only a last slice that the limit had cut short grows. A file that was
+    written anew with the same rows is read again and found to be the same. Raises ConfigError when the folder was
+    made from other rows or cut in another way; SourceError for the input.
     """
     identity = json.loads(json.dumps(source.identity()))
     settings = {"samples_per_shard": samples_per_shard, "limit": limit}
     plan = read_plan(storage)
     if plan is not None:
         _require_same(plan, identity, settings, storage)
-        if plan.complete and plan.settings == settings:
+        if plan.complete and plan.settings == settings and plan.identity == identity:
             yield from plan.slices
             return
+    if plan is not None and plan.identity != identity:
+        _require_same_rows(plan, _cut(source, samples_per_shard, limit), identity, storage)
     write_plan(storage, SlicePlan(identity, settings))
     slices = []
     for piece in write_slices(storage, _cut(source, samples_per_shard, limit), plan.slices if plan else ()):
@@ -83,11 +87,10 @@ def _tables(batches: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
 
 def _require_same(plan: SlicePlan, identity: Any, settings: dict[str, Any], storage: Storage) -> None:
     """Raise ConfigError unless the plan is of this input, cut in this way, with the same limit or a smaller one."""
-    remedy = f"choose another --out, or delete {storage.root} to start anew"
-    if plan.identity != identity:
-        raise ConfigError(
-            f"{storage.root} was made from another source ({_difference(plan.identity, identity)}); {remedy}"
-        )
+    remedy = _remedy(storage)
+    touched = plan.complete and plan.settings == settings and _unmarked(plan.identity) == _unmarked(identity)
+    if plan.identity != identity and not touched:
+        raise _other_source(plan, identity, storage)
     old, new = (s["samples_per_shard"] for s in (plan.settings, settings))
     if old != new:
         raise ConfigError(
@@ -98,6 +101,29 @@ def _require_same(plan: SlicePlan, identity: Any, settings: dict[str, Any], stor
         raise ConfigError(
             f"{storage.root} was made with a larger limit ({plan.settings['limit']}) than {new}; {remedy}"
         )
+
+
+def _require_same_rows(plan: SlicePlan, tables: Iterator[pa.Table], identity: Any, storage: Storage) -> None:
+    """Raise ConfigError unless the input, cut anew and compared, gives the very slices of the plan."""
+    found = (slice_digest(table) for table in tables)
+    if any(digest != known for digest, known in zip_longest(found, (s.digest for s in plan.slices))):
+        raise _other_source(plan, identity, storage)
+
+
+def _unmarked(identity: Any) -> Any:
+    """An identity without its files' modification marks: what stays when a file is written anew with the same rows."""
+    if not isinstance(identity, dict) or not isinstance(identity.get("files"), list):
+        return identity
+    return identity | {"files": [file[:2] if isinstance(file, list) else file for file in identity["files"]]}
+
+
+def _other_source(plan: SlicePlan, identity: Any, storage: Storage) -> ConfigError:
+    difference = _difference(plan.identity, identity)
+    return ConfigError(f"{storage.root} was made from another source ({difference}); {_remedy(storage)}")
+
+
+def _remedy(storage: Storage) -> str:
+    return f"choose another --out, or delete {storage.root} to start anew"
 
 
 def _difference(old: Any, new: Any) -> str:

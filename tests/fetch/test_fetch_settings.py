@@ -60,3 +60,10 @@ def test_what_only_changes_speed_is_not_part_of_a_fingerprint() -> None:
     )
     assert kept != settings_of(FetchSettings(robots="ignore"))
     assert kept != settings_of(FetchSettings(most_bytes=1))
+
+
+@pytest.mark.parametrize(("workers", "slots", "rate"), [(1, 8, 10.0), (2, 4, 5.0), (8, 1, 1.25), (20, 1, 0.5)])
+def test_a_host_is_asked_for_no_more_by_many_workers(workers: int, slots: int, rate: float) -> None:
+    part = FetchSettings(per_host_concurrency=8, per_host_rate=10.0).shared_among(workers)
+    assert (part.per_host_concurrency, part.per_host_rate) == (slots, rate)
+    assert FetchSettings(per_host_rate=0).shared_among(workers).per_host_rate == 0

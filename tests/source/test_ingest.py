@@ -1,6 +1,7 @@
 """A source is cut once, the same way whoever cuts it; a folder is never filled from two sources."""
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -188,3 +189,22 @@ def test_a_real_list_of_two_files(tmp_path: Path) -> None:
     record = json.loads(storage.read("source/plan.json"))
     assert record["slices"] == [[s.shard, s.rows, s.digest] for s in found]
     assert isinstance(found[0], Slice)
+
+
+@pytest.mark.parametrize(
+    ("rows", "same"), [(["http://a.org/1", "http://a.org/2"], True), (["http://a.org/1", "http://a.org/3"], False)]
+)
+def test_a_list_written_anew_is_the_same_source_when_its_rows_are(tmp_path: Path, rows: list[str], same: bool) -> None:
+    path = tmp_path / "list.txt"
+    path.write_text("http://a.org/1\nhttp://a.org/2\n")
+    storage = Storage(str(tmp_path / "set"))
+    first = list(ingest(UrlTable(str(path)), storage, 1))
+    path.write_text("\n".join(rows) + "\n")
+    os.utime(path, (1, 1))
+    if same:
+        assert list(ingest(UrlTable(str(path)), storage, 1)) == first
+        assert read_plan(storage).identity == json.loads(json.dumps(UrlTable(str(path)).identity()))  # type: ignore[union-attr]
+        return
+    with pytest.raises(ConfigError, match="was made from another source"):
+        list(ingest(UrlTable(str(path)), storage, 1))
+    assert known_slices(storage) == first
