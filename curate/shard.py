@@ -26,7 +26,7 @@ from curate.tar import read_members, split_name
 
 __all__ = ["IMAGE_EXTENSIONS", "Shard", "Slice", "key_width", "list_shards", "sample_key", "shard_id"]
 
-IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp")
+IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "gif", "avif", "bmp", "tif")
 
 
 def shard_id(number: int, digits: int = 5) -> str:

@@ -76,23 +76,36 @@ class Fetch(Stage):
                     writer.keep(arrival.row, arrival.values, arrival.extension, arrival.data)
         else:
             digests = _by_row(source, self.image.sha256_column)
-            boxes = _by_row(source, self.image.box_column)
+            boxes = {row: _boxes(value) for row, value in _by_row(source, self.image.box_column).items()}
             for response, picture in crawl(wanted, self.fetch, self.image, boxes, runtime):
                 writer.put(response, verified(picture, digests.get(response.row)))
         writer.finish(attempt)
 
 
-def verified(picture: Picture | None, digest: str | None) -> Picture | None:
-    """The picture, or a failure in its place when its bytes are not those that the source promised."""
-    if picture is None or digest is None or digest.lower() == picture.sha256:
+def verified(picture: Picture | None, digest: object) -> Picture | None:
+    """The picture, or a failure in its place when its bytes are not those that the source promised.
+
+    `digest` is a SHA-256 in hex, of either case, or its 32 bytes; None: nothing was promised.
+    """
+    wanted = digest.hex() if isinstance(digest, bytes) else str(digest).strip().lower()
+    if picture is None or digest is None or wanted == picture.sha256:
         return picture
-    return Picture(FetchStatus.HASH_MISMATCH, f"sha256 should be {digest[:80]}", picture.sha256)
+    detail = f"sha256 should be {wanted[:80]}"
+    return replace(
+        picture, status=FetchStatus.HASH_MISMATCH, detail=detail, data=b"", extension="", width=None, height=None
+    )
 
 
 def _by_row(source: pa.Table, column: str) -> dict[int, Any]:
     """Values of a column by row, without the nulls; nothing when no column is named."""
     values = source[column].to_pylist() if column else []
     return {row: value for row, value in enumerate(values) if value}
+
+
+def _boxes(value: object) -> list[list[float]]:
+    """The boxes of one row; what is no list of numbers is no box."""
+    boxes = value if isinstance(value, list) else []
+    return [box for box in boxes if isinstance(box, list) and all(isinstance(v, int | float) for v in box)]
 
 
 def _carry_over(shard: Shard, writer: PairWriter) -> None:

@@ -22,6 +22,6 @@ def test_every_row_ends_as_its_label_says():
     assert set(defects) == set(DEFECTS)
     with web.serve() as addresses:
         urls = enumerate(row["url"] for row in rows)
-        for response, picture in crawl(urls, QUICK, ImageSettings(), {}, Runtime(2, addresses)):
+        for response, picture in crawl(urls, QUICK, ImageSettings(), {}, Runtime(threads=2, addresses=addresses)):
             statuses[response.row] = response.status if picture is None else picture.status
     assert surprises(defects, statuses) == []
