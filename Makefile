@@ -22,9 +22,10 @@ format: .venv/.test  ## put the code in the house's format
 	$(BIN)/ruff format .
 
 bench: .venv/.bench  ## side by side with the peers, in one run
-	$(BIN)/python bench/peers.py
-	$(BIN)/python bench/fetch.py
-	$(BIN)/python bench/selection.py
+	$(BIN)/python -m bench.peers
+	$(BIN)/python -m bench.pictures
+	$(BIN)/python -m bench.fetch
+	$(BIN)/python -m bench.selection
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

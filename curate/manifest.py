@@ -16,6 +16,7 @@ The manifest is the fold of all commits. It can be made anew from them at any ti
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -282,3 +283,92 @@ class CommitLog:
             f"{record.name} of stage {commit.stage} was committed and is gone from {self.storage.root}; "
             "its commit is withdrawn, run again to redo this shard"
         )
+
+
+MANIFEST = "manifest.parquet"
+MANIFEST_SCHEMA = pa.schema(
+    {
+        "stage": pa.string(),
+        "shard": pa.string(),
+        "fingerprint": pa.string(),
+        "counts": pa.map_(pa.string(), pa.int64()),
+        "files": pa.list_(pa.struct({"name": pa.string(), "bytes": pa.int64(), "sha256": pa.string()})),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One piece of finished work as the manifest tells it. `files` leaves out those that hold times."""
+
+    stage: str
+    shard: str
+    fingerprint: str
+    counts: Mapping[str, int]
+    files: tuple[FileRecord, ...]
+
+    @property
+    def place(self) -> tuple[str, str, str]:
+        return self.stage, self.shard, self.fingerprint
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a data set is made of: the fold of its commits, in one file that holds no clock. Trainers read it."""
+
+    entries: tuple[Entry, ...] = ()
+
+    @classmethod
+    def read(cls, storage: Storage) -> Manifest:
+        """The manifest as it was last written; empty when there is none, or none that can be read."""
+        try:
+            table = pq.read_table(io.BytesIO(storage.read(MANIFEST)), schema=MANIFEST_SCHEMA)
+        except (FileNotFoundError, pa.ArrowException):
+            return cls()
+        return cls(tuple(_entry(record) for record in table.to_pylist()))
+
+    @classmethod
+    def fold(cls, log: CommitLog, places: Iterable[tuple[str, str, str]], made: Iterable[Commit]) -> Manifest:
+        """The manifest of this finished work (stage, shard, fingerprint), written if it is not the one that is there.
+
+        What was `made` just now, and what the manifest before had, is not read again.
+        """
+        before = cls.read(log.storage)
+        known = {entry.place: entry for entry in before.entries}
+        known |= {(c.stage, c.shard, c.fingerprint): _as_entry(c) for c in made}
+        entries = []
+        for place in places:
+            commit = None if place in known else log.get(*place)
+            if place in known or commit is not None:
+                entries.append(known[place] if commit is None else _as_entry(commit))
+        manifest = cls(tuple(entries))
+        if manifest != before:
+            target = io.BytesIO()
+            write_parquet(pa.Table.from_pylist([_record(e) for e in entries], MANIFEST_SCHEMA), target)
+            log.storage.write(MANIFEST, target.getvalue())
+        return manifest
+
+    def of(self, stage: str) -> list[Entry]:
+        """The entries of one stage."""
+        return [entry for entry in self.entries if entry.stage == stage]
+
+
+def _as_entry(commit: Commit) -> Entry:
+    files = tuple(record for record in commit.files if not record.clock)
+    return Entry(commit.stage, commit.shard, commit.fingerprint, dict(sorted(commit.counts.items())), files)
+
+
+def _entry(record: Mapping[str, Any]) -> Entry:
+    files = tuple(FileRecord(**file) for file in record["files"])
+    return Entry(record["stage"], record["shard"], record["fingerprint"], dict(record["counts"]), files)
+
+
+def _record(entry: Entry) -> dict[str, Any]:
+    files = [{"name": f.name, "bytes": f.bytes, "sha256": f.sha256} for f in entry.files]
+    return {
+        "stage": entry.stage,
+        "shard": entry.shard,
+        "fingerprint": entry.fingerprint,
+        "counts": list(entry.counts.items()),
+        "files": files,
+    }

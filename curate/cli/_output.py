@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 __all__ = ["add_format", "as_table", "progress", "show"]
 
+WIDEST_LIST = 60
+"""Letters of a list in a table's cell; the JSON has all of it."""
+
 
 def add_format(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
@@ -57,7 +60,8 @@ def _cell(value: object) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, list | tuple):
-        return ", ".join(map(str, value))
+        text = ", ".join(map(str, value))
+        return text if len(text) <= WIDEST_LIST else f"{text[: WIDEST_LIST - 4]} ..."
     return str(value)
 
 

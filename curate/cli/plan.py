@@ -31,13 +31,13 @@ def run(options: argparse.Namespace) -> int:
         {
             "step": step.label,
             "kind": step.kind,
-            "reads": list(step.reads),
-            "writes": list(step.writes),
             "shards": "not cut yet" if step.shards is None else step.shards,
             "done": step.done,
             "to_run": None if step.shards is None else step.shards - step.done,
             "outdated": step.stale,
             "failed": step.failed,
+            "reads": list(step.reads),
+            "writes": list(step.writes),
         }
         for step in steps
     ]

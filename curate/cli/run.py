@@ -55,7 +55,6 @@ def summary(job: Job, storage: Storage, outcome: Outcome) -> dict[str, Any]:
     """What is printed at the end: the funnel, what the truth says where it is known, failed shards, the place."""
     from dataclasses import asdict
 
-    from curate.manifest import CommitLog
     from curate.report.funnel import funnel
     from curate.report.truth import against_truth
     from curate.select import Select
@@ -64,13 +63,13 @@ def summary(job: Job, storage: Storage, outcome: Outcome) -> dict[str, Any]:
     answer: dict[str, Any] = {}
     for step in (step for step in job.steps if isinstance(step, Select)):
         shards = [name for name in sorted(outcome.slices) if name not in outcome.failed]
-        commits = [commit for commit in CommitLog(storage).fold([step.label]) if commit.shard in shards]
+        entries = outcome.manifest.of(step.label)
         reasons = {name: tuple(rule.reasons) for name, rule in step.filters}
-        answer["funnel"] = [asdict(row) for row in funnel(commits, reasons)]
+        answer["funnel"] = [asdict(row) for row in funnel(entries, reasons)]
         truth = against_truth((Shard(storage, name) for name in shards), reasons)
         if truth:
             answer["against_truth"] = truth
-        kept, rows = (sum(commit.counts[name] for commit in commits) for name in ("kept", "in"))
+        kept, rows = (sum(entry.counts[name] for entry in entries) for name in ("kept", "in"))
         answer["samples"] = f"{kept:,} kept of {rows:,}"
     if outcome.failed:
         answer["failed_shards"] = [{"shard": shard, "error": error} for shard, error in sorted(outcome.failed.items())]

@@ -1,6 +1,6 @@
 """The funnel: for each filter and reason, how many samples came in, were dropped there, and went on.
 
-It is read from the commits of the select step alone, so it costs one small file per shard at any data size.
+It is read from the manifest alone, so it costs one small file at any data size.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from curate.manifest import Commit
+from curate.manifest import Entry
 
 __all__ = ["FunnelRow", "funnel"]
 
@@ -27,11 +27,11 @@ class FunnelRow:
     also: int
 
 
-def funnel(commits: Iterable[Commit], reasons: Mapping[str, Sequence[str]]) -> list[FunnelRow]:
+def funnel(entries: Iterable[Entry], reasons: Mapping[str, Sequence[str]]) -> list[FunnelRow]:
     """Lines in the order of the filters. `reasons` maps each filter to its reasons; those never given are left out."""
     total: Counter[str] = Counter()
-    for commit in commits:
-        total.update(commit.counts)
+    for entry in entries:
+        total.update(entry.counts)
     rows = []
     left = total["in"]
     for stage, names in reasons.items():

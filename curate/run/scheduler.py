@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from curate.errors import CurateError, StageError
-from curate.manifest import Attempt, Commit, CommitLog
+from curate.manifest import Attempt, Commit, CommitLog, Manifest
 from curate.plan import ALL_SHARDS, Job, Phase, barrier_mark, phases, stage_mark
 from curate.run.unit import Done, Engine, Failure, Task, Unit
 from curate.shard import Shard, Slice
@@ -69,12 +69,18 @@ class Progress:
 
 @dataclass
 class Outcome:
-    """How a run ended: commits made now, units skipped because they were done, shards set aside (shard to error)."""
+    """How a run ended: commits made now, stages skipped because they were done, shards set aside (shard to error)."""
 
-    made: int = 0
+    commits: list[Commit] = field(default_factory=list)
     skipped: int = 0
     failed: dict[str, str] = field(default_factory=dict)
     slices: dict[str, Slice] = field(default_factory=dict)
+    manifest: Manifest = field(default_factory=Manifest)
+
+    @property
+    def made(self) -> int:
+        """How many commits were made in this run."""
+        return len(self.commits)
 
 
 class _Slices:
@@ -155,9 +161,16 @@ class _Run:
             supersedes, earlier = (old, None) if old in there else (None, earlier.supersedes())
         return Task(stage, mark, supersedes, tuple(sorted(there - {mark})))
 
+    def finished(self) -> Iterator[tuple[str, str, str]]:
+        """What is done of this job, in order of steps and shards: stage, shard, fingerprint."""
+        for step in self.job.steps:
+            for shard, mark in sorted(self.marks[step.label].items()):
+                if mark in self.done[step.label].get(shard, ()):
+                    yield step.label, shard, mark
+
     def commit_seen(self, commit: Commit) -> None:
         self.done[commit.stage][commit.shard] = {commit.fingerprint}
-        self.outcome.made += 1
+        self.outcome.commits.append(commit)
 
     def set_aside(self, done: Done) -> None:
         """Record a shard that keeps failing."""
@@ -193,6 +206,7 @@ def run_job(
         _run_stages(run, phase, slices, watch)
         if phase.barrier is not None:
             _run_barrier(run, phase.barrier, watch)
+    run.outcome.manifest = Manifest.fold(run.log, run.finished(), run.outcome.commits)
     run.log.sweep()
     return run.outcome
 
