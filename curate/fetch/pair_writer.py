@@ -8,6 +8,7 @@ attempts go to two files of their own, `fetch_log` and `_stats.json`.
 from __future__ import annotations
 
 import json
+import math
 import tempfile
 from collections import Counter
 from dataclasses import dataclass
@@ -59,6 +60,8 @@ FETCH_COLUMNS: dict[str, pa.DataType] = {
 
 LOG_COLUMNS: dict[str, pa.DataType] = {"attempts": pa.int16(), "started": pa.float64(), "seconds": pa.float32()}
 """Tries, unix time of the first one, seconds until the last byte: true, but different on every run."""
+
+_NO_PYTHON_VALUE = (ValueError, OverflowError, pa.ArrowException)
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,7 @@ class PairWriter:
         self._spool.close()
 
     def _write_tar(self, attempt: Attempt, ordered: list[Row]) -> None:
-        source = {name: self.source[name].to_pylist() for name in self.source.column_names}
+        source = {name: _python_values(self.source[name]) for name in self.source.column_names}
         index: dict[str, list[Any]] = {"key": [], "extension": [], "offset": [], "size": []}
         with open(attempt.path(f"{self.shard}.tar"), "wb") as target:
             tar = TarWriter(target)
@@ -141,10 +144,7 @@ class PairWriter:
         assert row.place is not None
         self._spool.seek(row.place[0])
         record = own | {name: row.values.get(name) for name in SAMPLE_COLUMNS}
-        members = {
-            row.extension: self._spool.read(row.place[1]),
-            "json": json.dumps(record, ensure_ascii=False, separators=(",", ":"), default=str).encode(),
-        }
+        members = {row.extension: self._spool.read(row.place[1]), "json": _json(record)}
         if "caption" in own:
             members["txt"] = (own["caption"] or "").encode("utf-8", "replace")
         return members
@@ -171,6 +171,39 @@ class PairWriter:
             "status_dict": dict(sorted(statuses.items())),
         }
         attempt.write_bytes(f"{self.shard}_stats.json", json.dumps(stats, indent=4).encode(), clock=True)
+
+
+def _python_values(column: pa.ChunkedArray) -> list[Any]:
+    """The values of a carried column; None for what Python cannot hold, such as the year 294247."""
+    try:
+        values: list[Any] = column.to_pylist()
+    except _NO_PYTHON_VALUE:
+        values = [_python_value(scalar) for scalar in column]
+    return values
+
+
+def _python_value(scalar: pa.Scalar) -> Any:
+    try:
+        return scalar.as_py()
+    except _NO_PYTHON_VALUE:
+        return None
+
+
+def _json(record: Any) -> bytes:
+    """Strict JSON: times, decimals and others as text, bytes in hex, null for what is no finite number."""
+    return json.dumps(_plain(record), ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, str | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(name): _plain(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return value.hex() if isinstance(value, bytes) else str(value)
 
 
 def _response_values(response: Response) -> dict[str, Any]:

@@ -58,8 +58,8 @@ def column(root: Path, name: str, family: str = "", shard: str = "00000") -> lis
 
 
 def digests(root: Path) -> dict[str, str]:
-    """Every file at the top of a data set that holds no clock: name to digest."""
-    files = [p for p in root.iterdir() if p.is_file() and not p.name.endswith(CLOCKS)]
+    """Every file of the shards that holds no clock: name to digest."""
+    files = [p for p in root.glob("0*") if not p.name.endswith(CLOCKS)]
     return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
