@@ -30,10 +30,10 @@ def show(result: Mapping[str, Any], form: str) -> None:
         print(json.dumps(result, indent=1, ensure_ascii=False, default=str))
         return
     for title, value in result.items():
-        if isinstance(value, list):
-            print(f"\n{title.replace('_', ' ')}\n{as_table(value)}" if value else f"\n{title}: none")
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            print(f"\n{title}\n{as_table(value)}\n")
         else:
-            print(f"{title.replace('_', ' ')}: {value}")
+            print(f"{title}: {_cell(value) or 'none'}")
 
 
 def as_table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -56,7 +56,7 @@ def _cell(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:.3f}"
+        return f"{value:.3f}" if abs(value) < 1e6 else f"{value:.0f}"
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, list | tuple):

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from curate.cli import main
+from curate.shard import Shard
+from curate.storage import Storage
 
 HEAVY = {"numpy", "pyarrow", "pandas", "cv2", "PIL", "ray", "pycurl", "fsspec", "fasttext", "torch", "tqdm"}
 CURATE = Path(sys.executable).parent / "curate"
@@ -81,12 +83,22 @@ def test_run_plan_show_export(config: Path, tmp_path: Path) -> None:
     key = "000010"
     sample = json.loads(call("show", out / "00001", key).stdout)
     assert sample["key"] == key
+    dropped = next(k for k in range(24) if reasons(out, k))
+    table = call("show", out / f"0000{dropped // 8}", f"0000{dropped // 8}{dropped % 8}", "--format", "table").stdout
+    assert f"drop_reasons: {', '.join(reasons(out, dropped))}" in table
+    assert "----" in call("show", out / "00001", "--format", "table").stdout
     exported = json.loads(call("export", out, "--to", "webdataset", "--shard-samples", 5).stdout)
     kept = int(result["samples"].split()[0])
     sizes = json.loads((tmp_path / "set-webdataset/sizes.json").read_text())
     assert sum(sizes.values()) == kept
     assert max(sizes.values()) <= 5
     assert exported["written_to"] == str(out) + "-webdataset"
+
+
+def reasons(out: Path, row: int) -> list[str]:
+    table = Shard(Storage(str(out)), f"0000{row // 8}").columns(["drop_reasons"])
+    given: list[str] = table["drop_reasons"].to_pylist()[row % 8]
+    return given
 
 
 def test_a_changed_threshold_redoes_only_the_decision(config: Path, tmp_path: Path) -> None:
