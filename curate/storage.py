@@ -15,6 +15,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -137,14 +138,12 @@ class Storage:
             return int(_store(self.root)[0].size(self.path(name)))
 
     def newest(self, folder: str) -> float:
-        """Unix time of the last change in a folder and below it; 0 when it is absent."""
-        with plain_errors(f"look at {self.path(folder)}"), suppress(FileNotFoundError):
-            if self.local is not None:
-                base = self.local / folder
-                return max(p.stat().st_mtime for p in [base, *base.rglob("*")])
-            fs = _store(self.root)[0]
-            return max((fs.modified(p).timestamp() for p in fs.find(self.path(folder))), default=0.0)
-        return 0.0
+        """Unix time of the last change in a folder and below it; 0 when it is absent, now when it changes meanwhile."""
+        with plain_errors(f"look at {self.path(folder)}"):
+            try:
+                return max(self._times(folder), default=0.0)
+            except FileNotFoundError:
+                return time.time()
 
     def open(self, name: str) -> IO[bytes]:
         """Open for reading, seekable. Raises FileNotFoundError."""
@@ -240,6 +239,13 @@ class Storage:
             return
         with plain_errors(f"delete {self.path(folder)}"), suppress(FileNotFoundError):
             _store(self.root)[0].rm(self.path(folder), recursive=True)
+
+    def _times(self, folder: str) -> list[float]:
+        if self.local is not None:
+            base = self.local / folder
+            return [p.stat().st_mtime for p in [base, *base.rglob("*")]] if base.is_dir() else []
+        fs = _store(self.root)[0]
+        return [fs.modified(path).timestamp() for path in fs.find(self.path(folder))]
 
     def _entries(self, folder: str, kind: str) -> dict[str, int]:
         path = self.path(folder)

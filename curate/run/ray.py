@@ -7,20 +7,25 @@ State lives in files; a driver that is killed is started again and goes on.
 
 from __future__ import annotations
 
+import socket
 import time
+from contextlib import suppress
 from typing import Any
 
+from curate.errors import ConfigError, CurateError
 from curate.run.unit import Done, Failure, Unit, run_unit
 
 __all__ = ["RayEngine"]
 
 CAPACITY_FRESH_S = 10.0
+KNOCK_S = 10.0
+"""How long to wait for an answer at an address. Ray itself goes on knocking for more than 4 minutes."""
 
 
 class RayEngine:
     """Joins the cluster at `address` (`auto`, `host:port`), or starts one on this machine when it is None.
 
-    Raises ConnectionError when there is no cluster at the address.
+    Starting raises ConfigError when there is no cluster at the address.
     """
 
     def __init__(self, address: str | None = None, cpus: int | None = None) -> None:
@@ -51,12 +56,20 @@ class RayEngine:
     def wait_any(self, timeout_s: float) -> list[Done]:
         if not self._running:
             return []
-        ready, _ = self._ray.wait(list(self._running), num_returns=1, timeout=timeout_s)
+        under_way = list(self._running)
+        try:
+            ready, rest = self._ray.wait(under_way, num_returns=1, timeout=timeout_s)
+            if ready and rest:
+                ready += self._ray.wait(rest, num_returns=len(rest), timeout=0)[0]
+        except self._ray.exceptions.RayError as error:
+            text = f"the Ray cluster is gone ({type(error).__name__}); what was committed is safe, run again to go on"
+            raise CurateError(text) from error
         return [self._collect(reference) for reference in ready]
 
     def close(self) -> None:
         for reference in self._running:
-            self._ray.cancel(reference, force=True)
+            with suppress(self._ray.exceptions.RayError):  # a cluster that is gone has nothing left to cancel
+                self._ray.cancel(reference, force=True)
         self._running.clear()
         if self._owned:
             self._ray.shutdown()
@@ -65,11 +78,15 @@ class RayEngine:
         """Join or start a cluster: put off until there is work, because it takes seconds."""
         import ray
 
-        self._ray = ray
-        self._owned = not ray.is_initialized()
-        if self._owned:
+        owned = not ray.is_initialized()
+        if owned:
             local: dict[str, Any] = {"num_cpus": self._cpus, "include_dashboard": False} if not self._address else {}
-            ray.init(address=self._address or "local", log_to_driver=False, logging_level="ERROR", **local)
+            _require_answer(self._address or "")
+            try:
+                ray.init(address=self._address or "local", log_to_driver=False, logging_level="ERROR", **local)
+            except (ConnectionError, ValueError, RuntimeError) as error:
+                raise ConfigError(_no_cluster(self._address or "this machine", str(error).strip())) from error
+        self._ray, self._owned = ray, owned
         self._remote = ray.remote(max_retries=0)(run_unit)
 
     def _collect(self, reference: Any) -> Done:
@@ -82,3 +99,22 @@ class RayEngine:
             return Done(unit, (), Failure(label, "error", str(error)))
         except self._ray.exceptions.RayError as error:
             return Done(unit, (), Failure(label, "lost", f"{type(error).__name__} on shard {unit.shard}: {error}"))
+
+
+def _require_answer(address: str) -> None:
+    """Raise ConfigError when nobody listens at `host:port`. Other forms of address are left to Ray."""
+    host, _, port = address.rpartition(":")
+    if not host or "/" in host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_S).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigError(_no_cluster(address, str(error))) from error
+
+
+def _no_cluster(address: str, cause: str) -> str:
+    first = cause.splitlines()[0] if cause else "no reason given"
+    return (
+        f"cannot use Ray at {address}: {first} Give the head's own address (host:6379, not the dashboard's) in "
+        "RAY_ADDRESS, or unset it to start Ray on this machine"
+    )
