@@ -27,6 +27,8 @@ from curate.tar import read_members, split_name
 __all__ = ["IMAGE_EXTENSIONS", "Shard", "Slice", "key_width", "list_shards", "sample_key", "shard_id"]
 
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "gif", "avif", "bmp", "tif")
+NO_SHARD = "manifest"
+"""The data set's `manifest.parquet` lies among the sample tables."""
 
 
 def shard_id(number: int, digits: int = 5) -> str:
@@ -171,10 +173,8 @@ class Shard:
 
 def list_shards(storage: Storage) -> list[Shard]:
     """All shards that have a sample table, by id."""
-    names = storage.files()
-    return [
-        Shard(storage, n[: -len(".parquet")]) for n in sorted(names) if n.endswith(".parquet") and n.count(".") == 1
-    ]
+    stems = (name.removesuffix(".parquet") for name in sorted(storage.files()) if name.endswith(".parquet"))
+    return [Shard(storage, stem) for stem in stems if "." not in stem and stem != NO_SHARD]
 
 
 def _sample(key: str, parts: dict[str, bytes]) -> Iterator[Sample]:
