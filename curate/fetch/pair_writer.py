@@ -82,7 +82,6 @@ class PairWriter:
         self.width = key_width(samples_per_shard)
         self.rows: dict[int, Row] = {}
         self._spool = tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES, dir=str(scratch))  # noqa: SIM115  (closed by finish)
-        self._end = 0
 
     def put(self, response: Response, picture: Picture | None) -> None:
         """Take one finished row."""
@@ -91,19 +90,15 @@ class PairWriter:
             self.rows[response.row] = Row(values)
             return
         values.update(_picture_values(picture))
-        self.keep(
-            response.row, values, picture.extension, picture.data if picture.status == FetchStatus.SUCCESS else b""
-        )
+        self.keep(response.row, values, picture.extension, picture.data)
 
     def keep(self, row: int, values: dict[str, Any], extension: str, data: bytes) -> None:
         """Take a row whose values are known, with its encoded picture (empty: none)."""
         if not data:
             self.rows[row] = Row(values)
             return
-        self._spool.seek(self._end)
+        self.rows[row] = Row(values, extension, (self._spool.tell(), len(data)))
         self._spool.write(data)
-        self.rows[row] = Row(values, extension, (self._end, len(data)))
-        self._end += len(data)
 
     def finish(self, attempt: Attempt) -> None:
         """Write all files of the shard into `attempt`, and count."""
