@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import socket
 import time
-from contextlib import suppress
 from typing import Any
 
-from curate.errors import ConfigError, CurateError
+from curate.errors import ConfigError
 from curate.run.unit import Done, Failure, Unit, run_unit
 
 __all__ = ["RayEngine"]
@@ -56,20 +55,14 @@ class RayEngine:
     def wait_any(self, timeout_s: float) -> list[Done]:
         if not self._running:
             return []
-        under_way = list(self._running)
-        try:
-            ready, rest = self._ray.wait(under_way, num_returns=1, timeout=timeout_s)
-            if ready and rest:
-                ready += self._ray.wait(rest, num_returns=len(rest), timeout=0)[0]
-        except self._ray.exceptions.RayError as error:
-            text = f"the Ray cluster is gone ({type(error).__name__}); what was committed is safe, run again to go on"
-            raise CurateError(text) from error
+        ready, rest = self._ray.wait(list(self._running), num_returns=1, timeout=timeout_s)
+        if ready and rest:
+            ready += self._ray.wait(rest, num_returns=len(rest), timeout=0)[0]
         return [self._collect(reference) for reference in ready]
 
     def close(self) -> None:
         for reference in self._running:
-            with suppress(self._ray.exceptions.RayError):  # a cluster that is gone has nothing left to cancel
-                self._ray.cancel(reference, force=True)
+            self._ray.cancel(reference, force=True)
         self._running.clear()
         if self._owned:
             self._ray.shutdown()
