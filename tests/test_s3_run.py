@@ -21,6 +21,7 @@ from curate.manifest import CommitLog
 from curate.run.inline import InlineEngine
 from curate.run.scheduler import run_job
 from curate.shard import list_shards
+from curate.stage import Runtime
 from curate.storage import Storage
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -162,7 +163,7 @@ def test_a_finished_run_asks_for_no_shard(config: Path, s3: Storage) -> None:
     job = load_job(config).job
     finish(start(config, s3.root))
     with requests_seen() as seen:
-        outcome = run_job(job, s3, InlineEngine())
+        outcome = run_job(job, s3, InlineEngine(), runtime=Runtime(addresses={"*": "127.0.0.1:9"}))
     assert (outcome.made, outcome.failed) == (0, {})
     assert [r for r in seen if "/0000" in r or r.startswith(("PUT", "POST", "DELETE"))] == []
     assert 0 < len(seen) <= 2 * len(STEPS) + 8, seen

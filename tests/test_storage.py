@@ -119,6 +119,27 @@ def test_move_replaces_and_delete_folder_is_deep(storage: Storage) -> None:
         storage.delete_folder("")
 
 
+def test_a_folder_whose_files_are_being_moved_away_never_seems_old(tmp_path: Path) -> None:
+    """Two runs may share a folder: what one is moving to its place, the other must not sweep away."""
+    storage, ended = Storage(str(tmp_path / "set")), threading.Event()
+
+    def move_about() -> None:
+        while not ended.is_set():
+            for name in ("a", "b", "c"):
+                storage.move(f"_attempts/x/{name}", f"_attempts/y/{name}")
+                storage.move(f"_attempts/y/{name}", f"_attempts/x/{name}")
+
+    for name in ("a", "b", "c"):
+        storage.write(f"_attempts/x/{name}", b"1")
+    mover = threading.Thread(target=move_about)
+    mover.start()
+    try:
+        assert min(storage.newest("_attempts/x") for _ in range(1000)) > time.time() - 60
+    finally:
+        ended.set()
+        mover.join()
+
+
 def test_upload_moves_a_local_file_in(storage: Storage, tmp_path: Path) -> None:
     source = tmp_path / "made.tar"
     source.write_bytes(b"x" * 100_000)

@@ -106,8 +106,8 @@ def _require_answer(address: str) -> None:
 
 
 def _no_cluster(address: str, cause: str) -> str:
-    first = cause.splitlines()[0] if cause else "no reason given"
+    first = cause.splitlines()[0].rstrip(".") if cause else "no reason given"
     return (
-        f"cannot use Ray at {address}: {first} Give the head's own address (host:6379, not the dashboard's) in "
+        f"cannot use Ray at {address}: {first}. Give the head's own address (host:6379, not the dashboard's) in "
         "RAY_ADDRESS, or unset it to start Ray on this machine"
     )

@@ -1,0 +1,154 @@
+"""`ray job submit` on a real head with its job server, and the shape of the file for Kubernetes."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curate.shard import list_shards
+from curate.storage import Storage
+
+ROOT = Path(__file__).resolve().parents[1]
+BIN = Path(sys.executable).parent
+SAMPLES = 24
+CONFIG = f"""
+pipeline = "image_text_pairs"
+[source]
+kind = "toy_web"
+samples = {SAMPLES}
+[shards]
+samples = 8
+[fetch]
+per_host_rate = 0
+total_timeout_s = 3.0
+first_byte_timeout_s = 3.0
+[filters.caption_words]
+min = 3
+"""
+
+
+def test_the_file_for_kubernetes_is_a_ray_job_that_goes_on_after_a_failure() -> None:
+    import yaml
+
+    job = yaml.safe_load((ROOT / "configs/cluster/rayjob.yaml").read_text())
+    assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
+    spec = job["spec"]
+    assert set(spec) == {
+        "entrypoint", "submissionMode", "backoffLimit", "shutdownAfterJobFinishes", "ttlSecondsAfterFinished",
+        "rayClusterSpec",
+    }  # fmt: skip
+    assert spec["submissionMode"] in {"K8sJobMode", "HTTPMode", "SidecarMode", "InteractiveMode"}
+    assert spec["backoffLimit"] > 0
+    assert spec["entrypoint"].startswith("curate run /config/")
+    assert spec["entrypoint"].endswith(" --on ray")
+    cluster = spec["rayClusterSpec"]
+    assert cluster["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0", "units stay off the driver's node"
+    for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+        assert all(isinstance(value, str) for value in group["rayStartParams"].values()), "KubeRay takes strings"
+        pod = group["template"]["spec"]
+        (container,) = pod["containers"]
+        assert container["resources"]["requests"] == container["resources"]["limits"]
+        assert {m["name"] for m in container["volumeMounts"]} == {v["name"] for v in pod["volumes"]}
+    for group in cluster["workerGroupSpecs"]:
+        assert group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]
+
+
+def free_port() -> int:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        return int(held.getsockname()[1])
+
+
+@pytest.fixture
+def cluster() -> Iterator[tuple[Any, dict[str, str]]]:
+    """A head without CPUs and with a job server on the loopback; what its clients need in their environment."""
+    from ray.cluster_utils import Cluster
+
+    before = dict(os.environ)
+    os.environ.pop("RAY_ADDRESS", None)
+    os.environ.update(RAY_AUTH_MODE="disabled", RAY_USAGE_STATS_ENABLED="0")
+    os.environ["PATH"] = f"{BIN}{os.pathsep}{os.environ['PATH']}"
+    port = free_port()
+    head = {"num_cpus": 0, "object_store_memory": 80 << 20, "dashboard_host": "127.0.0.1", "dashboard_port": port}
+    made = Cluster(initialize_head=True, head_node_args={**head, "include_dashboard": True})
+    yield made, {**os.environ, "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{port}"}
+    made.shutdown()
+    os.environ.clear()
+    os.environ.update(before)
+
+
+def submit(config: Path, out: Path, environment: dict[str, str]) -> subprocess.Popen[str]:
+    command = [BIN / "ray", "job", "submit", "--working-dir", config.parent, "--"]
+    command += ["curate", "run", config.name, "--out", out, "--on", "ray"]
+    pipe = subprocess.PIPE
+    return subprocess.Popen([*map(str, command)], env=environment, stdout=pipe, stderr=subprocess.STDOUT, text=True)
+
+
+def end(job: subprocess.Popen[str]) -> tuple[int, str]:
+    """Exit code, and what was printed."""
+    told, _ = job.communicate(timeout=240)
+    return job.returncode, told
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_submitted_job_makes_the_data_set_and_tells_when_it_cannot(
+    cluster: tuple[Any, dict[str, str]], tmp_path: Path
+) -> None:
+    nodes, environment = cluster
+    config, out = tmp_path / "job" / "tiny.toml", tmp_path / "out"
+    config.parent.mkdir()
+    config.write_text(CONFIG)
+    job = submit(config, out, environment)
+    while not (out / "source" / "00000.parquet").exists() and job.poll() is None:
+        time.sleep(0.1)
+    time.sleep(2)
+    assert job.poll() is None, end(job)
+    assert not (out / "commits").exists(), "there is no CPU for a unit yet"
+    nodes.add_node(num_cpus=2, object_store_memory=80 << 20)
+    code, told = end(job)
+    assert code == 0, told[-3000:]
+    assert '"work": "9 commits made, 0 were there"' in told
+    shards = list_shards(Storage(str(out)))
+    assert [shard.rows() for shard in shards] == [8, 8, 8]
+    assert all(set(shard.column_files) >= {"keep", "fetch_status", "caption_words"} for shard in shards)
+
+    code, told = end(submit(config, out, environment))
+    assert code == 0
+    assert '"work": "0 commits made, 9 were there"' in told
+
+    config.write_text(CONFIG.replace("min = 3", "least = 3"))
+    code, told = end(submit(config, tmp_path / "other", environment))
+    assert code != 0
+    assert "least" in told
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(
+    ("address", "cause"),
+    [
+        ("127.0.0.1:{port}", "Connection refused"),
+        ("127.0.0.1:99999999999999999999", "too large"),
+        ("http://127.0.0.1:{port}", "HTTP address"),
+        ("nonsense", "nonsense"),
+    ],
+)
+def test_no_cluster_at_the_address_is_told_at_once(tmp_path: Path, address: str, cause: str) -> None:
+    config = tmp_path / "tiny.toml"
+    config.write_text(CONFIG)
+    address = address.format(port=free_port())
+    done = subprocess.run(
+        [BIN / "curate", "run", config, "--out", tmp_path / "out", "--on", "ray"],
+        env={**os.environ, "RAY_ADDRESS": address}, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith(f"curate: cannot use Ray at {address}: ")
+    assert cause in last
+    assert "Traceback" not in done.stderr
