@@ -106,7 +106,7 @@ class Exchange:
         arrived, self._window_bytes = self.size_bytes - self._window_bytes, self.size_bytes
         self._window_s = now_s
         if arrived < settings.least_rate_bytes_s * window_s:
-            return FetchStatus.TOO_SLOW, f"{arrived} bytes in {window_s:g} s"
+            return FetchStatus.TOO_SLOW, f"fewer than {settings.least_rate_bytes_s} bytes a second over {window_s:g} s"
         return None
 
     def forgive(self, away_s: float) -> None:

@@ -10,6 +10,7 @@ reused; per request only the URL is set. HTTP/1.1 only: one transfer, one socket
 
 from __future__ import annotations
 
+import re
 import selectors
 import socket
 import ssl
@@ -37,6 +38,8 @@ _BUNDLES = (
     "/etc/ssl/ca-bundle.pem",
     "/etc/ssl/cert.pem",
 )
+_TIMING = re.compile(r" after \d+ (?:ms|milliseconds)| port \d+| via \S+\d")
+"""What libcurl's words hold of the moment: left out, so that the same failure is told in the same words."""
 _CODES = {
     pycurl.E_URL_MALFORMAT: FetchStatus.INVALID_URL,
     pycurl.E_UNSUPPORTED_PROTOCOL: FetchStatus.CONNECTION_LOST,
@@ -222,7 +225,7 @@ class Wire:
                 self._fail(curl.owner, code, message)
 
     def _fail(self, handle: _Handle, code: int, message: str) -> None:
-        exchange = self._release(handle)
+        exchange, message = self._release(handle), _TIMING.sub("", message)
         if exchange.stopped:
             self._finish(exchange, *exchange.stopped)
         elif handle.refused:

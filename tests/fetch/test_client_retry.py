@@ -178,3 +178,16 @@ def test_nobody_listens() -> None:
 def test_a_name_that_does_not_resolve() -> None:
     got = fetch_one(None, "http://no-such-host.invalid/x.jpg", retries=0, robots="ignore")
     assert (got.status, got.http_status) == ("dns_error", None)
+
+
+def test_a_failure_is_told_in_words_without_the_moment(web: Web) -> None:
+    """The detail is a column of a shard whose bytes must not differ from run to run."""
+    told = set()
+    for _ in range(2):
+        with socket.socket() as closed:
+            closed.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{closed.getsockname()[1]}"
+        client = Client(replace(FAST, retries=0), {"*": address})
+        told |= {r.detail for r in client.fetch([(0, "http://pictures.test/a.jpg")]) if r is not None}
+        client.close()
+    assert told == {"Failed to connect to pictures.test:80: Could not connect to server"}
