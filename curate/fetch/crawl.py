@@ -34,6 +34,33 @@ def _client(settings: FetchSettings, addresses: tuple[tuple[str, str], ...]) -> 
     return Client(settings, dict(addresses))
 
 
+class _Decoders:
+    """Bodies on their way through the decode threads, bounded in number and in bytes."""
+
+    def __init__(self, pool: ThreadPoolExecutor, image: ImageSettings, boxes: Boxes) -> None:
+        self._pool, self._image, self._boxes = pool, image, boxes
+        self._waiting: dict[Future[Picture], Response] = {}
+        self._ended: SimpleQueue[Future[Picture]] = SimpleQueue()
+        self._held_bytes = 0
+
+    def room(self) -> bool:
+        return self._held_bytes < MOST_WAITING_BYTES and len(self._waiting) < MOST_WAITING
+
+    def take(self, response: Response) -> None:
+        job = self._pool.submit(process, response.body, self._image, self._boxes.get(response.row, ()))
+        self._waiting[job] = response
+        self._held_bytes += len(response.body)
+        job.add_done_callback(self._ended.put)
+
+    def done(self, last: bool = False) -> Iterator[tuple[Response, Picture]]:
+        """What is decoded by now, or with `last` all that is still waiting."""
+        while self._waiting if last else not self._ended.empty():
+            job = self._ended.get()
+            response = self._waiting.pop(job)
+            self._held_bytes -= len(response.body)
+            yield replace(response, body=b""), job.result()
+
+
 def crawl(
     urls: Iterable[tuple[int, str]],
     settings: FetchSettings,
@@ -43,27 +70,12 @@ def crawl(
 ) -> Iterator[tuple[Response, Picture | None]]:
     """Every (row, url) once, in the order in which they finish; the response comes without its body."""
     client = _client(settings.shared_among(runtime.workers), tuple(sorted(runtime.addresses.items())))
-    waiting: dict[Future[Picture], Response] = {}
-    decoded: SimpleQueue[Future[Picture]] = SimpleQueue()
-    held = 0
-
-    def room() -> bool:
-        return held < MOST_WAITING_BYTES and len(waiting) < MOST_WAITING
-
     with ThreadPoolExecutor(runtime.threads, thread_name_prefix="decode") as pool:
-        for response in client.fetch(urls, room):
+        decoders = _Decoders(pool, image, boxes)
+        for response in client.fetch(urls, decoders.room):
             if response is not None and response.body:
-                job = pool.submit(process, response.body, image, boxes.get(response.row, ()))
-                waiting[job] = response
-                held += len(response.body)
-                job.add_done_callback(decoded.put)
+                decoders.take(response)
             elif response is not None:
                 yield response, None
-            while not decoded.empty():
-                job = decoded.get()
-                done = waiting.pop(job)
-                held -= len(done.body)
-                yield replace(done, body=b""), job.result()
-        while waiting:
-            job = decoded.get()
-            yield replace(waiting.pop(job), body=b""), job.result()
+            yield from decoders.done()
+        yield from decoders.done(last=True)
