@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import socket
 import time
+from dataclasses import replace
 from typing import Any
 
 from curate.errors import ConfigError
@@ -47,10 +48,11 @@ class RayEngine:
     def submit(self, unit: Unit) -> None:
         if self._ray is None:
             self._start()
-        task = self._remote.options(
-            num_cpus=unit.cpus, num_gpus=unit.gpus, name=f"{unit.tasks[0].stage.label} {unit.shard}"
-        )
-        self._running[task.remote(unit)] = unit
+        runtime = replace(unit.runtime, workers=self.slots)
+        cpus = max(unit.cpus, runtime.threads)
+        name = f"{unit.tasks[0].stage.label} {unit.shard}"
+        task = self._remote.options(num_cpus=cpus, num_gpus=unit.gpus, name=name)
+        self._running[task.remote(replace(unit, runtime=runtime))] = unit
 
     def wait_any(self, timeout_s: float) -> list[Done]:
         if not self._running:

@@ -85,6 +85,8 @@ def test_two_nodes_and_one_is_killed_in_the_middle(tmp_path: Path, cluster: Any)
         engine.close()
     assert outcome.failed == {}
     assert outcome.made == 2 * shards + 1
+    told = {entry.counts["workers"] for entry in outcome.manifest.of("times")}
+    assert 3 in told, "units are told how many run beside them on the whole cluster, to share a host's limits"
     assert (tmp_path / "out/sum.txt").read_text() == str(2 * sum(range(4 * shards)))
 
 

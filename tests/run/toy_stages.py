@@ -73,6 +73,7 @@ class Times(Stage):
 
     def run(self, shard: Shard, attempt: Attempt, runtime: Runtime) -> None:
         time.sleep(self.sleep_s)
+        attempt.counts["workers"] = runtime.workers
         if self.notes:
             note(self.notes, shard.id)
         if tries(self.notes, shard.id) <= self.misbehaves:
