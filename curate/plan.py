@@ -136,8 +136,8 @@ def state(job: Job, log: CommitLog, slices: Sequence[Slice] | None) -> list[Step
     for step in job.steps:
         wanted = marks.get(step.label, {})
         there = log.names(step.label)
-        done = sum(mark in there.get(shard, ()) for shard, mark in wanted.items())
-        stale = sum(shard in there and mark not in there[shard] for shard, mark in wanted.items())
+        done = sum(there.get(shard) == {mark} for shard, mark in wanted.items())
+        stale = sum(shard in there and there[shard] != {mark} for shard, mark in wanted.items())
         failed = len(log.storage.files(f"failed/{step.label}"))
         kind = "barrier" if isinstance(step, Barrier) else "stage"
         total = len(wanted) if slices is not None else None

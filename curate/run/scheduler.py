@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from curate.errors import CurateError, StageError
-from curate.manifest import Attempt, Commit, CommitLog, Manifest
+from curate.manifest import Attempt, Commit, CommitLog, Manifest, commit_name
 from curate.plan import ALL_SHARDS, Job, Phase, barrier_mark, phases, stage_mark
 from curate.run.unit import Done, Engine, Failure, Task, Unit
 from curate.shard import Shard, Slice
@@ -126,10 +126,19 @@ class _Run:
         self.job, self.storage, self.engine = job, storage, engine
         self.settings, self.runtime = settings, runtime
         self.log = CommitLog(storage)
-        self.done = {step.label: self.log.names(step.label) for step in job.steps}
+        self.done = {step.label: self.settled(step.label) for step in job.steps}
         self.marks: dict[str, dict[str, str]] = {step.label: {} for step in job.steps}
         self.outcome = Outcome()
         self.tries: Counter[tuple[str, str]] = Counter()
+
+    def settled(self, label: str) -> dict[str, set[str]]:
+        """What is committed: shard to its fingerprint. Two runs with different settings that worked on one folder at
+        once leave two commits for one file; whose bytes it has cannot be told, so both are withdrawn."""
+        done = self.log.names(label)
+        for shard in [shard for shard, marks in done.items() if len(marks) > 1]:
+            for mark in done.pop(shard):
+                self.storage.delete(commit_name(label, shard, mark))
+        return done
 
     def prepare(self, piece: Slice) -> None:
         """Fingerprints of every stage on this shard up to the first barrier that is not known yet."""
@@ -194,11 +203,11 @@ def run_job(
     A second call with nothing changed reads the listings and does no work.
     """
     watch = progress or Progress()
-    run = _Run(job, storage, engine, settings or RunSettings(), runtime or Runtime())
     for step in job.steps:
         if isinstance(step, Stage):
-            step.require(run.runtime)
-    run.log.recover()
+            step.require(runtime or Runtime())
+    CommitLog(storage).recover()  # before anything is listed: it withdraws what a finished commit replaces
+    run = _Run(job, storage, engine, settings or RunSettings(), runtime or Runtime())
     slices = _Slices(job, storage)
     for phase in phases(job.steps):
         titles = [stage.label for chain in phase.chains for stage in chain]

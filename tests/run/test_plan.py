@@ -69,3 +69,11 @@ def test_state_before_during_and_after(tmp_path: Path) -> None:
     ]
     changed = state(job(Rows(), Times(9), Sum(), Share()), log, slices(5))
     assert [(s.done, s.stale) for s in changed] == [(5, 0), (0, 5), (0, 1), (0, 5)]
+
+
+def test_work_with_two_commits_is_to_be_done_again(tmp_path: Path) -> None:
+    work, storage = job(Rows(), Times()), Storage(str(tmp_path))
+    run_job(work, storage, InlineEngine())
+    storage.write(f"commits/times/00001-{'f' * 16}.json", b"{}")
+    assert [(s.done, s.stale) for s in state(work, CommitLog(storage), slices(5))] == [(5, 0), (4, 1)]
+    assert run_job(work, storage, InlineEngine()).made == 1

@@ -17,6 +17,7 @@ from curate.run.processes import ProcessEngine
 from curate.run.scheduler import Outcome, Progress, RunSettings, run_job
 from curate.run.unit import Done, Engine, Unit, run_unit
 from curate.shard import Shard, Slice
+from curate.stage import Runtime
 from curate.storage import Storage
 
 ENGINES: dict[str, Callable[[], Engine]] = {"inline": InlineEngine, "local": lambda: ProcessEngine(2)}
@@ -222,3 +223,43 @@ def test_a_unit_keeps_what_it_finished_before_it_failed(tmp_path: Path) -> None:
     run(job(Rows(), Times(fails=("00000",)), shards=1), tmp_path, Keeping(), RunSettings(attempts=2))
     assert [[t.stage.label for t in u.tasks] for u in units] == [["rows", "times"], ["times"]]
     assert run_unit(units[1]).failure is not None
+
+
+class Killed(BaseException):
+    """The end of a process, as far as a test can stand it."""
+
+
+class DiesAfterCommit(Storage):
+    """Its process is killed when the commit is there and nothing has been replaced yet."""
+
+    def delete(self, name: str) -> None:
+        raise Killed
+
+
+def test_a_replacement_that_was_killed_before_its_move_does_not_pass_for_what_it_replaced(tmp_path: Path) -> None:
+    """Committed with other settings, not moved yet, and then the old settings are run again."""
+    run(job(Rows(), Times(2)), tmp_path)
+    storage = Storage(str(tmp_path))
+    shard = Shard(storage, "00001")
+    old = next(iter(CommitLog(storage).names("times")["00001"]))
+    attempt = Attempt(DiesAfterCommit(str(tmp_path)), "times", "00001", "f" * 16, stale=(old,))
+    Times(9).run(shard, attempt, Runtime())
+    with pytest.raises(Killed):
+        attempt.commit()
+    assert len(CommitLog(storage).names("times")["00001"]) == 2
+    run(job(Rows(), Times(2)), tmp_path)
+    assert products(tmp_path, "00001") == [8, 10, 12, 14]
+    assert CommitLog(storage).names("times")["00001"] == {old}
+
+
+def test_two_runs_with_different_settings_at_once_are_settled_by_the_next(tmp_path: Path) -> None:
+    """Each commits without knowing of the other; the file is of whoever moved last."""
+    run(job(Rows(), Times(2)), tmp_path)
+    storage = Storage(str(tmp_path))
+    other = Attempt(storage, "times", "00001", "f" * 16)
+    Times(9).run(Shard(storage, "00001"), other, Runtime())
+    other.commit()
+    assert products(tmp_path, "00001") == [36, 45, 54, 63]
+    assert run(job(Rows(), Times(2)), tmp_path).made == 1
+    assert products(tmp_path, "00001") == [8, 10, 12, 14]
+    assert run(job(Rows(), Times(2)), tmp_path).made == 0
