@@ -13,7 +13,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from curate.fetch.jpeg import encode_jpeg
 from curate.fetch.picture import ImageSettings
 from curate.filter import Pixels
 
@@ -101,9 +100,7 @@ def frame(pixels: Pixels, size: tuple[int, int]) -> Pixels:
 
 def encode(pixels: Pixels, settings: ImageSettings) -> bytes:
     """Height x width x 3 sRGB as jpg (4:2:0), png or webp; the same pixels give the same bytes."""
-    if settings.format == "jpg":
-        return encode_jpeg(pixels, settings.encode_quality)
-    flag = {"png": cv2.IMWRITE_PNG_COMPRESSION, "webp": cv2.IMWRITE_WEBP_QUALITY}
+    flag = {"jpg": cv2.IMWRITE_JPEG_QUALITY, "png": cv2.IMWRITE_PNG_COMPRESSION, "webp": cv2.IMWRITE_WEBP_QUALITY}
     bgr = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
     done, data = cv2.imencode(f".{settings.format}", bgr, [flag[settings.format], settings.encode_quality])
     if not done:

