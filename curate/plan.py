@@ -32,8 +32,8 @@ ALL_SHARDS = "all"
 class Job:
     """What a pipeline answers: how the source is cut into slices, and the steps in their order.
 
-    `slices` reads the source (or the cut that was made before) as a stream; `known_slices` answers what has been cut
-    already, None when nothing has. `serve` holds up what the fetch needs to reach, and yields its addresses.
+    `slices` reads the source (or the cut that was made before) as a stream; `known_slices` answers what that will be,
+    None when the source must be read to tell. `serve` holds up what the fetch needs to reach, and yields its addresses.
     `source_columns` is None when only reading the source can tell.
     """
 

@@ -20,8 +20,7 @@ from curate.registry import filter_class
 from curate.run.scheduler import RunSettings
 from curate.score import Score
 from curate.select import Select
-from curate.slices import known_slices
-from curate.source.ingest import ingest
+from curate.source.ingest import ingest, known_cut
 from curate.source.kinds import build_source
 from curate.source.webdataset import Adopt, WebDataset
 from curate.stage import Barrier, Stage
@@ -66,10 +65,11 @@ def image_text_pairs(table: Mapping[str, Any], limit: int | None = None) -> Job:
     steps: list[Stage | Barrier] = [shards, *map(Score, scorers.values()), Select(tuple(filters.items()))]
     if config.subset is not None:
         steps.append(config.subset)
+    rows = config.shards.samples
     return Job(
         steps=tuple(steps),
-        slices=partial(ingest, source, samples_per_shard=config.shards.samples, limit=limit),
-        known_slices=known_slices,
+        slices=partial(ingest, source, samples_per_shard=rows, limit=limit),
+        known_slices=partial(known_cut, source, samples_per_shard=rows, limit=limit),
         serve=source.serve,
         source_columns=source.known_columns(),
     )

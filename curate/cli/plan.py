@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
             "step": step.label,
             "kind": step.kind,
             "shards": "not cut yet" if step.shards is None else step.shards,
-            "done": step.done,
+            "done": None if step.shards is None else step.done,
             "to_run": None if step.shards is None else step.shards - step.done,
             "outdated": step.stale,
             "failed": step.failed,

@@ -17,11 +17,11 @@ import pyarrow as pa
 
 from curate.errors import ConfigError
 from curate.shard import Shard, Slice
-from curate.slices import SlicePlan, known_slices, read_plan, slice_digest, write_plan, write_slices
+from curate.slices import SlicePlan, read_plan, slice_digest, write_plan, write_slices
 from curate.source.source import Source
 from curate.storage import Storage
 
-__all__ = ["ingest", "known_slices", "read_slice"]
+__all__ = ["ingest", "known_cut", "read_slice"]
 
 
 def ingest(source: Source, storage: Storage, samples_per_shard: int, limit: int | None = None) -> Iterator[Slice]:
@@ -32,8 +32,7 @@ def ingest(source: Source, storage: Storage, samples_per_shard: int, limit: int 
     written anew with the same rows is read again and found to be the same. Raises ConfigError when the folder was
     made from other rows or cut in another way; SourceError for the input.
     """
-    identity = json.loads(json.dumps(source.identity()))
-    settings = {"samples_per_shard": samples_per_shard, "limit": limit}
+    identity, settings = _identity(source), _settings(samples_per_shard, limit)
     plan = read_plan(storage)
     if plan is not None:
         _require_same(plan, identity, settings, storage)
@@ -50,9 +49,29 @@ def ingest(source: Source, storage: Storage, samples_per_shard: int, limit: int 
     write_plan(storage, SlicePlan(identity, settings, tuple(slices), complete=True))
 
 
+def known_cut(source: Source, storage: Storage, samples_per_shard: int, limit: int | None = None) -> list[Slice] | None:
+    """The slices that `ingest` would yield, as far as that is known without reading rows; None where it is not.
+
+    Raises what `ingest` would raise: ConfigError when the folder was made from another source or cut in another way.
+    """
+    plan, settings = read_plan(storage), _settings(samples_per_shard, limit)
+    if plan is None:
+        return None
+    _require_same(plan, _identity(source), settings, storage)
+    return list(plan.slices) if plan.complete and plan.settings == settings else None
+
+
 def read_slice(storage: Storage, shard: str) -> pa.Table:
     """The rows that a shard is made from. Raises ShardError when it was not cut yet."""
     return Shard(storage, shard).source()
+
+
+def _identity(source: Source) -> Any:
+    return json.loads(json.dumps(source.identity()))
+
+
+def _settings(samples_per_shard: int, limit: int | None) -> dict[str, Any]:
+    return {"samples_per_shard": samples_per_shard, "limit": limit}
 
 
 def _cut(source: Source, samples_per_shard: int, limit: int | None) -> Iterator[pa.Table]:

@@ -116,6 +116,25 @@ def test_limit_takes_the_first_rows(config: Path, tmp_path: Path) -> None:
     assert result["samples"].endswith("of 5")
 
 
+def test_a_plan_says_what_a_run_would_say(config: Path, tmp_path: Path) -> None:
+    """Another source, another cut and a smaller limit are refused; with a larger limit the source is to be read on."""
+    out = tmp_path / "set"
+    call("run", config, "--out", out, "--limit", 9)
+    larger = json.loads(call("plan", config, "--out", out).stdout)["plan"]
+    assert {(row["shards"], row["done"], row["to_run"]) for row in larger} == {("not cut yet", None, None)}
+    text = config.read_text()
+    for change, arguments in (
+        (text, ("--limit", 8)),
+        (text.replace("samples = 24", "samples = 25"), ("--limit", 9)),
+        (text.replace("samples = 8", "samples = 9"), ("--limit", 9)),
+    ):
+        config.write_text(change)
+        plan, run = (call(verb, config, "--out", out, *arguments) for verb in ("plan", "run"))
+        assert (plan.returncode, run.returncode) == (2, 2)
+        assert plan.stderr == run.stderr.splitlines(keepends=True)[-1]
+        assert "choose another --out" in plan.stderr
+
+
 def test_a_failed_shard_is_told_and_exits_with_1(config: Path, tmp_path: Path) -> None:
     out = tmp_path / "set"
     call("run", config, "--out", out)
