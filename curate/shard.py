@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from typing import IO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -73,21 +74,25 @@ class Shard:
 
     def table(self, family: str = "", columns: Sequence[str] | None = None) -> pa.Table:
         """One column file, whole or some of its columns."""
-        with self._parquet(self.table_name(family), "run the stage that writes it") as file:
+        with self._parquet(self.table_name(family), self._remedy) as file:
             return file.read(columns=list(columns) if columns is not None else None)
 
     def schema(self, family: str = "") -> pa.Schema:
         """Names and types of one column file, from its footer."""
-        with self._parquet(self.table_name(family), "run the stage that writes it") as file:
+        with self._parquet(self.table_name(family), self._remedy) as file:
             return file.schema_arrow
 
     @cached_property
     def column_files(self) -> dict[str, str]:
-        """Which family holds which column: column name to family ("" is the sample table)."""
+        """Which family holds which column: column name to family ("" is the sample table).
+
+        What a stage wrote goes before a column of the same name that came with the source.
+        """
         found: dict[str, str] = {}
         for family in self._families():
             for column in self.schema(family).names:
-                found.setdefault(column, family)
+                if column not in found or (found[column] == "" and column != "key"):
+                    found[column] = family
         return found
 
     def columns(self, names: Sequence[str]) -> pa.Table:
@@ -95,7 +100,9 @@ class Shard:
         missing = [n for n in names if n not in self.column_files]
         if missing:
             there = ", ".join(sorted(self.column_files))
-            raise ShardError(f"shard {self.id} in {self.storage.root} has no column {missing[0]!r}; it has {there}")
+            raise ShardError(
+                f"shard {self.id} in {self.storage.root} has no column {missing[0]!r}; {self._remedy}. It has {there}"
+            )
         arrays: dict[str, pa.ChunkedArray] = {}
         for family in dict.fromkeys(self.column_files[n] for n in names):
             table = self.table(family, [n for n in names if self.column_files[n] == family])
@@ -109,17 +116,19 @@ class Shard:
 
     def source(self) -> pa.Table:
         """The rows of the source that this shard is made from."""
-        with self._parquet(f"source/{self.id}.parquet", "run the job again to cut the source anew") as file:
+        with self._parquet(
+            f"source/{self.id}.parquet", "delete source/plan.json there and run again, to cut the source anew"
+        ) as file:
             return file.read()
 
     def rows(self) -> int:
         """Rows of the sample table, failed ones too."""
-        with self._parquet(self.table_name(), "run the stage that writes it") as file:
+        with self._parquet(self.table_name(), self._remedy) as file:
             return int(file.metadata.num_rows)
 
     def samples(self) -> Iterator[Sample]:
         """The samples of the tar in its order. A member group without a picture is passed over."""
-        with self.storage.open(self.tar) as handle, self.storage.open(self.tar) as data:
+        with self._open_tar() as handle, self._open_tar() as data:
             key = ""
             parts: dict[str, bytes] = {}
             for member in read_members(handle, self.tar):
@@ -144,7 +153,7 @@ class Shard:
                 else f"{self.tar} is empty"
             )
         parts = {}
-        with self.storage.open(self.tar) as data:
+        with self._open_tar() as data:
             for row in rows:
                 data.seek(row["offset"])
                 parts[row["extension"]] = data.read(row["size"])
@@ -152,11 +161,21 @@ class Shard:
             return sample
         raise ShardError(f"sample {key!r} of {self.tar} has no picture; its members are {', '.join(sorted(parts))}")
 
+    def _open_tar(self) -> IO[bytes]:
+        try:
+            return self.storage.open(self.tar)
+        except FileNotFoundError:
+            raise ShardError(f"shard {self.id} in {self.storage.root} has no {self.tar}; {self._remedy}") from None
+
     def _families(self) -> list[str]:
         """All families that are there, the sample table's first; the index is none, for its rows are members."""
         names = [n for n in self.storage.names(f"{self.id}.") if n.endswith(".parquet")]
         families = {n.removeprefix(self.id).removesuffix(".parquet").removeprefix(".") for n in names}
         return sorted(families - {"index"})
+
+    @property
+    def _remedy(self) -> str:
+        return f"if it was there, delete commits/*/{self.id}-*.json and run again, else run the stage that writes it"
 
     @contextmanager
     def _parquet(self, name: str, remedy: str) -> Iterator[pq.ParquetFile]:

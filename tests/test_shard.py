@@ -95,6 +95,25 @@ def test_columns_are_found_in_whichever_file_has_them(shard: Shard) -> None:
     assert shard.table("", ["width"]).to_pydict() == {"width": [1, 2, None]}
 
 
+def test_what_a_stage_wrote_goes_before_a_column_of_the_source(shard: Shard) -> None:
+    rows = shard.rows()
+    put_table(shard.storage, f"{shard.id}.other.parquet", {"key": ["x"] * rows, "url": ["scored"] * rows})
+    found = Shard(shard.storage, shard.id)
+    assert found.columns(["url"])["url"].to_pylist() == ["scored"] * rows
+    assert found.columns(["key"]) == shard.columns(["key"])
+
+
+def test_files_that_are_gone_are_told_with_what_brings_them_back(shard: Shard) -> None:
+    shard.storage.delete(shard.tar)
+    remedy = rf"delete commits/\*/{shard.id}-\*.json and run again"
+    with pytest.raises(ShardError, match=rf"has no {shard.tar}; .*{remedy}"):
+        list(shard.samples())
+    with pytest.raises(ShardError, match=rf"has no column 'blur'; .*{remedy}"):
+        shard.columns(["blur"])
+    with pytest.raises(ShardError, match=rf"has no source/{shard.id}.parquet; delete source/plan.json"):
+        shard.source()
+
+
 def test_the_index_has_rows_of_its_own_and_gives_no_columns(shard: Shard) -> None:
     assert not {"offset", "size", "extension"} & set(shard.column_files)
     assert "offset" in shard.table("index").column_names
@@ -121,9 +140,12 @@ def test_a_sample_by_key_is_the_same(shard: Shard) -> None:
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda s: s.columns(["key", "langage"]), "has no column 'langage'; it has caption, key, language, width"),
-        (lambda s: s.table("score"), "has no 00000.score.parquet; run the stage that writes it"),
-        (lambda s: s.source(), "has no source/00000.parquet; run the job again"),
+        (
+            lambda s: s.columns(["key", "langage"]),
+            "has no column 'langage'; .* It has caption, key, language, width",
+        ),
+        (lambda s: s.table("score"), "has no 00000.score.parquet; if it was there"),
+        (lambda s: s.source(), "has no source/00000.parquet; delete source/plan.json"),
         (lambda s: Shard(s.storage, "00009").rows(), "shard 00009 in .* has no 00009.parquet"),
         (lambda s: s.sample("7"), "00000.tar has no sample '7'; its keys go from 0 to 3"),
         (lambda s: s.sample("1"), "sample '1' of 00000.tar has no picture; its members are txt"),
