@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curate.errors import ShardError
 from curate.shard import Shard, list_shards
 from curate.slices import known_slices
 from curate.storage import Storage
@@ -62,7 +63,7 @@ def find_samples(source: Storage, seed: int | None) -> Order:
     """The kept samples of a data set: all that have a picture where nothing was selected yet.
 
     In order of shard and row when `seed` is None, else shuffled by it. A column `multiplicity` gives the copies.
-    Raises ShardError for a shard without an index.
+    Raises ShardError for a shard without an index, and where there is no data set.
     """
     shards = _shards(source)
     decided = [s for s in shards if "keep" in s.column_files]
@@ -81,10 +82,12 @@ def find_samples(source: Storage, seed: int | None) -> Order:
 
 
 def _shards(source: Storage) -> list[Shard]:
-    """The shards of the current cut; without one, all that are there."""
-    cut = known_slices(source)
+    """The shards of the current cut; without one, all that are there. Raises ShardError where there is no data set."""
+    cut, there = known_slices(source), list_shards(source)
+    if cut is None and not there:
+        raise ShardError(f"{source.root} holds no data set; name the folder that `curate run` wrote to")
     current = None if cut is None else {piece.shard for piece in cut}
-    return [s for s in list_shards(source) if current is None or s.id in current]
+    return [s for s in there if current is None or s.id in current]
 
 
 def _kept(shard: Shard, number: int, seed: int | None) -> dict[str, Numbers]:

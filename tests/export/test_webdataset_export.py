@@ -17,6 +17,7 @@ import webdataset
 
 from curate.errors import ConfigError, ShardError
 from curate.export import export_formats, exporter
+from curate.export._order import find_samples
 from curate.manifest import CommitLog, write_parquet
 from curate.run.inline import InlineEngine
 from curate.run.scheduler import Outcome, run_job
@@ -223,6 +224,11 @@ def test_an_empty_selection_is_an_empty_export(data: Storage, tmp_path: Path) ->
     assert json.loads(target.read("sizes.json")) == {}
 
 
+def test_a_folder_without_a_data_set_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ShardError, match="holds no data set"):
+        find_samples(Storage(str(tmp_path / "typo")), None)
+
+
 def test_keys_that_occur_twice_stay_apart(tmp_path: Path) -> None:
     """Many WebDatasets count from 0 in every tar; a reader would take two neighbours for one sample."""
     data, target = Storage(str(tmp_path / "data")), Storage(str(tmp_path / "out"))
@@ -253,7 +259,7 @@ def test_a_data_set_that_changed_sets_the_shard_aside(data: Storage, tmp_path: P
 
 def test_a_shard_without_an_index_is_told(data: Storage, tmp_path: Path) -> None:
     data.delete("00001.index.parquet")
-    with pytest.raises(ShardError, match=r"has no 00001.index.parquet; run the stage that writes it"):
+    with pytest.raises(ShardError, match=r"has no 00001.index.parquet; if it was there, delete commits/"):
         pack(data, Storage(str(tmp_path / "out")))
 
 
