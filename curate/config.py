@@ -30,6 +30,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"no config {path}") from None
+    except OSError as error:
+        raise ConfigError(f"cannot read the config {path}: {error.strerror}; name a TOML file") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from error
 
@@ -74,10 +76,10 @@ def build_filters(table: Mapping[str, Any]) -> dict[str, Filter]:
 
 
 def require_range(name: str, value: float | None, low: float | None = None, high: float | None = None) -> None:
-    """Raise ValueError unless low <= value <= high; None is always inside."""
+    """Raise ValueError unless low <= value <= high; None is always inside, not-a-number never."""
     if value is None:
         return
-    if (low is not None and value < low) or (high is not None and value > high):
+    if not ((low is None or value >= low) and (high is None or value <= high)):
         bounds = (
             f"from {low:g} to {high:g}"
             if low is not None and high is not None

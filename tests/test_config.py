@@ -111,6 +111,11 @@ def test_range_in_words(low: float | None, high: float | None, words: str) -> No
     require_range("x", None, low, high)
 
 
+def test_not_a_number_is_never_in_range() -> None:
+    with pytest.raises(ConfigError, match=r"timeout_s = nan is out of range: from 0.1 to 600"):
+        made(timeout_s=float("nan"))
+
+
 @pytest.mark.parametrize("name", filter_names())
 def test_an_unknown_filter_is_told_the_nearest(name: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(f"[filters.{name}x] no filter '{name}x'; did you mean '{name}'?")):
@@ -155,6 +160,11 @@ def test_a_broken_file_is_told_with_its_line(tmp_path: Path, raw: bytes, words: 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no config"):
         read_toml(tmp_path / "pairs.toml")
+
+
+def test_a_folder_is_no_config(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"cannot read the config .*: Is a directory; name a TOML file"):
+        read_toml(tmp_path)
 
 
 def test_languages_stay_words(tmp_path: Path) -> None:
