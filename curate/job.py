@@ -27,6 +27,8 @@ class LoadedJob:
 
 def load_job(path: Path, limit: int | None = None) -> LoadedJob:
     """Read and check a config. `limit` takes the first rows of the source only. Raises ConfigError, SourceError."""
+    if limit is not None and limit < 1:
+        raise ConfigError(f"--limit {limit} is out of range: at least 1")
     config = read_toml(path)
     name = config.get("pipeline")
     if not isinstance(name, str):

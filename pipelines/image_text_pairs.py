@@ -1,6 +1,8 @@
 """Image-text pairs: rows of URLs and captions become shards, are scored, and every row gets a verdict.
 
 source -> fetch (or adopt, for shards that exist) -> one score step per new signal -> select [-> subset]
+
+A filter whose columns the config names among those of the source is decided on them, and nothing is scored for it.
 """
 
 from __future__ import annotations
@@ -61,7 +63,9 @@ def image_text_pairs(table: Mapping[str, Any], limit: int | None = None) -> Job:
     filters = with_fetch_status(build_filters(config.filters))
     adopts = isinstance(source, WebDataset)
     shards: Stage = Adopt() if adopts else Fetch(config.fetch, config.image, config.shards.samples)
-    scorers = {s.name: s for s in (f.scorer() for f in filters.values()) if s is not None}
+    given = set(source.known_columns() or ())
+    new = (f.scorer() for f in filters.values() if not given.issuperset(f.columns))
+    scorers = {s.name: s for s in new if s is not None}
     steps: list[Stage | Barrier] = [shards, *map(Score, scorers.values()), Select(tuple(filters.items()))]
     if config.subset is not None:
         steps.append(config.subset)

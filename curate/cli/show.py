@@ -20,10 +20,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from curate.errors import ShardError
     from curate.shard import Shard
     from curate.storage import Storage
 
     root, _, name = options.shard.rpartition("/")
+    if not name or Storage(options.shard).exists("manifest.parquet"):
+        folder = options.shard.rstrip("/")
+        raise ShardError(f"{folder} is a whole data set; name one of its shards, such as {folder}/00000")
     shard = Shard(Storage(root or "."), name.removesuffix(".tar").removesuffix(".parquet"))
     show(sample(shard, options.key, options.image) if options.key else overview(shard), options.format)
     return 0
@@ -48,7 +52,7 @@ def sample(shard: Any, key: str, image: Path | None) -> dict[str, Any]:
     """All columns of one row; raises ShardError when there is no such key."""
     import pyarrow.compute as pc
 
-    from curate.errors import ShardError
+    from curate.errors import ShardError, StorageError
 
     names = list(shard.column_files)
     table = shard.columns([n for n in names if shard.column_files[n] != "index"])
@@ -58,5 +62,9 @@ def sample(shard: Any, key: str, image: Path | None) -> dict[str, Any]:
             f"shard {shard.id} has no key {key!r}; its keys go from {table['key'][0]} to {table['key'][-1]}"
         )
     if image is not None:
-        image.write_bytes(shard.sample(key).image)
+        picture = shard.sample(key).image
+        try:
+            image.write_bytes(picture)
+        except OSError as error:
+            raise StorageError(f"cannot write {image}: {error.strerror}; choose another --image") from error
     return {name: value for name, value in rows[0].items() if value is not None}

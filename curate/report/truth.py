@@ -25,6 +25,8 @@ def against_truth(shards: Iterable[Shard], reasons: Mapping[str, Sequence[str]])
         labels += columns[LABEL].to_pylist()
         given += columns["drop_reasons"].to_pylist()
         statuses += columns["fetch_status"].to_pylist()
+    if not labels:
+        return []
     return [
         {
             "filter": row.filter,

@@ -179,6 +179,47 @@ def test_missing_things_are_named(tmp_path: Path) -> None:
     assert "did you mean 'webdataset'?" in unknown.stderr
 
 
+def test_what_cannot_be_done_is_one_line(config: Path, tmp_path: Path) -> None:
+    out = tmp_path / "set"
+    call("run", config, "--out", out, "--limit", 8, "--on", "inline")
+    for arguments, words in (
+        (("run", tmp_path), "name a TOML file"),
+        (("run", config, "--limit", 0), "--limit 0 is out of range: at least 1"),
+        (("plan", config, "--limit", -3), "--limit -3 is out of range: at least 1"),
+        (("export", tmp_path / "typo", "--to", "webdataset"), "typo holds no data set"),
+        (("show", out), "is a whole data set; name one of its shards"),
+        (("show", f"{out}/"), "is a whole data set; name one of its shards"),
+        (("show", out / "00000", kept_key(out), "--image", tmp_path / "no/x.jpg"), "choose another --image"),
+    ):
+        done = call(*arguments)
+        assert done.returncode == 2, arguments
+        assert words in done.stderr.splitlines()[-1]
+        assert "Traceback" not in done.stderr
+
+
+def kept_key(out: Path) -> str:
+    return next(Shard(Storage(str(out)), "00000").samples()).key
+
+
+def test_a_filter_is_decided_on_columns_that_the_source_brings(config: Path, tmp_path: Path) -> None:
+    """Named columns are taken as they are. What comes unnamed with `all` gives way to what is measured here."""
+    (tmp_path / "list.csv").write_text("url,caption,language\nnone:,a cat sits on a red mat in the sun,de\n")
+    text = 'pipeline = "image_text_pairs"\n[source]\nkind = "url_table"\npath = "{}"\ncaption_column = "caption"\n'
+    text += "columns = {}\n[filters.language]\nlanguages = ['en']\n[fetch]\ncontact = 'a@example.org'\n"
+    for columns, steps, language in (
+        ('["language"]', ["fetch", "select"], "de"),
+        ('"all"', ["fetch", "score_language", "select"], "en"),
+    ):
+        out = tmp_path / language
+        config.write_text(text.format(tmp_path / "list.csv", columns))
+        assert [row["step"] for row in json.loads(call("plan", config, "--out", out).stdout)["plan"]] == steps
+        ran = json.loads(call("run", config, "--out", out, "--on", "inline").stdout)
+        assert "against_truth" not in ran
+        row = Shard(Storage(str(out)), "00000").columns(["language", "drop_reasons"]).to_pylist()[0]
+        assert row["language"] == language
+        assert ("wrong_language" in row["drop_reasons"]) == (language == "de")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_leaves_a_run_that_goes_on(config: Path, tmp_path: Path, number: signal.Signals) -> None:
     config.write_text(CONFIG.format(samples=400, words=3))
