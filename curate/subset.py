@@ -59,6 +59,11 @@ class Subset(Barrier):
             pairs = zip(columns["caption"].to_pylist(), columns["url"].to_pylist(), strict=True)
             return parse_uids(pa.chunked_array([[pair_uid(caption, url) for caption, url in pairs]], pa.string()))
         uids, keys = columns[self.uid_column], columns["key"]
+        if not (pa.types.is_string(uids.type) or pa.types.is_large_string(uids.type)):
+            raise ShardError(
+                f"shard {shard.id}: {self.uid_column} is a column of {uids.type}, not text of 32 hex digits; "
+                "leave `uid_column` out to use md5 of caption and URL"
+            )
         try:
             return parse_uids(uids)
         except ValueError as error:

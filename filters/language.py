@@ -90,6 +90,8 @@ class Language(Filter):
         if self.model not in (PY3LANGID, *KNOWN_MODELS) and not Path(self.model).is_file():
             known = ", ".join((PY3LANGID, *KNOWN_MODELS))
             raise ValueError(f"model = {self.model!r} is no file here, and none of {known}")
+        if not self.languages:
+            raise ValueError("languages = [] keeps nothing; name at least one, such as en")
         beyond = sorted(set(self.languages).difference(WEB_LANGUAGES.split()))
         if self.model == PY3LANGID and beyond:
             raise ValueError(

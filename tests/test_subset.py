@@ -115,6 +115,11 @@ def test_a_malformed_uid_is_named_by_shard_and_key(shards):
         run([good, bad], Subset("uid"))
 
 
+def test_a_uid_that_is_a_number_is_told(shards):
+    with pytest.raises(ShardError, match="shard 00000: uid is a column of int64, not text of 32 hex digits"):
+        run([shards(0, uid=[7], keep=[True])], Subset("uid"))
+
+
 def test_reads_depend_on_where_the_uid_is():
     assert Subset("uid").reads == ("keep", "uid")
     assert Subset().reads == ("keep", "caption", "url")

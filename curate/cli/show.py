@@ -58,9 +58,8 @@ def sample(shard: Any, key: str, image: Path | None) -> dict[str, Any]:
     table = shard.columns([n for n in names if shard.column_files[n] != "index"])
     rows = table.filter(pc.equal(table["key"], key)).to_pylist()
     if not rows:
-        raise ShardError(
-            f"shard {shard.id} has no key {key!r}; its keys go from {table['key'][0]} to {table['key'][-1]}"
-        )
+        there = f"its keys go from {table['key'][0]} to {table['key'][-1]}" if len(table) else "it has no rows"
+        raise ShardError(f"shard {shard.id} has no key {key!r}; {there}")
     if image is not None:
         picture = shard.sample(key).image
         try:

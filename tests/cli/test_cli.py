@@ -8,9 +8,11 @@ import sys
 import time
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from curate.cli import main
+from curate.manifest import write_parquet
 from curate.shard import Shard
 from curate.storage import Storage
 
@@ -195,6 +197,12 @@ def test_what_cannot_be_done_is_one_line(config: Path, tmp_path: Path) -> None:
         assert done.returncode == 2, arguments
         assert words in done.stderr.splitlines()[-1]
         assert "Traceback" not in done.stderr
+
+
+def test_a_key_is_asked_of_a_shard_without_rows(tmp_path: Path) -> None:
+    write_parquet(pa.table({"key": pa.array([], pa.string())}), tmp_path / "00000.parquet")
+    done = call("show", tmp_path / "00000", "7")
+    assert done.stderr == "curate: shard 00000 has no key '7'; it has no rows\n"
 
 
 def kept_key(out: Path) -> str:
