@@ -25,6 +25,9 @@ MTIME = 0
 MOST_MEMBER_BYTES = 8 << 30
 MOST_NAME_BYTES = 1 << 20
 """Bound on a PAX or GNU header's data; real ones are a few hundred bytes."""
+MOST_LENGTH_DIGITS = 7
+USED = frozenset({"path", "size", "GNU.sparse"})
+"""Fields of a PAX header that say where a member is and whether it is one; the others are not kept."""
 
 REGULAR = frozenset(b"07\0")
 WITHOUT_DATA = frozenset(b"123456")
@@ -107,7 +110,7 @@ def read_members(source: IO[bytes], name: str) -> Iterator[Member]:
                 raise ValueError("it ends inside a member")
             if kind in (PAX, GNU_NAME):
                 pax |= _long_header(_read_at(source, data, _bounded(size)), kind)
-            elif kind in REGULAR and not any(key.startswith("GNU.sparse") for key in pax):
+            elif kind in REGULAR and "GNU.sparse" not in pax:
                 yield Member(pax.get("path") or _short_name(header), data, size)
         except ValueError as error:
             raise ShardError(f"{name} is not a whole tar: {error}, at byte {position}") from error
@@ -180,15 +183,18 @@ def _long_header(data: bytes, kind: int) -> dict[str, str]:
     if kind == GNU_NAME:
         return {"path": data.split(b"\0", 1)[0].decode("utf-8", "replace")}
     found: dict[str, str] = {}
-    while data.strip(b"\0"):
-        length, space, _ = data.partition(b" ")
-        end = int(length)
-        record = data[len(length) + 1 : end]
-        if not space or not record.endswith(b"\n"):
+    place, end = 0, len(data.rstrip(b"\0"))
+    while place < end:
+        space = data.find(b" ", place, place + MOST_LENGTH_DIGITS + 1)
+        stop = place + int(data[place:space]) if space > place else 0
+        record = data[space + 1 : max(stop, 0)]
+        if not record.endswith(b"\n"):
             raise ValueError("a PAX header is malformed")
         key, _, value = record[:-1].partition(b"=")
-        found[key.decode("utf-8", "replace")] = value.decode("utf-8", "replace")
-        data = data[end:]
+        name = "GNU.sparse" if key.startswith(b"GNU.sparse") else key.decode("utf-8", "replace")
+        if name in USED:
+            found[name] = value.decode("utf-8", "replace")
+        place = stop
     return found
 
 

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import tarfile
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from curate import tar
 from curate.errors import ShardError
 from curate.tar import BLOCK, END, Member, TarWriter, member_header, read_members, split_name
 
@@ -310,3 +312,35 @@ def test_clip_retrievals_rule_finds_every_sample(shard: Path) -> None:
 def test_the_bytes_of_a_tar_never_change() -> None:
     raw = tar_of([("000.jpg", b"abc"), ("0" * 101, b"long"), ("ø.txt", b"")]).getvalue()
     assert hashlib.sha256(raw).hexdigest()[:16] == "4d43d3280cab1dac"
+
+
+def pax(records: bytes) -> bytes:
+    raw = bytearray(header(b"%011o\0" % len(records), b"x"))
+    return bytes(raw) + records + bytes(-len(records) % 512)
+
+
+def test_only_what_is_needed_of_a_pax_header_is_kept() -> None:
+    """Fields of one's own may follow each other without a member in between, as many as the file has room for."""
+    own = b"".join(b"13 k%07d=\n" % number for number in range(1_000))
+    sparse = b"24 GNU.sparse.major=1\n".replace(b"24", b"22")
+    assert list(tar._long_header(own + b"11 path=ab\n", tar.PAX)) == ["path"]
+    assert tar._long_header(sparse, tar.PAX) == {"GNU.sparse": "1"}
+    found = read_members(io.BytesIO(pax(own) * 3 + pax(b"12 path=abc\n") + header(b"%011o\0" % 0, b"0")), "a.tar")
+    assert [member.name for member in found] == ["abc"]
+
+
+@pytest.mark.parametrize(
+    "records", [b"0 a=b\n", b"-6 a=b\n", b" a=b\n", b"99999999 a=b\n", b"6 a=b", b"x a=b\n", b"6 a=b\n-7 a=b\n"]
+)
+def test_a_malformed_pax_header_is_an_error_and_no_loop(records: bytes) -> None:
+    with pytest.raises(ShardError, match="not a whole tar"):
+        list(read_members(io.BytesIO(pax(records)), "a.tar"))
+
+
+def test_a_pax_header_costs_what_it_is_long() -> None:
+    seconds = []
+    for count in (20_000, 200_000):
+        started = time.process_time()
+        list(read_members(io.BytesIO(pax(b"5 a=\n" * count)), "a.tar"))
+        seconds.append(time.process_time() - started)
+    assert seconds[1] < 40 * seconds[0]  # ten times the length; copying the rest for each field makes that a hundred
