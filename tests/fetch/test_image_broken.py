@@ -170,6 +170,10 @@ def hostile() -> Iterator[tuple[str, bytes, set[FetchStatus]]]:
     strips = struct.pack("<HHII", 273, 4, 3_000_000, 200)
     tags = [struct.pack("<HHII", t, 3, 1, v) for t, v in ((256, 9), (257, 9), (258, 8), (262, 1))]
     yield "a tiff of 3,000,000 strips", b"II*\0\x08\0\0\0\x05\0" + b"".join(tags) + strips + bytes(12_000_300), {broken}
+    wide = [struct.pack("<HHII", 0xC000 + i, 1, 4_000_000, 8) for i in range(2_000)]  # Pillow before 13: 8 GB
+    yield "a tiff of overlapping tags", b"II*\0\x08\0\0\0\xd0\x07" + b"".join(wide) + bytes(4_100_000), {broken}
+    comments = b"!\xfe" + (b"\xff" + b"a" * 255) * 95_000 + b"\0"  # Pillow before 13: 40 s
+    yield "gif with 24 MB of comments", b"GIF89a\1\0\1\0\x80\0\0" + bytes(6) + comments + frame, {broken}
     yield "jpeg with 16 MB of comments", jpeg[:2] + (b"\xff\xfe\xff\xff" + bytes(65_533)) * 256 + jpeg[2:], {ok}
     yield "jpeg of a million segments", jpeg[:2] + b"\xff\xfe\0\2" * 1_000_000 + jpeg[2:], {broken}
 
@@ -183,6 +187,16 @@ def test_a_small_hostile_file_is_soon_done(data: bytes, statuses: set[FetchStatu
     picture = process(data, SMALL)
     assert picture.status in statuses, picture.detail
     assert time.process_time() - started < 20  # unbounded they take minutes; this is no benchmark
+
+
+@pytest.mark.parametrize(("side", "refused"), [(4_096, False), (4_112, True)])
+def test_a_tile_of_a_tiff_is_bounded_whatever_the_size_of_the_picture(side: int, refused: bool) -> None:
+    tags = [(256, 16), (257, 16), (258, 8), (259, 1), (262, 1), (277, 1), (322, side), (323, side), (325, side * side)]
+    lines = [struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted([*tags, (324, 200)])]
+    data = b"II*\0\x08\0\0\0" + struct.pack("<H", len(lines)) + b"".join(lines)
+    picture = process(data.ljust(200 + side * side, b"\0"), SMALL)
+    assert picture.status is (FetchStatus.IMAGE_BROKEN if refused else FetchStatus.SUCCESS), picture.detail
+    assert ("tiles" in picture.detail) is refused
 
 
 def test_a_sequential_jpeg_may_have_many_scans_too() -> None:

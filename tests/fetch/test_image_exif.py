@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,27 @@ def test_a_giant_block_is_not_read() -> None:
     raw = block({274: 6})
     assert exif.orientation(raw + bytes(128 * 1024 - len(raw))) == 6
     assert exif.orientation(raw + bytes(128 * 1024 - len(raw) + 1)) == 1
+
+
+@pytest.mark.parametrize(("copies", "orientation"), [(16, 6), (17, 1)])
+@pytest.mark.parametrize("inner", [False, True])
+def test_a_block_whose_entries_overlap_is_not_read(copies: int, orientation: int, inner: bool) -> None:
+    """Pillow before 13 copies what each entry claims: 128 kB with 5,000 entries become gigabytes."""
+    data = exif.MAX_CLAIMED_BYTES // 16
+    upright = struct.pack("<HHII", 274, 3, 1, 6)
+    wide = b"".join(struct.pack("<HHII", 0xC000 + i, 7, data, 400) for i in range(copies))
+    camera = struct.pack("<H", copies) + wide
+    lines = upright + (struct.pack("<HHII", 0x8769, 4, 1, 100) if inner else wide)
+    head = b"II*\0\x08\0\0\0" + struct.pack("<H", len(lines) // 12) + lines
+    raw = b"Exif\0\0" + (head.ljust(100, b"\0") + camera if inner else head).ljust(400, b"\0") + bytes(data)
+    assert exif.orientation(raw) == orientation
+    if orientation == 1:
+        assert exif.to_json(raw) == "{}"
+
+
+def test_one_entry_that_claims_the_world_does_not_cost_the_others() -> None:
+    lines = struct.pack("<HHII", 274, 3, 1, 6) + struct.pack("<HHII", 0x010F, 2, 2**32 - 1, 50)
+    assert exif.orientation(b"Exif\0\0II*\0\x08\0\0\0\2\0" + lines + bytes(8)) == 6
 
 
 BROKEN = [
