@@ -13,8 +13,19 @@ from curate.fetch.url import Target
 __all__ = ["Exchange", "Verdict"]
 
 ERROR_BODY_BYTES = 65_536  # of an answer that is no picture: read so far to keep the connection, and thrown away
-READ = frozenset((b"content-type", b"content-length", b"location", b"retry-after", b"x-robots-tag", b"tdm-reservation"))
+READ = frozenset(
+    (
+        b"content-type",
+        b"content-length",
+        b"content-encoding",
+        b"location",
+        b"retry-after",
+        b"x-robots-tag",
+        b"tdm-reservation",
+    )
+)
 MOST_VALUES = 50
+SWITCHING_PROTOCOLS = 101  # the only one below 200 that is an answer: nothing of HTTP follows it
 Verdict = tuple[FetchStatus, str]
 
 
@@ -40,7 +51,7 @@ class Exchange:
     started_s: float = field(default_factory=time.monotonic)
     ended_s: float = 0.0
     _lines: list[bytes] = field(default_factory=list)
-    _chunks: list[bytes] = field(default_factory=list)
+    _body: bytearray = field(default_factory=bytearray)
     _headers_done: bool = False
     _stopped: Verdict | None = None
     _discard: bool = False
@@ -53,7 +64,12 @@ class Exchange:
 
     @property
     def body(self) -> bytes:
-        return b"".join(self._chunks)
+        return bytes(self._body)
+
+    @property
+    def told(self) -> bool:
+        """Whether the headers were the whole answer, so that it does not matter how its body ends."""
+        return self._discard
 
     @property
     def stopped(self) -> Verdict | None:
@@ -71,7 +87,7 @@ class Exchange:
             self._lines.append(line)
             return True
         code = _status_code(self._lines)
-        if code < 200:
+        if code < 200 and code != SWITCHING_PROTOCOLS:
             self._lines.clear()  # 100 Continue and 103 Early Hints come before the answer
             return True
         self._headers_done = True
@@ -86,7 +102,7 @@ class Exchange:
         room = self.most_bytes - self.size_bytes
         self.size_bytes += len(chunk)
         if not self._discard:
-            self._chunks.append(chunk if len(chunk) <= room else chunk[:room])
+            self._body += chunk[:room]
         if len(chunk) <= room:
             return True
         cut = (FetchStatus.SUCCESS, "")
@@ -116,7 +132,7 @@ class Exchange:
     def _read_headers(self) -> None:
         for line in self._lines[1:]:
             name, _, value = line.partition(b":")
-            name = name.lower()
+            name = name.strip().lower()
             if name in READ:
                 values = self.headers.setdefault(name, [])
                 if len(values) < MOST_VALUES:
@@ -126,12 +142,24 @@ class Exchange:
         if self.http_status is None or not 200 <= self.http_status < 300:
             self._discard = self.cut = True
             self.most_bytes = ERROR_BODY_BYTES
+        layers = self._codings()
+        if layers > 1:
+            return FetchStatus.IMAGE_BROKEN, f"compressed {layers} times over"
+        if self._discard:
             return None
         length = self.header(b"content-length") or ""
         announced = int(length) if length.isdecimal() and len(length) < 19 else 0
         if announced > self.most_bytes and not self.cut:
             return FetchStatus.TOO_MANY_BYTES, f"{announced} bytes announced, at most {self.most_bytes}"
         return self.judge(self) if self.judge else None
+
+    def _codings(self) -> int:
+        """How often the body was compressed. Each time multiplies what a byte may cost by 1,000, without any output.
+
+        Three layers make 3 kB out of 2 GB of a gzip header's file name: 5 s in which no deadline can act.
+        """
+        names = ",".join(self.headers.get(b"content-encoding", ())).lower().split(",")
+        return sum(name.strip() not in ("", "identity") for name in names)
 
 
 def _status_code(lines: list[bytes]) -> int:

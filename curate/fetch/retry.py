@@ -15,7 +15,7 @@ def backoff_s(url: str, attempt: int, first_s: float, most_s: float) -> float:
 
     The jitter comes from the URL, so rows that failed together do not return together, and a run can be repeated.
     """
-    jitter = 0.5 + zlib.crc32(f"{attempt} {url}".encode()) / 2**32
+    jitter = 0.5 + zlib.crc32(f"{attempt} {url}".encode("utf-8", "replace")) / 2**32
     return min(most_s, first_s * 2.0 ** min(attempt - 1, 30) * jitter)
 
 

@@ -40,6 +40,8 @@ _BUNDLES = (
 )
 _TIMING = re.compile(r" after \d+ (?:ms|milliseconds)| port \d+| via \S+\d")
 """What libcurl's words hold of the moment: left out, so that the same failure is told in the same words."""
+_LOST = re.compile(r"Recv failure|Send failure|SYSCALL|unexpected eof", re.IGNORECASE)
+"""A connection that broke during the TLS handshake, which may heal; a handshake that failed does not."""
 _CODES = {
     pycurl.E_URL_MALFORMAT: FetchStatus.INVALID_URL,
     pycurl.E_UNSUPPORTED_PROTOCOL: FetchStatus.CONNECTION_LOST,
@@ -232,6 +234,8 @@ class Wire:
             self._finish(exchange, FetchStatus.ADDRESS_REFUSED, handle.refused)
         elif code == pycurl.E_OPERATION_TIMEDOUT and message.startswith("Resolving"):
             self._finish(exchange, FetchStatus.DNS_ERROR, message)
+        elif code == pycurl.E_SSL_CONNECT_ERROR and _LOST.search(message):
+            self._finish(exchange, FetchStatus.CONNECTION_LOST, message)
         else:
             detail = exchange.detail or message
             self._finish(exchange, _CODES.get(code, FetchStatus.CONNECTION_LOST), detail)
@@ -250,6 +254,8 @@ class Wire:
         return handle.exchange
 
     def _finish(self, exchange: Exchange, status: FetchStatus, detail: str) -> None:
+        if exchange.told:
+            status, detail = FetchStatus.SUCCESS, ""
         exchange.status, exchange.detail, exchange.ended_s = status, detail, time.monotonic()
         self._done.append(exchange)
 

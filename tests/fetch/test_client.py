@@ -2,6 +2,7 @@
 
 import gzip
 import time
+import tracemalloc
 import zlib
 from dataclasses import replace
 
@@ -10,8 +11,10 @@ from fault_web import FAST, PICTURE, Web, collect, fetch_one, reply
 
 from curate.errors import ConfigError
 from curate.fetch.client import Client
+from curate.fetch.exchange import Exchange
 from curate.fetch.settings import FetchSettings
 from curate.fetch.status import FetchStatus
+from curate.fetch.url import parse_url
 
 
 def test_a_picture_comes_with_what_is_known_of_it(web: Web) -> None:
@@ -79,6 +82,9 @@ def test_http_codes(web: Web, code: int, status: FetchStatus, attempts: int) -> 
         (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 8\r\n\r\nnot gzip", {"image_broken"}),
         (b"HTTP/1.1 200 OK\r\n" + b"X: " + b"y" * 400_000 + b"\r\n\r\n", {"connection_lost"}),
         (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Hints\r\nX-Robots-Tag: noai\r\n\r\n" + reply(), {"success"}),
+        (b"HTTP/1.1 101 Switching Protocols\r\n\r\n" + PICTURE, {"client_error"}),
+        (b"HTTP/1.1 101 Switching Protocols\r\n\r\n" + reply(200, PICTURE, "X-Robots-Tag: noai"), {"client_error"}),
+        (b"HTTP/1.1 200 OK\r\nX-Robots-Tag : noai\r\n\r\n" + PICTURE, {"opted_out"}),
         (b"HTTP/1.0 200 OK\r\n\r\n" + PICTURE, {"success"}),
         (
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\nX-Robots-Tag: noai\r\n\r\n"
@@ -96,6 +102,9 @@ def test_http_codes(web: Web, code: int, status: FetchStatus, attempts: int) -> 
         "bad gzip",
         "huge header",
         "hints",
+        "101",
+        "101 and more",
+        "blank before the colon",
         "no length",
         "trailer",
     ],
@@ -147,6 +156,54 @@ def test_a_decompression_bomb_ends_at_the_bound_and_is_not_asked_for_again(web: 
     web.routes["/x.jpg"] = reply(200, bomb, "Content-Encoding: gzip")
     got = fetch_one(web, "http://pictures.test/x.jpg", most_bytes=1_000_000)
     assert (got.status, got.attempts) == ("too_many_bytes", 1)
+
+
+def test_a_body_compressed_twice_is_refused_before_it_is_unpacked(web: Web) -> None:
+    """In a gzip header's file name a layer swallows what the one around it makes, so nothing comes out to be counted.
+
+    These 3 kB hold 2 GB; while they are unpacked no deadline acts. With one more layer it would take hours.
+    """
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    layer = packer.compress(b"\x1f\x8b\x08\x08" + bytes(6))
+    layer += b"".join(packer.compress(b"A" * 1_000_000) for _ in range(400)) + packer.flush()
+    for code, status in ((200, "image_broken"), (404, "not_found")):
+        web.routes["/x.jpg"] = reply(code, gzip.compress(layer), "Content-Encoding: gzip, gzip, identity, GZIP")
+        before = time.thread_time()
+        got = fetch_one(web, "http://pictures.test/x.jpg")
+        assert (got.status, got.http_status, got.attempts) == (status, code, 1)
+        assert time.thread_time() - before < 0.4  # 400 MB take 0.9 s
+    web.routes["/x.jpg"] = reply(200, gzip.compress(PICTURE), "Content-Encoding: gzip, identity")
+    assert fetch_one(web, "http://pictures.test/x.jpg").body == PICTURE
+
+
+def test_a_body_in_tiny_pieces_takes_no_more_memory_than_it_is_long() -> None:
+    exchange = Exchange(parse_url("http://pictures.test/a.jpg"), 10_000, 60.0)
+    tracemalloc.start()
+    for number in range(5_000):
+        exchange.take_body(b"%02d" % (number % 100))
+    assert tracemalloc.get_traced_memory()[0] < 40_000
+    tracemalloc.stop()
+    assert len(exchange.body) == 10_000
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [b"Content-Length: 99\r\n\r\nshort", b"Content-Encoding: gzip\r\nContent-Length: 5\r\n\r\nplain", b"\r\n..."],
+    ids=["cut", "not gzip", "silent"],
+)
+def test_an_error_or_a_redirect_counts_however_its_body_ends(web: Web, rest: bytes) -> None:
+    def answer(line: bytes):
+        def send(connection, call):
+            connection.sendall(line + rest)
+            time.sleep(0.5 if rest.endswith(b"...") else 0)
+
+        return send
+
+    web.routes["/gone.jpg"] = answer(b"HTTP/1.1 410 Gone\r\n")
+    web.routes["/moved.jpg"] = answer(b"HTTP/1.1 301 Moved\r\nLocation: /a.jpg\r\n")
+    for name, status, attempts in (("gone", "gone", 1), ("moved", "success", 1)):
+        got = fetch_one(web, f"http://pictures.test/{name}.jpg", total_timeout_s=0.4, robots="ignore")
+        assert (got.status, got.attempts) == (status, attempts), got.detail
 
 
 def test_a_body_without_end_ends_at_the_bound(web: Web) -> None:

@@ -1,10 +1,13 @@
 """HTTPS: certificates are checked, connections are kept."""
 
 import socket
+import struct
 import threading
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from fault_web import FAST, PICTURE, Web, collect, fetch_one
 
 from curate.fetch.client import Client
@@ -35,6 +38,26 @@ def test_a_server_that_does_not_speak_tls() -> None:
         got = collect(client, ["https://pictures.test/a.jpg"])[0]
         client.close()
     assert (got.status, got.robots) == ("tls_error", "unreachable")
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_a_connection_that_breaks_in_the_handshake_is_tried_again(reset: bool) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=break_all, args=(listener, reset), daemon=True).start()
+        client = Client(replace(FAST, robots="ignore"), {"*": f"127.0.0.1:{listener.getsockname()[1]}"})
+        got = collect(client, ["https://pictures.test/a.jpg"])[0]
+        client.close()
+    assert (got.status, got.attempts) == ("connection_lost", 3)
+
+
+def break_all(listener: socket.socket, reset: bool) -> None:
+    with suppress(OSError):
+        while True:
+            connection, _ = listener.accept()
+            connection.recv(10_000)
+            if reset:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.close()
 
 
 def refuse_once(listener: socket.socket) -> None:

@@ -22,6 +22,7 @@ def test_the_wait_doubles_within_its_jitter_up_to_the_most(attempt: int) -> None
 def test_the_wait_is_the_same_every_time() -> None:
     assert backoff_s("http://a.test/", 2, 1.0, 9.0) == backoff_s("http://a.test/", 2, 1.0, 9.0)
     assert backoff_s("http://a.test/", 10_000, 1.0, 9.0) == 9.0
+    assert backoff_s("http://a.test/#\ud800", 1, 1.0, 9.0) > 0
 
 
 @pytest.mark.parametrize(
