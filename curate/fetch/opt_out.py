@@ -19,7 +19,7 @@ TDMREP_PATH = "/.well-known/tdmrep.json"
 MOST_TDM_RULES = 1_000
 
 _AGENT = re.compile(r"\s*(\*|[A-Za-z][A-Za-z0-9_./-]*)\s*:(.*)", re.DOTALL)
-_LOCATION = re.compile(r"/[^\s#]*")
+_LOCATION = re.compile(r"/[^\s#\ud800-\udfff]*")  # JSON may hold half characters, which no URL has
 _WITH_VALUE = frozenset({"unavailable_after", "max-snippet", "max-image-preview", "max-video-preview"})
 _IMPLIED = {"none": "noindex"}
 

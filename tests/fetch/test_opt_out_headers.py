@@ -90,3 +90,9 @@ def test_tdm_file(rules: list[object], path: str, refused: bool) -> None:
 @pytest.mark.parametrize("body", [b"", b"{}", b"null", b"5", b"<html>", b"[" * 100_000, b"\xff\xfe", b'[{"location"'])
 def test_a_file_that_is_no_list_reserves_nothing(body: bytes) -> None:
     assert TdmRules(body).refusal("http://a.test/a.jpg") is None
+
+
+def test_half_a_character_in_a_rule_is_no_rule_and_no_error() -> None:
+    body = b'[{"location": "/\\ud800", "tdm-reservation": 1}, {"location": "/a", "tdm-reservation": 1}]'
+    assert TdmRules(body).refusal("http://a.test/a.jpg") == "tdmrep.json"
+    assert TdmRules(body).refusal("http://a.test/b.jpg") is None
