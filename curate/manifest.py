@@ -348,6 +348,12 @@ class Manifest:
             log.storage.write(MANIFEST, target.getvalue())
         return manifest
 
+    def missing(self, storage: Storage) -> list[Entry]:
+        """Entries with a file that is gone or has another size: somebody deleted or cut it. One listing a folder."""
+        folders = {name.rpartition("/")[0] for entry in self.entries for name in (f.name for f in entry.files)}
+        there = {name: size for folder in sorted(folders) for name, size in storage.files(folder).items()}
+        return [e for e in self.entries if any(there.get(f.name) != f.bytes for f in e.files)]
+
     def of(self, stage: str) -> list[Entry]:
         """The entries of one stage."""
         return [entry for entry in self.entries if entry.stage == stage]

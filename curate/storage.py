@@ -36,6 +36,7 @@ _CAUSES = {
     errno.EFBIG: "the file is larger than allowed here. Raise the limit or take fewer samples per shard",
     errno.EACCES: "permission denied. Change the permissions or choose another --out",
     errno.EPERM: "not permitted, perhaps a file system without hard links. Choose another --out",
+    errno.ENOTDIR: "there is a file where a folder is needed. Choose another --out",
     errno.EROFS: "the file system is read-only. Choose another --out",
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -27,13 +28,22 @@ def add_format(parser: argparse.ArgumentParser) -> None:
 def show(result: Mapping[str, Any], form: str) -> None:
     """Print a result: `result` maps a title to rows (a list of dicts) or to one value."""
     if form == "json" or (form == "auto" and not sys.stdout.isatty()):
-        print(json.dumps(result, indent=1, ensure_ascii=False, default=str))
+        print(json.dumps(_strict(result), indent=1, ensure_ascii=False, default=str))
         return
     for title, value in result.items():
         if isinstance(value, list) and value and isinstance(value[0], dict):
             print(f"\n{title}\n{as_table(value)}\n")
         else:
             print(f"{title}: {_cell(value) or 'none'}")
+
+
+def _strict(value: Any) -> Any:
+    """The value without not-a-number and infinity, which JSON does not have."""
+    if isinstance(value, dict):
+        return {name: _strict(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def as_table(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -40,4 +40,4 @@ def run(options: argparse.Namespace) -> int:
         engine.close()
         watch.close()
     show({**result, "written_to": target.root}, options.format)
-    return 1 if outcome.failed else 0
+    return 1 if outcome.failed or result.get("shards_without_selection") else 0

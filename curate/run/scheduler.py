@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from curate.errors import CurateError, StageError
+from curate.errors import CurateError, StageError, StorageError
 from curate.manifest import Attempt, Commit, CommitLog, Manifest, commit_name
 from curate.plan import ALL_SHARDS, Job, Phase, barrier_mark, phases, stage_mark
 from curate.run.unit import Done, Engine, Failure, Task, Unit
@@ -127,9 +127,28 @@ class _Run:
         self.settings, self.runtime = settings, runtime
         self.log = CommitLog(storage)
         self.done = {step.label: self.settled(step.label) for step in job.steps}
+        self.withdraw_damaged()
         self.marks: dict[str, dict[str, str]] = {step.label: {} for step in job.steps}
         self.outcome = Outcome()
         self.tries: Counter[tuple[str, str]] = Counter()
+
+    def withdraw_damaged(self) -> None:
+        """Have files that somebody deleted or cut made again. What came from the source may not come a second time,
+        so there the user decides."""
+        first = {step.label for step in self.job.steps if "source" in step.reads}
+        for entry in Manifest.read(self.storage).missing(self.storage):
+            name, marks = commit_name(*entry.place), self.done.get(entry.stage, {}).get(entry.shard, set())
+            if entry.fingerprint not in marks:
+                continue
+            if entry.stage in first:
+                raise StorageError(
+                    f"shard {entry.shard} in {self.storage.root}: a file of step {entry.stage!r} was deleted or cut; "
+                    f"restore it, or delete {name} to do that step again"
+                )
+            self.storage.delete(name)
+            marks.discard(entry.fingerprint)
+            for record in entry.files:
+                self.storage.delete(record.name)
 
     def settled(self, label: str) -> dict[str, set[str]]:
         """What is committed: shard to its fingerprint. Two runs with different settings that worked on one folder at
@@ -325,9 +344,11 @@ def _run_barrier(run: _Run, barrier: Barrier, watch: Progress) -> None:
     started = time.perf_counter()
     try:
         barrier.run([Shard(run.storage, s.shard) for s in good], attempt)
-    except CurateError:
+    except Exception as error:
         attempt.abandon()
-        raise
+        if isinstance(error, CurateError):
+            raise
+        raise StageError(f"step {barrier.label!r} failed: {type(error).__name__}: {error}") from error
     attempt.seconds["total"] = round(time.perf_counter() - started, 3)
     run.commit_seen(attempt.commit())
 

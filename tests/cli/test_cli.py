@@ -140,7 +140,7 @@ def test_a_plan_says_what_a_run_would_say(config: Path, tmp_path: Path) -> None:
 def test_a_failed_shard_is_told_and_exits_with_1(config: Path, tmp_path: Path) -> None:
     out = tmp_path / "set"
     call("run", config, "--out", out)
-    (out / "00001.parquet").write_bytes(b"not parquet")
+    (out / "00001.parquet").write_bytes(bytes((out / "00001.parquet").stat().st_size))
     config.write_text(CONFIG.format(samples=24, words=4))
     failed = call("run", config, "--out", out)
     assert failed.returncode == 1

@@ -7,6 +7,7 @@ import pytest
 from test_scheduler import run
 from toy_stages import Rows, Share, Sum, Times, job
 
+from curate.errors import StageError, StorageError
 from curate.manifest import CommitLog, Manifest
 from curate.run.scheduler import RunSettings
 from curate.storage import Storage
@@ -47,3 +48,39 @@ def test_a_finished_run_reads_no_commit_and_writes_nothing(tmp_path: Path, monke
 def test_what_was_set_aside_is_not_in_it(tmp_path: Path) -> None:
     outcome = run(job(Rows(), Times(fails=("00001",))), tmp_path, settings=RunSettings(attempts=1))
     assert [entry.shard for entry in outcome.manifest.of("times")] == ["00000", "00002", "00003", "00004"]
+
+
+@pytest.mark.parametrize("harm", ["delete", "cut"])
+def test_a_file_that_somebody_deleted_or_cut_is_made_again(tmp_path: Path, harm: str) -> None:
+    run(job(Rows(), Times(), Sum()), tmp_path)
+    path = tmp_path / "00002.times.parquet"
+    before = path.read_bytes()
+    path.unlink() if harm == "delete" else path.write_bytes(before[:-1])
+    outcome = run(job(Rows(), Times(), Sum()), tmp_path)
+    assert [(commit.stage, commit.shard) for commit in outcome.commits] == [("times", "00002")]
+    assert path.read_bytes() == before
+    assert run(job(Rows(), Times(), Sum()), tmp_path).made == 0
+
+
+def test_what_came_from_the_source_is_not_asked_for_again_unasked(tmp_path: Path) -> None:
+    run(job(Rows(), Times()), tmp_path)
+    (tmp_path / "00003.parquet").unlink()
+    with pytest.raises(StorageError, match=r"shard 00003 .* restore it, or delete commits/rows/00003-\w+.json") as told:
+        run(job(Rows(), Times()), tmp_path)
+    commit = str(told.value).split("or delete ")[1].split(" to do")[0]
+    (tmp_path / commit).unlink()
+    outcome = run(job(Rows(), Times()), tmp_path)
+    assert [(c.stage, c.shard) for c in outcome.commits] == [("rows", "00003")]
+
+
+class Broken(Sum):
+    """A barrier with a mistake in it."""
+
+    def run(self, shards: object, attempt: object) -> None:
+        raise KeyError("oops")
+
+
+def test_what_a_barrier_raises_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(StageError, match="step 'sum' failed: KeyError: 'oops'"):
+        run(job(Rows(), Times(), Broken()), tmp_path)
+    assert not list((tmp_path / "_attempts").iterdir())
