@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Self
 from curate.manifest import Attempt
 from curate.shard import Shard
 
-__all__ = ["Barrier", "Resources", "Runtime", "Stage", "settings_of"]
+__all__ = ["Barrier", "Resources", "Runtime", "Stage", "Work", "settings_of"]
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,12 @@ def settings_of(value: object) -> Any:
     return value
 
 
-class Stage(ABC):
-    """Work on one shard. A subclass is a frozen dataclass; its fields are its settings.
+class Work(ABC):
+    """What stages and barriers share: a name, the columns that connect them, and an identity.
 
     `reads` and `writes` are column names; the pseudo-column `image` stands for the tar, and `source` for the slice of
-    the input. Raise `version` when the same settings give another result.
+    the input. A subclass is a frozen dataclass whose fields are its settings; raise `version` when the same settings
+    give another result.
     """
 
     name: ClassVar[str]
@@ -71,17 +72,21 @@ class Stage(ABC):
     def writes(self) -> tuple[str, ...]: ...
 
     @property
-    def resources(self) -> Resources:
-        return Resources()
-
-    @property
     def label(self) -> str:
-        """What commits and tables call this stage; one per stage of a pipeline."""
+        """What commits and tables call this piece of work; one per step of a pipeline."""
         return self.name
 
     def identity(self) -> Any:
         """What the fingerprint covers beside the inputs."""
         return {"stage": self.label, "version": self.version, "settings": settings_of(self)}
+
+
+class Stage(Work):
+    """Work on one shard."""
+
+    @property
+    def resources(self) -> Resources:
+        return Resources()
 
     def supersedes(self) -> Stage | None:
         """The stage whose finished result this one may start from (a retry of what failed), if any."""
@@ -101,26 +106,12 @@ class Stage(ABC):
             stage.run(shard, attempt, runtime)
 
 
-class Barrier(ABC):
+class Barrier(Work):
     """Work that must see the columns of all shards at once. Its files belong to the data set, not to one shard."""
-
-    name: ClassVar[str]
-    version: ClassVar[int] = 1
-
-    @property
-    @abstractmethod
-    def reads(self) -> tuple[str, ...]: ...
 
     @property
     def writes(self) -> tuple[str, ...]:
         return ()
-
-    @property
-    def label(self) -> str:
-        return self.name
-
-    def identity(self) -> Any:
-        return {"stage": self.label, "version": self.version, "settings": settings_of(self)}
 
     @abstractmethod
     def run(self, shards: Sequence[Shard], attempt: Attempt) -> None:
