@@ -92,7 +92,7 @@ class Stage(Work):
         """The stage whose finished result this one may start from (a retry of what failed), if any."""
         return None
 
-    def require(self, runtime: Runtime) -> None:  # noqa: B027  (most stages need nothing)
+    def require(self, runtime: Runtime) -> None:
         """Called once before a run starts: raise ConfigError for what would fail on every shard."""
 
     @abstractmethod
