@@ -13,6 +13,7 @@ difference of their lengths.
 from __future__ import annotations
 
 import argparse
+import compileall
 import json
 import os
 import platform
@@ -209,6 +210,13 @@ def quality_table(found: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def compile_as_installed() -> None:
+    """Byte-compile our packages, as pip does with what it installs (the peers): a checkout may never get to it."""
+    root = Path(__file__).resolve().parents[1]
+    for package in ("curate", "filters", "pipelines"):
+        compileall.compile_dir(root / package, quiet=1)
+
+
 def main() -> None:
     """Measure, print the tables and write `bench/results/fetch.json`."""
     parser = argparse.ArgumentParser(description="img2dataset and curate, side by side")
@@ -216,6 +224,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=3000)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
+    compile_as_installed()
     host = machine()
     rows: list[Row] = []
     sets = {name: figures(picture_folder(chosen)) for name, chosen in SETS.items()}
