@@ -125,7 +125,7 @@ class Client:
         started_all = self._fill(source, room)
         if self._drained and not self._held:
             return bool(self._ready)
-        for exchange in self._wire.wait(self._timeout_s(started_all)):
+        for exchange in self._wire.wait(self._timeout_s(started_all), room()):
             self._land(exchange)
         return True
 

@@ -128,6 +128,7 @@ class Exchange:
     def forgive(self, away_s: float) -> None:
         """Do not count a time in which nobody read from the socket."""
         self.started_s += away_s
+        self._window_s += away_s
 
     def _read_headers(self) -> None:
         for line in self._lines[1:]:

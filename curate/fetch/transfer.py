@@ -21,6 +21,7 @@ from typing import Any
 
 import pycurl
 
+from curate.fetch.budget import Budget
 from curate.fetch.exchange import Exchange
 from curate.fetch.guard import Guard
 from curate.fetch.settings import FetchSettings
@@ -61,8 +62,9 @@ _CODES = {
 class _Handle:
     """An easy handle and the exchange it works on."""
 
-    def __init__(self, make: Callable[[_Handle], Any]) -> None:
+    def __init__(self, make: Callable[[_Handle], Any], budget: Budget[_Handle]) -> None:
         self.exchange: Exchange
+        self._budget = budget
         self.dial: str | None = None
         self.refused = ""
         self.curl = make(self)
@@ -72,6 +74,8 @@ class _Handle:
         return len(line) if self.exchange.take_header(line) else -1
 
     def body(self, chunk: bytes) -> int:
+        if not self.exchange.told and not self._budget.take(self, len(chunk), time.monotonic()):
+            return int(pycurl.WRITEFUNC_PAUSE)
         return len(chunk) if self.exchange.take_body(chunk) else -1
 
 
@@ -87,6 +91,7 @@ class Wire:
         self._certificates = _certificates(settings)
         self._free: list[_Handle] = []
         self._busy: set[_Handle] = set()
+        self._budget: Budget[_Handle] = Budget()
         self._done: list[Exchange] = []
         self._selector = selectors.DefaultSelector()
         self._timer_s: float | None = None
@@ -101,7 +106,7 @@ class Wire:
         return len(self._busy)
 
     def start(self, exchange: Exchange) -> None:
-        handle = self._free.pop() if self._free else _Handle(self._new_curl)
+        handle = self._free.pop() if self._free else _Handle(self._new_curl, self._budget)
         handle.exchange, handle.refused = exchange, ""
         target = exchange.target
         try:
@@ -114,9 +119,11 @@ class Wire:
             return
         self._busy.add(handle)
 
-    def wait(self, timeout_s: float) -> list[Exchange]:
-        """Exchanges that ended, after at most `timeout_s`; maybe none."""
+    def wait(self, timeout_s: float, room: bool = True) -> list[Exchange]:
+        """Exchanges that ended, after at most `timeout_s`; maybe none. Without `room`, large bodies pause."""
         now = time.monotonic()
+        self._budget.room = room
+        self._resume(now)
         if now - self._left_s > AWAY_S:
             for handle in self._busy:
                 handle.exchange.forgive(now - self._left_s)
@@ -240,9 +247,19 @@ class Wire:
             detail = exchange.detail or message
             self._finish(exchange, _CODES.get(code, FetchStatus.CONNECTION_LOST), detail)
 
+    def _resume(self, now: float) -> None:
+        """Go on with paused transfers, as far as their memory allows."""
+        while found := self._budget.resume():
+            handle, since = found
+            handle.exchange.forgive(now - since)
+            try:
+                handle.curl.pause(pycurl.PAUSE_CONT)
+            except pycurl.error as error:  # what was held back has ended the transfer, by its size for instance
+                self._fail(handle, *error.args)
+
     def _sweep(self, now: float) -> None:
         self._sweep_s = now + SWEEP_S
-        for handle in list(self._busy):
+        for handle in self._busy - self._budget.paused.keys():
             verdict = handle.exchange.overdue(now, self._settings)
             if verdict:
                 self._finish(self._release(handle), *verdict)
@@ -250,8 +267,11 @@ class Wire:
     def _release(self, handle: _Handle) -> Exchange:
         self._multi.remove_handle(handle.curl)
         self._busy.discard(handle)
+        self._budget.drop(handle)
         self._free.append(handle)
-        return handle.exchange
+        exchange = handle.exchange
+        del handle.exchange  # a handle at rest must not keep the last body alive
+        return exchange
 
     def _finish(self, exchange: Exchange, status: FetchStatus, detail: str) -> None:
         if exchange.told:
