@@ -56,7 +56,7 @@ class Client:
 
     `addresses` maps a host name, or `"*"` for any, to an `ip:port` to dial instead; the guard trusts it because the
     run itself names it. `lookup` answers host names in place of the system's resolver, and the guard judges what it
-    answers. Raises ConfigError if strangers would be asked without a contact.
+    answers. Raises ConfigError if strangers would be asked without a contact, or `ca_file` is not there.
     """
 
     def __init__(

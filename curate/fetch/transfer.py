@@ -21,6 +21,7 @@ from typing import Any
 
 import pycurl
 
+from curate.errors import ConfigError
 from curate.fetch.budget import Budget
 from curate.fetch.exchange import Exchange
 from curate.fetch.guard import Guard
@@ -191,7 +192,8 @@ class Wire:
         target = handle.exchange.target
         dial = None if target.is_address else self._addresses.get(target.host, self._addresses.get("*"))
         if dial != handle.dial:
-            handle.curl.setopt(pycurl.CONNECT_TO, [f"::{dial}"] if dial else [])
+            # An empty list would be passed over by pycurl, and the last host's address dialled again.
+            handle.curl.setopt(pycurl.CONNECT_TO, [f"::{dial}"] if dial else None)
             handle.dial = dial
         if self._lookup and dial is None and not target.is_address:
             found = ",".join(self._lookup(target.host))
@@ -281,10 +283,15 @@ class Wire:
 
 
 def _certificates(settings: FetchSettings) -> list[tuple[int, str]]:
-    """libcurl options naming the certificate authorities. A file: its parsed form is kept, a folder's is not."""
+    """libcurl options naming the certificate authorities. A file: its parsed form is kept, a folder's is not.
+
+    Raises ConfigError if `ca_file` is not there, where every https row would end as `tls_error`.
+    """
+    if settings.ca_file and not Path(settings.ca_file).is_file():
+        raise ConfigError(f"[fetch] ca_file = {settings.ca_file!r} is not a file; name a bundle of certificates in PEM")
     paths = ssl.get_default_verify_paths()
     found = (settings.ca_file, paths.cafile, *_BUNDLES)
-    bundle = next((path for path in found if path and (path == settings.ca_file or Path(path).is_file())), None)
+    bundle = next((path for path in found if path and Path(path).is_file()), None)
     if bundle:
         return [(pycurl.CAINFO, bundle)]
     return [(pycurl.CAPATH, paths.capath)] if paths.capath else []

@@ -44,6 +44,7 @@ def test_a_redirect_to_a_private_address_is_refused_even_where_all_names_are_map
     web.routes["/1"] = reply(302, b"", f"Location: http://{host}/a.jpg")
     got = fetch_one(web, "http://pictures.test/1")
     assert (got.status, got.redirects) == ("address_refused", 1)
+    assert got.detail.endswith({"0x7f.1": "127.0.0.1"}.get(host, host.strip("[]")))
     assert "/a.jpg" not in web.paths()
 
 
@@ -102,6 +103,17 @@ def test_only_named_hosts_are_mapped(web: Web) -> None:
     known, unknown = collect(client, ["http://known.test/a.jpg", "http://unknown.invalid/a.jpg"])
     client.close()
     assert (known.status, unknown.status) == ("success", "dns_error")
+
+
+def test_a_handle_that_was_mapped_once_is_not_mapped_for_the_next_host(web: Web, port: str) -> None:
+    settings = replace(FAST, robots="ignore", retries=0, allow_addresses=("127.0.0.0/8",))
+    client = Client(settings, {"known.test": "127.0.0.1:" + port})
+    web.routes["/b.jpg"] = reply()
+    assert collect(client, ["http://known.test/a.jpg"])[0].status == "success"
+    assert collect(client, ["http://127.0.0.2:1/b.jpg"])[0].status == "connect_error"
+    assert collect(client, ["http://unknown.invalid/b.jpg"])[0].status == "dns_error"
+    client.close()
+    assert web.paths() == ["/a.jpg"]
 
 
 def test_no_thread_and_no_open_file_is_left_behind(web: Web) -> None:

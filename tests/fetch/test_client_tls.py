@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from fault_web import FAST, PICTURE, Web, collect, fetch_one
 
+from curate.errors import ConfigError
 from curate.fetch.client import Client
 
 
@@ -24,6 +25,11 @@ def test_a_stranger_s_certificate_or_another_host_s_is_refused(secure_web: Web, 
         assert (got.status, got.attempts, got.body) == ("tls_error", 1, b"")
         assert "certificate" in got.detail
     assert secure_web.calls == []
+
+
+def test_a_file_of_authorities_that_is_not_there_is_an_error_at_once() -> None:
+    with pytest.raises(ConfigError, match=r"ca_file = 'nowhere\.pem' is not a file"):
+        Client(replace(FAST, ca_file="nowhere.pem"))
 
 
 def test_checking_can_be_turned_off(secure_web: Web) -> None:
