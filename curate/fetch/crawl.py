@@ -1,8 +1,8 @@
 """URLs in, pictures out: the client's loop with decode threads beside it, and a bound on the bytes between them.
 
 The client runs in the calling thread; decoding and resizing run in a small pool (they release the GIL). Bodies that
-wait for a decoder are counted in bytes; when there are too many, no new transfer starts, so a burst of large pictures
-cannot fill the memory.
+wait for a decoder are counted in bytes; when there are too many, no new transfer starts, and large ones under way pause
+(`budget.py`), so a burst of large pictures cannot fill the memory.
 """
 
 from __future__ import annotations

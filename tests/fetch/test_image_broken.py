@@ -207,6 +207,17 @@ def test_a_sequential_jpeg_may_have_many_scans_too() -> None:
         assert ("scans" in picture.detail) is refused
 
 
+@pytest.mark.parametrize(
+    ("side", "compression", "refused"), [(2000, 1, False), (2001, 1, True), (2001, 2, True), (2001, 0, False)]
+)
+def test_a_large_run_length_coded_bmp_is_refused(side: int, compression: int, refused: bool) -> None:
+    data = bytearray(encoded("BMP"))
+    data[18:26] = side.to_bytes(4, "little") * 2
+    data[28:30] = (8 if compression == 1 else 4 if compression else 24).to_bytes(2, "little")
+    data[30:34] = compression.to_bytes(4, "little")
+    assert ("run-length" in process(bytes(data), SMALL).detail) is refused
+
+
 def test_sizes_fit_their_column() -> None:
     data = bytearray(encoded("BMP"))
     data[18:22] = (-5 & 0xFFFFFFFF).to_bytes(4, "little")
