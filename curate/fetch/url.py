@@ -4,8 +4,8 @@ Two parsers that disagree on where the host ends are a classic way around a guar
 put together again from its checked parts, and libcurl gets only the result. Most URLs pass one regular expression
 (1 us); the others are mended much as browsers do (WHATWG URL standard): blanks around and line breaks within go,
 backslashes become slashes, other characters are percent-encoded, host names become ASCII (IDNA 2003, so that `ß` is
-`ss`, unlike in a browser), and numbers such as `2130706433` or `0x7f.1` the address they stand for. A user name or password in a URL is refused: sending a stranger's
-credentials is no part of collecting pictures.
+`ss`, unlike in a browser), and numbers such as `2130706433` or `0x7f.1` the address they stand for. A user name or
+password in a URL is refused: sending a stranger's credentials is no part of collecting pictures.
 """
 
 from __future__ import annotations
