@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -232,7 +233,9 @@ def test_a_filter_is_decided_on_columns_that_the_source_brings(config: Path, tmp
 def test_an_interrupt_leaves_a_run_that_goes_on(config: Path, tmp_path: Path, number: signal.Signals) -> None:
     config.write_text(CONFIG.format(samples=400, words=3))
     command = [str(CURATE), "run", str(config), "--out", str(tmp_path / "set")]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # tests that run in the background ignore it
+    process = subprocess.Popen(command, preexec_fn=heard, **pipes)
     while not (tmp_path / "set/commits/fetch").exists() and process.poll() is None:
         time.sleep(0.05)
     os.kill(process.pid, number)
