@@ -35,8 +35,7 @@ def run(options: argparse.Namespace) -> int:
 
 def overview(shard: Any) -> dict[str, Any]:
     """Counts per status and reason, and which file holds which column."""
-    table = shard.table()
-    answer: dict[str, Any] = {"shard": shard.id, "rows": table.num_rows}
+    answer: dict[str, Any] = {"shard": shard.id, "rows": shard.rows()}
     counted = [name for name in ("fetch_status", "drop_reason") if name in shard.column_files]
     for name in counted:
         counts = Counter(shard.columns([name])[name].to_pylist())

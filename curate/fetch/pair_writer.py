@@ -21,7 +21,7 @@ from curate.fetch.client import Response
 from curate.fetch.picture import Picture
 from curate.fetch.status import FetchStatus
 from curate.manifest import Attempt
-from curate.shard import key_width
+from curate.shard import sample_key
 from curate.tar import TarWriter
 
 __all__ = ["FETCH_COLUMNS", "SAMPLE_COLUMNS", "PairWriter", "Row"]
@@ -79,7 +79,7 @@ class PairWriter:
     def __init__(self, shard: str, source: pa.Table, samples_per_shard: int, scratch: Path) -> None:
         self.shard = shard
         self.source = source
-        self.width = key_width(samples_per_shard)
+        self.samples_per_shard = samples_per_shard
         self.rows: dict[int, Row] = {}
         self._spool = tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES, dir=str(scratch))  # noqa: SIM115  (closed by finish)
 
@@ -104,7 +104,7 @@ class PairWriter:
         """Write all files of the shard into `attempt`, and count."""
         ordered = [self.rows[i] for i in range(self.source.num_rows)]
         for number, row in enumerate(ordered):
-            row.values["key"] = f"{self.shard}{number:0{self.width}d}"
+            row.values["key"] = sample_key(self.shard, number, self.samples_per_shard)
             _name_as_img2dataset(row.values)
         self._write_tar(attempt, ordered)
         sample = {n: self.source[n] for n in self.source.column_names}
