@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
-__all__ = ["Sample"]
+__all__ = ["Document", "Part", "Picture", "Sample", "Text"]
 
 
 @dataclass(frozen=True)
@@ -21,4 +22,48 @@ class Sample:
     image: bytes
     extension: str
     caption: str | None = None
+    columns: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Text:
+    """One block of text of a document: a paragraph, a heading, a list item, a table row, a legend.
+
+    `block` is the element it came from (p, h1 to h6, li, tr, pre, figcaption, ...); `separator` is what stands
+    between it and the text before it ("\\n\\n", or "\\n" inside a list or a table).
+    """
+
+    text: str
+    block: str = "p"
+    separator: str = "\n\n"
+    columns: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """The place of a picture in a document, and its bytes if they came.
+
+    `image` is None and `extension` empty where the picture failed; `status` says why, and is "success" where it is
+    there, None where it was never asked for. `columns` holds the slot's other columns: alt, title, caption, section.
+    """
+
+    url: str
+    image: bytes | None = None
+    extension: str = ""
+    status: str | None = None
+    columns: Mapping[str, object] = field(default_factory=dict)
+
+
+Part: TypeAlias = Text | Picture
+
+
+@dataclass(frozen=True)
+class Document:
+    """An interleaved page: text and pictures in reading order. A picture that failed keeps its place and its status.
+
+    `columns` is the document's row: url, title, charset, scores, keep, drop_reason.
+    """
+
+    key: str
+    parts: tuple[Part, ...]
     columns: Mapping[str, object] = field(default_factory=dict)

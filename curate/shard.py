@@ -4,6 +4,7 @@
     00000.parquet          one row per *input* row, failed ones too; img2dataset's columns
     00000.index.parquet    key, extension, offset, size: random access into the tar
     00000.<family>.parquet columns that a stage added, rows aligned with 00000.parquet
+    00000_parts.parquet    in a shard of documents: a row per paragraph and image slot; column files of its own
 
 A reader asks for columns by name and need not know which file holds them.
 """
@@ -30,6 +31,8 @@ __all__ = ["IMAGE_EXTENSIONS", "Shard", "Slice", "key_width", "list_shards", "sa
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "gif", "avif", "bmp", "tif")
 NO_SHARD = "manifest"
 """The data set's `manifest.parquet` lies among the sample tables."""
+PARTS = "_parts"
+"""Behind a shard's id: the table of its documents' parts."""
 
 
 def shard_id(number: int, digits: int = 5) -> str:
@@ -67,6 +70,11 @@ class Shard:
     def tar(self) -> str:
         """Name of the tar."""
         return f"{self.id}.tar"
+
+    @property
+    def parts(self) -> Shard:
+        """The parts of this shard's documents, as a table with column files of its own; it has no tar."""
+        return Shard(self.storage, self.id + PARTS)
 
     def table_name(self, family: str = "") -> str:
         """Name of a column file: `00000.parquet` for the sample table, `00000.<family>.parquet` for others."""
@@ -193,7 +201,7 @@ class Shard:
 def list_shards(storage: Storage) -> list[Shard]:
     """All shards that have a sample table, by id."""
     stems = (name.removesuffix(".parquet") for name in sorted(storage.files()) if name.endswith(".parquet"))
-    return [Shard(storage, stem) for stem in stems if "." not in stem and stem != NO_SHARD]
+    return [Shard(storage, stem) for stem in stems if "." not in stem and not stem.endswith(PARTS) and stem != NO_SHARD]
 
 
 def _sample(key: str, parts: dict[str, bytes]) -> Iterator[Sample]:
