@@ -61,17 +61,17 @@ def build(cls: type[T], table: Mapping[str, Any], where: str) -> T:
         raise ConfigError(f"{section} {error}") from None
 
 
-def build_filters(table: Mapping[str, Any]) -> dict[str, Filter]:
-    """The `[filters.*]` tables in their order: name to filter. Raises ConfigError."""
+def build_filters(table: Mapping[str, Any], section: str = "filters") -> dict[str, Filter]:
+    """The `[filters.*]` tables in their order, or those of another section: name to filter. Raises ConfigError."""
     filters: dict[str, Filter] = {}
     for name, settings in table.items():
         if not isinstance(settings, Mapping):
-            raise ConfigError(f"[filters] {name} must be a table; write [filters.{name}]")
+            raise ConfigError(f"[{section}] {name} must be a table; write [{section}.{name}]")
         try:
             cls = filter_class(name)
         except PluginError as error:
-            raise ConfigError(f"[filters.{name}] {error}") from None
-        filters[name] = build(cls, settings, f"filters.{name}")
+            raise ConfigError(f"[{section}.{name}] {error}") from None
+        filters[name] = build(cls, settings, f"{section}.{name}")
     return filters
 
 

@@ -58,14 +58,26 @@ class Score(Stage):
     def identity(self) -> Any:
         return {"stage": self.label, "version": self.version, "scorer": self.scorer.identity()}
 
+    def rows_of(self, shard: Shard) -> Shard:
+        """Where the rows are that get scores: the shard itself."""
+        return shard
+
+    def inputs(self, shard: Shard, names: Sequence[str]) -> pa.Table:
+        """The columns that scorers ask for, and `key`."""
+        return self.rows_of(shard).columns(names)
+
+    def pictures(self, shard: Shard) -> Iterator[tuple[str, bytes]]:
+        """Keys of rows and their encoded pictures, in any order; a row without a picture is left out."""
+        return ((sample.key, sample.image) for sample in shard.samples())
+
     def run(self, shard: Shard, attempt: Attempt, runtime: Runtime) -> None:
         self.run_together([(self, attempt)], shard, runtime)
 
     @classmethod
     def run_together(cls, work: Sequence[tuple[Self, Attempt]], shard: Shard, runtime: Runtime) -> None:
-        scorers = [stage.scorer for stage, _ in work]
+        first, scorers = work[0][0], [stage.scorer for stage, _ in work]
         names = {"key": None} | dict.fromkeys(c for s in scorers for c in s.reads if c != IMAGE)
-        columns = shard.columns(list(names))
+        columns = first.inputs(shard, list(names))
         results = [Result(scorer) for scorer in scorers]
         on_rows = [r for r in results if IMAGE not in r.scorer.reads]
         on_pixels = [r for r in results if IMAGE in r.scorer.reads]
@@ -74,11 +86,11 @@ class Score(Stage):
             for result in on_rows:
                 result.add(part, range(start, start + len(part)), ())
         if on_pixels:
-            for rows, pixels in _pictures(shard, columns["key"], runtime.threads):
+            for rows, pixels in _pictures(shard, first.pictures(shard), columns["key"], runtime.threads):
                 for result in on_pixels:
                     result.add(columns.take(rows), rows, pixels)
         for result, (_, attempt) in zip(results, work, strict=True):
-            result.write(shard, columns["key"], attempt)
+            result.write(first.rows_of(shard), columns["key"], attempt)
 
 
 @dataclass
@@ -139,13 +151,15 @@ def _as_array(values: pa.Array | pa.ChunkedArray) -> pa.Array:
     return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
 
 
-def _pictures(shard: Shard, keys: pa.ChunkedArray, threads: int) -> Iterator[tuple[list[int], list[Pixels | None]]]:
+def _pictures(
+    shard: Shard, encoded: Iterator[tuple[str, bytes]], keys: pa.ChunkedArray, threads: int
+) -> Iterator[tuple[list[int], list[Pixels | None]]]:
     """Batches of (rows, decoded pictures) in the order of the tar, decoded by `threads` a little ahead."""
     row_of = {key: row for row, key in enumerate(keys.to_pylist())}
     rows: list[int] = []
     pixels: list[Pixels | None] = []
     held = 0
-    for key, picture in _decoded(shard, threads):
+    for key, picture in _decoded(encoded, threads):
         if key not in row_of:
             raise StageError(f"{shard.tar} has a sample {key!r} that {shard.table_name()} does not know")
         rows.append(row_of[key])
@@ -158,15 +172,15 @@ def _pictures(shard: Shard, keys: pa.ChunkedArray, threads: int) -> Iterator[tup
         yield rows, pixels
 
 
-def _decoded(shard: Shard, threads: int) -> Iterator[tuple[str, Pixels | None]]:
+def _decoded(encoded: Iterator[tuple[str, bytes]], threads: int) -> Iterator[tuple[str, Pixels | None]]:
     from curate.fetch.image import decode
 
     waiting: deque[tuple[str, Future[Pixels | None]]] = deque()
     with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
-        for sample in shard.samples():
-            waiting.append((sample.key, pool.submit(decode, sample.image)))
+        for key, data in encoded:
+            waiting.append((key, pool.submit(decode, data)))
             if len(waiting) > 2 * threads:
-                key, picture = waiting.popleft()
-                yield key, picture.result()
-        for key, picture in waiting:
-            yield key, picture.result()
+                done, picture = waiting.popleft()
+                yield done, picture.result()
+        for done, picture in waiting:
+            yield done, picture.result()

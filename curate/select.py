@@ -7,10 +7,11 @@ take seconds (`bench/selection.py`), so a threshold is changed by running this a
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +24,10 @@ from curate.manifest import Attempt
 from curate.shard import Shard
 from curate.stage import Runtime, Stage
 
-__all__ = ["DECISION", "Select", "columns_of", "count_reasons", "decide"]
+__all__ = ["DECISION", "Decision", "Rules", "Select", "columns_of", "count_reasons", "decide"]
+
+Rules: TypeAlias = tuple[tuple[str, Filter], ...]
+"""Filters in the order of a config, each with its name there."""
 
 CHUNK_ROWS = 1 << 18
 
@@ -42,13 +46,38 @@ Codes = npt.NDArray[np.int16]
 KEPT, UNDECLARED = -1, -2
 
 
-@dataclass(frozen=True)
-class Select(Stage):
-    """The filters of a config, in its order, as (name, filter)."""
+class Decision(Stage):
+    """A stage that lets filters decide. `unit` says on what, in the plural; the funnel is drawn from its commits."""
 
-    filters: tuple[tuple[str, Filter], ...]
+    unit: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def rules(self) -> Rules:
+        """The filters, in the order in which a row gets its first reason."""
+
+    @property
+    def story(self) -> dict[str, tuple[str, ...]]:
+        """Every filter that had a say up to here, and the reasons it can give."""
+        return {name: tuple(rule.reasons) for name, rule in self.rules}
+
+    def identity(self) -> Any:
+        settings = [[name, rule.identity()] for name, rule in self.rules]
+        return {"stage": self.label, "version": self.version, "filters": settings}
+
+
+@dataclass(frozen=True)
+class Select(Decision):
+    """The filters of a config on samples."""
+
+    filters: Rules
 
     name: ClassVar[str] = "select"
+    unit: ClassVar[str] = "samples"
+
+    @property
+    def rules(self) -> Rules:
+        return self.filters
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -58,10 +87,6 @@ class Select(Stage):
     def writes(self) -> tuple[str, ...]:
         return tuple(DECISION.names)
 
-    def identity(self) -> Any:
-        settings = [[name, rule.identity()] for name, rule in self.filters]
-        return {"stage": self.label, "version": self.version, "filters": settings}
-
     def run(self, shard: Shard, attempt: Attempt, runtime: Runtime) -> None:
         columns = shard.columns(["key", *(c for c in self.reads if c != "key")])
         decided = decide(columns, self.filters)
@@ -69,12 +94,12 @@ class Select(Stage):
         attempt.counts.update(count_reasons(decided))
 
 
-def columns_of(filters: tuple[tuple[str, Filter], ...]) -> tuple[str, ...]:
+def columns_of(filters: Rules) -> tuple[str, ...]:
     """All columns that these filters read, each once."""
     return tuple(dict.fromkeys(column for _, rule in filters for column in rule.columns))
 
 
-def decide(columns: pa.Table, filters: tuple[tuple[str, Filter], ...]) -> pa.Table:
+def decide(columns: pa.Table, filters: Rules) -> pa.Table:
     """The decision on each row of a table of any length, with the schema DECISION.
 
     `columns` has at least `columns_of(filters)`. Raises StageError when a filter answers with another length.
@@ -97,7 +122,7 @@ def _parts(columns: pa.Table) -> Iterator[pa.Table]:
         yield columns.slice(start, CHUNK_ROWS)
 
 
-def _decide(columns: pa.Table, filters: tuple[tuple[str, Filter], ...], reasons: pa.StringArray) -> pa.RecordBatch:
+def _decide(columns: pa.Table, filters: Rules, reasons: pa.StringArray) -> pa.RecordBatch:
     number = {reason: i for i, reason in enumerate(reasons.to_pylist())}
     codes: Codes = np.full((len(columns), len(filters)), KEPT, dtype=np.int16)
     first = np.full(len(columns), KEPT, dtype=np.int16)

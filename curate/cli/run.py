@@ -57,20 +57,21 @@ def summary(job: Job, storage: Storage, outcome: Outcome) -> dict[str, Any]:
 
     from curate.report.funnel import funnel
     from curate.report.truth import against_truth
-    from curate.select import Select
+    from curate.select import Decision
     from curate.shard import Shard
 
     answer: dict[str, Any] = {}
-    for step in (step for step in job.steps if isinstance(step, Select)):
-        shards = [name for name in sorted(outcome.slices) if name not in outcome.failed]
+    shards = [Shard(storage, name) for name in sorted(outcome.slices) if name not in outcome.failed]
+    decisions = {step.unit: step for step in job.steps if isinstance(step, Decision)}
+    for unit, step in decisions.items():
         entries = outcome.manifest.of(step.label)
-        reasons = {name: tuple(rule.reasons) for name, rule in step.filters}
-        answer["funnel"] = [asdict(row) for row in funnel(entries, reasons)]
-        truth = against_truth((Shard(storage, name) for name in shards), reasons)
+        reasons = step.story
+        answer["funnel" if len(decisions) == 1 else f"funnel_of_{unit}"] = [asdict(r) for r in funnel(entries, reasons)]
+        kept, rows = (sum(entry.counts[name] for entry in entries) for name in ("kept", "in"))
+        answer[unit] = f"{kept:,} kept of {rows:,}"
+        truth = against_truth(shards, reasons) if unit == "samples" else []
         if truth:
             answer["against_truth"] = truth
-        kept, rows = (sum(entry.counts[name] for entry in entries) for name in ("kept", "in"))
-        answer["samples"] = f"{kept:,} kept of {rows:,}"
     if outcome.failed:
         answer["failed_shards"] = [{"shard": shard, "error": error} for shard, error in sorted(outcome.failed.items())]
     answer["work"] = f"{outcome.made} commits made, {outcome.skipped} were there"

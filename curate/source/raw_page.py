@@ -22,7 +22,8 @@ class RawPage:
     `status` is "ok", or a reason such as `not_html`, `http_404`, `bad_chunks`, `truncated`, with `detail` in words.
     `content_type` is the whole HTTP header; None where there was none. `file`, `offset` and `length` say where it lies:
     the archive (or HTML file) and, in an archive, bytes of the record as it lies there. `date` is ISO 8601 in UTC.
-    `text` is set instead of `body` where a source has plain text alone (WET).
+    `text` is set instead of `body` where a source has plain text alone (WET). `row` is the row of the slice that led
+    here, where one row leads to one page: its other columns are carried along.
     """
 
     url: str | None
@@ -36,6 +37,7 @@ class RawPage:
     offset: int | None = None
     length: int | None = None
     text: str | None = None
+    row: int | None = None
 
 
 class PageSource(Protocol):
