@@ -17,7 +17,8 @@ import pyarrow as pa
 __all__ = ["DOCUMENT_COLUMNS", "IMAGE", "PART", "PART_COLUMNS", "TEXT", "part_names"]
 
 PART = "part."
-TEXT, IMAGE = "text", "image"
+TEXT = "text"
+IMAGE = "image"
 
 DOCUMENT_COLUMNS: dict[str, pa.DataType] = {
     "key": pa.string(),
