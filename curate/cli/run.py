@@ -56,6 +56,7 @@ def summary(job: Job, storage: Storage, outcome: Outcome) -> dict[str, Any]:
     from dataclasses import asdict
 
     from curate.report.funnel import funnel
+    from curate.report.page_truth import against_page_truth
     from curate.report.truth import against_truth
     from curate.select import Decision
     from curate.shard import Shard
@@ -70,6 +71,7 @@ def summary(job: Job, storage: Storage, outcome: Outcome) -> dict[str, Any]:
         kept, rows = (sum(entry.counts[name] for entry in entries) for name in ("kept", "in"))
         answer[unit] = f"{kept:,} kept of {rows:,}"
         truth = against_truth(shards, reasons) if unit == "samples" else []
+        truth = against_page_truth(shards) if unit == "documents" else truth
         if truth:
             answer["against_truth"] = truth
     if outcome.failed:
