@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stage_runs import digests, members
 
-from curate.fetch import pair_writer
+from curate.fetch import arrivals
 from curate.fetch.client import Response
 from curate.fetch.pair_writer import PairWriter
 from curate.fetch.picture import Picture
@@ -113,7 +113,7 @@ def test_pictures_beyond_the_memory_limit_wait_in_a_file(tmp_path: Path, monkeyp
     rows = [(response(n), shot(dice.bytes(1 + 700 * n))) for n in range(40)]
     source = pa.table({"url": [answer.url for answer, _ in rows]})
     write(tmp_path / "memory", source, rows)
-    monkeypatch.setattr(pair_writer, "SPOOL_BYTES", 10_000)
+    monkeypatch.setattr(arrivals, "SPOOL_BYTES", 10_000)
     attempt = Attempt(Storage(str(tmp_path / "disk")), "fetch", "00000", "mark")
     writer = PairWriter("00000", source, 1000, attempt.scratch)
     for answer, image in reversed(rows):

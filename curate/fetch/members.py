@@ -1,0 +1,69 @@
+"""The tar of a shard with its offset index, and the strict JSON of its records: the same for pairs and documents."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+
+from curate.manifest import Attempt
+from curate.tar import TarWriter
+
+__all__ = ["IndexedTar", "indexed_tar", "strict_json"]
+
+
+class IndexedTar:
+    """A tar whose members are named `KEY.EXTENSION`, and where each one went."""
+
+    def __init__(self, tar: TarWriter) -> None:
+        self._tar = tar
+        self._names: list[tuple[str, str]] = []
+
+    def add(self, key: str, extension: str, data: bytes) -> None:
+        """Append one member."""
+        self._tar.add(f"{key}.{extension}", data)
+        self._names.append((key, extension))
+
+    def index(self) -> pa.Table:
+        """`key`, `extension`, `offset`, `size` (bytes) of every member, in the tar's order."""
+        members = self._tar.members
+        return pa.table(
+            {
+                "key": pa.array([key for key, _ in self._names], pa.string()),
+                "extension": pa.array([extension for _, extension in self._names], pa.string()),
+                "offset": pa.array([member.offset for member in members], pa.int64()),
+                "size": pa.array([member.size for member in members], pa.int64()),
+            }
+        )
+
+
+@contextmanager
+def indexed_tar(shard: str, attempt: Attempt) -> Iterator[IndexedTar]:
+    """Write `SHARD.tar`, and `SHARD.index.parquet` when the block ends."""
+    with open(attempt.path(f"{shard}.tar"), "wb") as target:
+        writer = TarWriter(target)
+        tar = IndexedTar(writer)
+        yield tar
+        writer.finish()
+    attempt.write_table(f"{shard}.index.parquet", tar.index())
+
+
+def strict_json(record: Any) -> bytes:
+    """RFC 8259: times, decimals and others as text, bytes in hex, null for what is no finite number."""
+    return json.dumps(_plain(record), ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, str | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(name): _plain(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return value.hex() if isinstance(value, bytes) else str(value)
