@@ -9,31 +9,47 @@ from curate.cli._output import add_format, progress, show
 
 __all__ = ["add_arguments", "run"]
 
+OPTIONS = ("missing", "pictures", "placement", "min_similarity", "min_image_bytes")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", metavar="DIR", help="folder or fsspec URL of a data set")
-    parser.add_argument("--to", required=True, metavar="FORMAT", help="what to write, e.g. webdataset")
+    parser.add_argument(
+        "--to",
+        required=True,
+        metavar="FORMAT",
+        help="webdataset; of documents energon, m4, mmc4, obelics, omnicorpus or openflamingo",
+    )
     parser.add_argument("--out", metavar="DIR", help="where to write (default: DIR-FORMAT)")
     parser.add_argument("--shard-samples", type=int, default=10_000, help="samples per shard (10000)")
     parser.add_argument("--in-order", action="store_true", help="keep the order of the source instead of shuffling")
     parser.add_argument("--seed", type=int, default=0, help="seed of the shuffle (0)")
+    own = parser.add_argument_group("for documents; each format takes some of them")
+    own.add_argument("--missing", metavar="POLICY", help="pictures that failed: slot, drop_slot or drop_document")
+    own.add_argument("--pictures", metavar="KIND", help="obelics: urls (as published) or bytes")
+    own.add_argument("--placement", metavar="RULE", help="mmc4, openflamingo: similarity or document")
+    own.add_argument("--min-similarity", type=float, metavar="COSINE", help="drop pictures like no sentence (0.15)")
+    own.add_argument("--min-image-bytes", type=int, metavar="N", help="openflamingo: drop smaller ones (11000)")
     parser.add_argument("--on", choices=("local", "ray", "inline"), default="local", help="where work runs")
     add_format(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    from curate.export import exporter
+    from curate.export import check_options, exporter
     from curate.run import make_engine, runtime
     from curate.run.scheduler import RunSettings, run_job
     from curate.storage import Storage
 
     source = Storage(options.folder.rstrip("/"))
     target = Storage(options.out or f"{source.root}-{options.to}")
-    settings, run_settings = exporter(options.to), RunSettings()
+    given = {name: value for name in OPTIONS if (value := getattr(options, name)) is not None}
+    check_options(options.to, given)
+    run_settings = RunSettings()
     engine = make_engine(options.on, run_settings, os.environ.get("RAY_ADDRESS"))
     watch = progress()
     try:
-        job, finish = settings(source, options.shard_samples, not options.in_order, options.seed)
+        export = exporter(options.to)
+        job, finish = export(source, options.shard_samples, not options.in_order, options.seed, **given)
         outcome = run_job(job, target, engine, run_settings, runtime(run_settings, {}), watch)
         result = finish(target)
     finally:

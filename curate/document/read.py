@@ -18,10 +18,19 @@ import pyarrow.compute as pc
 from curate.document.columns import IMAGE
 from curate.document.select import prefix
 from curate.errors import ShardError
+from curate.fetch.members import python_values
 from curate.sample import Document, Part, Picture, Text
 from curate.shard import Shard
 
-__all__ = ["IMAGE_MEMBER", "PictureFile", "kept_rows", "read_document", "read_documents", "read_pictures"]
+__all__ = [
+    "IMAGE_MEMBER",
+    "PictureFile",
+    "documents_at",
+    "kept_rows",
+    "read_document",
+    "read_documents",
+    "read_pictures",
+]
 
 IMAGE_MEMBER = "image_member"
 """Column of parts: the extension that a slot's picture has in the tar, such as `3.jpg`; null where there is none."""
@@ -43,7 +52,7 @@ def read_documents(shard: Shard, kept: bool = True, round: str = "") -> Iterator
     """
     rows = kept_rows(shard, round) if kept else np.arange(shard.rows())
     chosen = kept_rows(shard.parts, round) if kept else None
-    return _documents(shard, rows, chosen)
+    return documents_at(shard, rows, chosen)
 
 
 def read_document(shard: Shard, key: str, kept: bool = True, round: str = "") -> Document:
@@ -54,7 +63,7 @@ def read_document(shard: Shard, key: str, kept: bool = True, round: str = "") ->
         span = f"its keys go from {keys[0]} to {keys[-1]}" if len(keys) else "it is empty"
         raise ShardError(f"shard {shard.id} in {shard.storage.root} has no document {key!r}; {span}")
     chosen = kept_rows(shard.parts, round) if kept else None
-    return next(_documents(shard, np.array([row]), chosen))
+    return next(documents_at(shard, np.array([row]), chosen))
 
 
 def read_pictures(shard: Shard) -> Iterator[tuple[str, bytes]]:
@@ -120,8 +129,9 @@ class PictureFile:
         return dict(zip(zip(index["key"], index["extension"], strict=True), places, strict=True))
 
 
-def _documents(shard: Shard, rows: np.ndarray, chosen: np.ndarray | None) -> Iterator[Document]:
-    """Documents by row; `chosen` are the numbers of the parts that belong, None for all."""
+def documents_at(shard: Shard, rows: np.ndarray, chosen: np.ndarray | None) -> Iterator[Document]:
+    """Documents by row, in the order of `rows`; `chosen` are the numbers of the parts that belong, rising, None for
+    all. Raises ShardError."""
     documents = shard.columns(_told(shard)).take(rows)
     parts = shard.parts.columns(_told(shard.parts))
     parts = parts if chosen is None else parts.take(chosen)
@@ -129,7 +139,7 @@ def _documents(shard: Shard, rows: np.ndarray, chosen: np.ndarray | None) -> Ite
     starts, stops = np.searchsorted(place, rows), np.searchsorted(place, rows, side="right")
     with PictureFile(shard) as pictures:
         for number, (start, stop) in enumerate(zip(starts, stops, strict=True)):
-            columns = documents.slice(number, 1).to_pylist()[0]
+            columns = {name: python_values(documents[name][number : number + 1])[0] for name in documents.column_names}
             own = parts.slice(start, stop - start).to_pylist()
             key = columns["key"]
             yield Document(key, tuple(_part(key, part, pictures) for part in own), columns)

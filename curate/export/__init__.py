@@ -6,8 +6,9 @@ A file `curate/export/<format>.py` has one function, `export`; its name is the f
 from __future__ import annotations
 
 import importlib
+import inspect
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from curate.errors import ConfigError
@@ -15,11 +16,12 @@ from curate.plan import Job
 from curate.registry import nearest
 from curate.storage import Storage
 
-__all__ = ["Exporter", "export_formats", "exporter"]
+__all__ = ["Exporter", "check_options", "export_formats", "exporter"]
 
-Exporter: TypeAlias = Callable[[Storage, int, bool, int], tuple[Job, Callable[[Storage], dict[str, Any]]]]
-"""`(source, shard_samples, shuffle, seed)` to the job that writes the shards, and what to call when it is done: it
-gets the target, writes the files that need all shards, and answers what was written."""
+Exporter: TypeAlias = Callable[..., tuple[Job, Callable[[Storage], dict[str, Any]]]]
+"""`(source, shard_samples, shuffle, seed)` and options by name, where the format has some, to the job that writes the
+shards, and what to call when it is done: it gets the target, writes the files that need all shards, and answers what
+was written."""
 
 
 def export_formats() -> list[str]:
@@ -33,3 +35,10 @@ def exporter(name: str) -> Exporter:
         raise ConfigError(f"no export format {name!r}; {nearest(name, export_formats())}")
     found: Exporter = importlib.import_module(f"curate.export.{name}").export
     return found
+
+
+def check_options(name: str, options: Mapping[str, Any]) -> None:
+    """Raise ConfigError when a format is given options and has none; the others check their own."""
+    kinds = {parameter.kind for parameter in inspect.signature(exporter(name)).parameters.values()}
+    if options and inspect.Parameter.VAR_KEYWORD not in kinds:
+        raise ConfigError(f"format {name} takes no --{next(iter(options)).replace('_', '-')}")

@@ -23,7 +23,7 @@ from curate.slices import known_slices
 from curate.storage import Storage
 from curate.tar import BLOCK
 
-__all__ = ["Order", "find_samples"]
+__all__ = ["Order", "current_shards", "find_samples"]
 
 Numbers = npt.NDArray[Any]
 
@@ -65,7 +65,7 @@ def find_samples(source: Storage, seed: int | None) -> Order:
     In order of shard and row when `seed` is None, else shuffled by it. A column `multiplicity` gives the copies.
     Raises ShardError for a shard without an index, and where there is no data set.
     """
-    shards = _shards(source)
+    shards = current_shards(source)
     decided = [s for s in shards if "keep" in s.column_files]
     taken = decided or shards
     parts = [_kept(shard, number, seed) for number, shard in enumerate(taken)]
@@ -81,7 +81,7 @@ def find_samples(source: Storage, seed: int | None) -> Order:
     return Order(shards=[s.id for s in taken], undecided=undecided, **arrays)
 
 
-def _shards(source: Storage) -> list[Shard]:
+def current_shards(source: Storage) -> list[Shard]:
     """The shards of the current cut; without one, all that are there. Raises ShardError where there is no data set."""
     cut, there = known_slices(source), list_shards(source)
     if cut is None and not there:

@@ -1,0 +1,274 @@
+"""Documents on their way out: which ones, in which order, and the stage that writes one output shard of a format.
+
+    _interleave.py   what becomes of a picture that is missing, text between two pictures
+    <format>.py      a `Format`: its settings, and the writer of one output shard
+
+Documents are read as a stream, a source shard at a time, so an output shard takes from as few source shards as it can.
+A shuffle puts the source shards in an order by seed and leaves the pages of a shard as they were: every trainer of such
+data shuffles tars and a buffer itself, and a full shuffle would read each source shard once per output shard.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import partial
+from itertools import groupby
+from typing import Any, ClassVar, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curate.document.columns import IMAGE
+from curate.document.read import IMAGE_MEMBER, documents_at, kept_rows
+from curate.document.select import prefix
+from curate.errors import ConfigError, ShardError
+from curate.export._interleave import Missing, settle
+from curate.export._order import current_shards
+from curate.manifest import Attempt, CommitLog, Manifest
+from curate.plan import Job
+from curate.sample import Document, Picture
+from curate.shard import Shard, Slice
+from curate.slices import SlicePlan, known_slices, read_plan, write_plan, write_slices
+from curate.source.raw_page import OK
+from curate.stage import Runtime, Stage
+from curate.storage import Storage, plain_errors
+from curate.tar import TarWriter
+
+__all__ = ["DocumentWriter", "Format", "PackDocuments", "export_documents", "open_tar", "with_options"]
+
+SUMMARY = "export.json"
+
+FETCHED = "unique"
+"""The round of decisions after which pictures are asked for."""
+
+
+class DocumentWriter(Protocol):
+    """Writes the documents of one output shard."""
+
+    def add(self, document: Document) -> str | None:
+        """Write one document whose pictures are settled; the reason where it must stay out."""
+        ...
+
+
+@dataclass(frozen=True)
+class Format(ABC):
+    """A consumer's format and its settings. `missing`: what becomes of a slot whose picture is not there, one of the
+    `policies` that its readers can live with."""
+
+    name: ClassVar[str]
+    policies: ClassVar[tuple[str, ...]] = ("slot", "drop_slot", "drop_document")
+
+    missing: Missing = "drop_slot"
+
+    def __post_init__(self) -> None:
+        if self.missing not in self.policies:
+            takes = " or ".join(self.policies)
+            raise ConfigError(f"--missing {self.missing} does not fit {self.name}, whose readers take {takes}")
+
+    @abstractmethod
+    def writer(self, shard: str, attempt: Attempt) -> AbstractContextManager[DocumentWriter]:
+        """What writes one output shard; its files are whole when the context ends."""
+
+    def usable(self, picture: Picture) -> Picture:
+        """A picture as the format's readers can take it; without bytes and with a status where that cannot be."""
+        return picture
+
+    def finish(self, target: Storage, counts: dict[str, dict[str, int]]) -> None:
+        """Write the files that need all shards: `sizes.json`, documents per tar. `counts` of each shard, in order."""
+        sizes = {f"{shard}.tar": own["kept"] for shard, own in counts.items()}
+        target.write("sizes.json", json.dumps(sizes, indent=1).encode())
+
+
+F = TypeVar("F", bound=Format)
+
+
+def with_options(format: type[F], options: Mapping[str, Any]) -> F:
+    """The format with these settings. Raises ConfigError for one that it does not have."""
+    known = [f.name for f in fields(format)]
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        own = ", ".join(f"--{name.replace('_', '-')}" for name in known)
+        raise ConfigError(f"format {format.name} takes no --{unknown[0].replace('_', '-')}; it takes {own}")
+    return format(**options)
+
+
+def export_documents(
+    format: Format, source: Storage, shard_samples: int, shuffle: bool, seed: int
+) -> tuple[Job, Callable[[Storage], dict[str, Any]]]:
+    """The job that writes the kept documents of `source` in a format, and what completes it. Raises ConfigError."""
+    if shard_samples < 1:
+        raise ConfigError(f"--shard-samples {shard_samples} is out of range: at least 1")
+    slices = partial(_plan, format, source, shard_samples, seed if shuffle else None)
+    job = Job(steps=(PackDocuments(source.root, format),), slices=slices, known_slices=known_slices)
+    return job, partial(_finish, format)
+
+
+def _plan(format: Format, source: Storage, shard_samples: int, seed: int | None, target: Storage) -> Iterator[Slice]:
+    if target.root == source.root:
+        raise ConfigError(f"{target.root} is the data set itself; choose another --out")
+    shards = current_shards(source)
+    decided = [s for s in shards if "keep" in s.column_files]
+    chosen = _kept(decided or shards, seed)
+    undecided = [s.id for s in shards if s not in (decided or shards)]
+    identity = {"documents": _digest(source, chosen), "undecided": undecided}
+    settings = {"shard_samples": shard_samples, "seed": seed, "format": format.name, "options": asdict(format)}
+    plan = read_plan(target)
+    if plan is not None and (plan.identity, plan.settings) != (identity, settings):
+        other = "holds another export (other documents, order, format or settings)"
+        raise ConfigError(f"{target.root} {other}; choose another --out, or delete it")
+    if plan is not None and plan.complete:
+        yield from plan.slices
+        return
+    write_plan(target, SlicePlan(identity, settings))
+    slices = []
+    for piece in write_slices(target, _cut(chosen, shard_samples)):
+        slices.append(piece)
+        yield piece
+    write_plan(target, SlicePlan(identity, settings, tuple(slices), complete=True))
+
+
+def _cut(chosen: pa.Table, samples: int) -> Iterator[pa.Table]:
+    return (chosen.slice(start, samples) for start in range(0, len(chosen), samples))
+
+
+def _kept(shards: Sequence[Shard], seed: int | None) -> pa.Table:
+    """A row per document that leaves: `shard`, `row` in it, `key`, `copy` (0, 1, ...), `url_repeats` (its page's URL
+    leaves more than once)."""
+    order = list(shards) if seed is None else sorted(shards, key=lambda s: _hash(f"{seed} {s.id}"))
+    tables = [_kept_of(shard) for shard in order]
+    if not tables:
+        return pa.table({"shard": pa.array([], pa.string()), "key": pa.array([], pa.string())})
+    table = pa.concat_tables(tables)
+    _, place, times = np.unique(table["url"].to_numpy(), return_inverse=True, return_counts=True)
+    return table.drop_columns("url").append_column("url_repeats", pa.array(times[place] > 1))
+
+
+def _kept_of(shard: Shard) -> pa.Table:
+    there = [n for n in ("key", "keep", "multiplicity", "document_status", "url") if n in shard.column_files]
+    rows = shard.columns(there)
+    copies = np.ones(len(rows), np.int64)
+    if "multiplicity" in there:
+        copies *= np.asarray(pc.fill_null(rows["multiplicity"].combine_chunks(), 0), np.int64)
+    if "keep" in there:
+        copies *= np.asarray(pc.fill_null(rows["keep"].combine_chunks(), False))
+    elif "document_status" in there:
+        copies *= np.asarray(pc.equal(rows["document_status"].combine_chunks(), OK))
+    chosen = np.repeat(np.arange(len(rows)), copies)
+    copy = np.arange(len(chosen)) - np.repeat(np.cumsum(copies) - copies, copies)
+    urls = rows["url"].to_pylist() if "url" in there else rows["key"].to_pylist()
+    hashes = np.array([_hash(url or key) for url, key in zip(urls, rows["key"].to_pylist(), strict=True)], np.uint64)
+    columns = {"shard": pa.array([shard.id] * len(chosen), pa.string()), "key": rows["key"].take(pa.array(chosen))}
+    columns["row"] = pa.array(chosen, pa.int64())
+    return pa.table({**columns, "copy": pa.array(copy, pa.int32()), "url": pa.array(hashes[chosen], pa.uint64())})
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).digest())
+
+
+def _digest(source: Storage, chosen: pa.Table) -> str:
+    """16 hex digits for the documents, their order, and all the work that made them what they are."""
+    shards = {*pc.unique(chosen["shard"]).to_pylist()}
+    made = [e.place for e in Manifest.read(source).entries if e.shard in shards or e.shard == "all"]
+    found = hashlib.sha256(json.dumps(made).encode())
+    for batch in chosen.to_batches(10_000):
+        found.update(json.dumps(batch.to_pydict()).encode())
+    return found.hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class PackDocuments(Stage):
+    """Writes one output shard. `origin` is the data set that the documents come from."""
+
+    origin: str = field(metadata={"runtime": True})
+    format: Format
+
+    name: ClassVar[str] = "pack"
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return ("source",)
+
+    @property
+    def writes(self) -> tuple[str, ...]:
+        return ("documents",)
+
+    def run(self, shard: Shard, attempt: Attempt, runtime: Runtime) -> None:
+        plan, counts = shard.source(), attempt.counts
+        counts["in"] = len(plan)
+        with self.format.writer(shard.id, attempt) as writer:
+            for document in _planned(Storage(self.origin), plan):
+                ready, reason = settle(document, self.format.missing, self.format.usable, counts)
+                reason = reason or writer.add(ready)
+                counts["kept" if reason is None else f"dropped.{reason}"] += 1
+
+
+def _planned(origin: Storage, plan: pa.Table) -> Iterator[Document]:
+    """The documents of a slice in its order. Raises ShardError when the data set no longer has one of them."""
+    for name, group in groupby(plan.to_pylist(), key=lambda row: row["shard"]):
+        rows, shard = list(group), Shard(origin, name)
+        numbers = np.array([row["row"] for row in rows])
+        for row, document in zip(rows, documents_at(shard, numbers, _parts(shard)), strict=True):
+            if document.key != row["key"]:
+                raise ShardError(f"shard {name} in {origin.root} has no document {row['key']} any more; export anew")
+            key = f"{document.key}-{row['copy']}" if row["copy"] else document.key
+            yield replace(document, key=key, columns={**document.columns, "url_repeats": row["url_repeats"]})
+
+
+def _parts(shard: Shard) -> npt.NDArray[Any]:
+    """Numbers of the parts that leave: those kept, and the slots that were to be fetched and have no picture."""
+    parts = shard.parts
+    kept = kept_rows(parts)
+    wanted = f"{prefix(FETCHED)}keep"
+    if not {wanted, IMAGE_MEMBER} <= set(parts.column_files):
+        return kept
+    rows = parts.columns(["kind", wanted, IMAGE_MEMBER])
+    slot = pc.and_(pc.equal(rows["kind"], IMAGE), pc.is_null(rows[IMAGE_MEMBER]))
+    failed = np.flatnonzero(np.asarray(pc.fill_null(pc.and_(slot, rows[wanted]), False)))
+    return np.union1d(kept, failed)
+
+
+def _finish(format: Format, target: Storage) -> dict[str, Any]:
+    """Write what needs all shards, and `export.json`; answers what was written."""
+    plan = read_plan(target)
+    wanted = {piece.shard for piece in plan.slices} if plan else set()
+    counts = {c.shard: dict(c.counts) for c in CommitLog(target).fold([PackDocuments.name]) if c.shard in wanted}
+    format.finish(target, dict(sorted(counts.items())))
+    total: Counter[str] = Counter()
+    for own in counts.values():
+        total.update(own)
+    told: dict[str, Any] = {
+        "shards": len(counts),
+        "documents": total["kept"],
+        "documents_left_out": _named(total, "dropped."),
+        "slots": total["slots"],
+        "slots_without_picture": _named(total, "missing."),
+        "pictures_left_out": _named(total, "left_out."),
+        "shards_without_selection": len(plan.identity["undecided"]) if plan else 0,
+    }
+    settings = plan.settings if plan else {}
+    target.write(SUMMARY, json.dumps({**told, "settings": settings, "per_shard": counts}, indent=1).encode())
+    return told
+
+
+def _named(counts: Counter[str], prefix: str) -> dict[str, int]:
+    named = ((name.removeprefix(prefix), count) for name, count in sorted(counts.items()) if name.startswith(prefix))
+    return {name: count for name, count in named if count}
+
+
+@contextmanager
+def open_tar(attempt: Attempt, name: str) -> Iterator[TarWriter]:
+    """A tar of this attempt, whole when the context ends."""
+    path = attempt.path(name)
+    with plain_errors(f"write {path}"), open(path, "wb") as target:
+        tar = TarWriter(target)
+        yield tar
+        tar.finish()
