@@ -16,12 +16,12 @@ from typing import Any
 import pyarrow as pa
 
 from curate.errors import ConfigError
-from curate.shard import Shard, Slice
+from curate.shard import Slice
 from curate.slices import SlicePlan, read_plan, slice_digest, write_plan, write_slices
 from curate.source.source import Source
 from curate.storage import Storage
 
-__all__ = ["ingest", "known_cut", "read_slice"]
+__all__ = ["ingest", "known_cut"]
 
 
 def ingest(source: Source, storage: Storage, samples_per_shard: int, limit: int | None = None) -> Iterator[Slice]:
@@ -59,11 +59,6 @@ def known_cut(source: Source, storage: Storage, samples_per_shard: int, limit: i
         return None
     _require_same(plan, _identity(source), settings, storage)
     return list(plan.slices) if plan.complete and plan.settings == settings else None
-
-
-def read_slice(storage: Storage, shard: str) -> pa.Table:
-    """The rows that a shard is made from. Raises ShardError when it was not cut yet."""
-    return Shard(storage, shard).source()
 
 
 def _identity(source: Source) -> Any:

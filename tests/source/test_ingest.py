@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from curate.errors import ConfigError, ShardError, StorageError
 from curate.shard import Slice
 from curate.slices import known_slices, read_plan
-from curate.source.ingest import ingest, read_slice
+from curate.source.ingest import ingest
 from curate.source.source import no_service
 from curate.source.url_table import UrlTable
 from curate.storage import Storage
@@ -79,7 +79,7 @@ def test_rows_are_cut_file_by_file(
             cut.append(rows[:left])
             left -= len(cut[-1])
         expected = [rows for rows in cut if rows]
-    assert [read_slice(storage, s.shard)["url"].to_pylist() for s in found] == expected
+    assert [Shard(storage, s.shard).source()["url"].to_pylist() for s in found] == expected
     assert [(s.shard, s.rows) for s in found] == [(f"{n:05d}", len(rows)) for n, rows in enumerate(expected)]
     assert known_slices(storage) == found
 
@@ -104,10 +104,10 @@ def test_slices_come_while_the_input_is_being_read(tmp_path: Path) -> None:
     storage = storage_at(tmp_path)
     slices = ingest(given_source((10,), (10,)), storage, 4)
     first = next(slices)
-    assert read_slice(storage, first.shard)["url"].to_pylist() == ["u0", "u1", "u2", "u3"]
+    assert Shard(storage, first.shard).source()["url"].to_pylist() == ["u0", "u1", "u2", "u3"]
     assert known_slices(storage) is None
     with pytest.raises(ShardError, match=r"has no source/00001.parquet"):
-        read_slice(storage, "00001")
+        Shard(storage, "00001").source()
 
 
 def test_a_cut_that_was_killed_is_made_anew_and_the_same(tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ def test_a_real_list_of_two_files(tmp_path: Path) -> None:
     storage = storage_at(tmp_path / "out")
     found = list(ingest(UrlTable(str(tmp_path), format="txt"), storage, 4))
     assert [s.rows for s in found] == [4, 1, 3]
-    assert read_slice(storage, "00002")["url"].to_pylist() == ["http://b/0", "http://b/1", "http://b/2"]
+    assert Shard(storage, "00002").source()["url"].to_pylist() == ["http://b/0", "http://b/1", "http://b/2"]
     record = json.loads(storage.read("source/plan.json"))
     assert record["slices"] == [[s.shard, s.rows, s.digest] for s in found]
     assert isinstance(found[0], Slice)
