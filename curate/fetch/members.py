@@ -13,7 +13,10 @@ import pyarrow as pa
 from curate.manifest import Attempt
 from curate.tar import TarWriter
 
-__all__ = ["IndexedTar", "indexed_tar", "strict_json"]
+__all__ = ["IndexedTar", "indexed_tar", "python_values", "strict_json"]
+
+_NO_PYTHON_VALUE = (ValueError, OverflowError, KeyError, pa.ArrowException)
+"""KeyError: a time zone that nobody knows, where pytz is installed."""
 
 
 class IndexedTar:
@@ -52,9 +55,25 @@ def indexed_tar(shard: str, attempt: Attempt) -> Iterator[IndexedTar]:
     attempt.write_table(f"{shard}.index.parquet", tar.index())
 
 
+def python_values(column: pa.ChunkedArray) -> list[Any]:
+    """The values of a carried column; None for what Python cannot hold, such as the year 294247."""
+    try:
+        values: list[Any] = column.to_pylist()
+    except _NO_PYTHON_VALUE:
+        values = [_python_value(scalar) for scalar in column]
+    return values
+
+
 def strict_json(record: Any) -> bytes:
     """RFC 8259: times, decimals and others as text, bytes in hex, null for what is no finite number."""
     return json.dumps(_plain(record), ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _python_value(scalar: pa.Scalar) -> Any:
+    try:
+        return scalar.as_py()
+    except _NO_PYTHON_VALUE:
+        return None
 
 
 def _plain(value: Any) -> Any:

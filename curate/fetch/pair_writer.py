@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from curate.fetch.arrivals import FETCH_COLUMNS, LOG_COLUMNS, PICTURE_COLUMNS, Arrivals, Row, arrays
-from curate.fetch.members import indexed_tar, strict_json
+from curate.fetch.members import indexed_tar, python_values, strict_json
 from curate.fetch.status import FetchStatus
 from curate.manifest import Attempt
 from curate.shard import sample_key
@@ -28,9 +28,6 @@ SAMPLE_COLUMNS: dict[str, pa.DataType] = {
     **PICTURE_COLUMNS,
 }
 """What img2dataset adds to the input's columns, in its order."""
-
-_NO_PYTHON_VALUE = (ValueError, OverflowError, KeyError, pa.ArrowException)
-"""KeyError: a time zone that nobody knows, where pytz is installed."""
 
 
 class PairWriter(Arrivals):
@@ -59,7 +56,7 @@ class PairWriter(Arrivals):
         self.close()
 
     def _write_tar(self, attempt: Attempt, ordered: list[Row]) -> None:
-        source = {name: _python_values(self.source[name]) for name in self.source.column_names}
+        source = {name: python_values(self.source[name]) for name in self.source.column_names}
         with indexed_tar(self.shard, attempt) as tar:
             for number, row in enumerate(ordered):
                 if row.place is None:
@@ -97,22 +94,6 @@ class PairWriter(Arrivals):
             "status_dict": dict(sorted(statuses.items())),
         }
         attempt.write_bytes(f"{self.shard}_stats.json", json.dumps(stats, indent=4).encode(), clock=True)
-
-
-def _python_values(column: pa.ChunkedArray) -> list[Any]:
-    """The values of a carried column; None for what Python cannot hold, such as the year 294247."""
-    try:
-        values: list[Any] = column.to_pylist()
-    except _NO_PYTHON_VALUE:
-        values = [_python_value(scalar) for scalar in column]
-    return values
-
-
-def _python_value(scalar: pa.Scalar) -> Any:
-    try:
-        return scalar.as_py()
-    except _NO_PYTHON_VALUE:
-        return None
 
 
 def _name_as_img2dataset(values: dict[str, Any]) -> None:

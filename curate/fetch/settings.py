@@ -117,6 +117,14 @@ class FetchSettings:
         slots = max(1, self.per_host_concurrency // workers)
         return replace(self, per_host_concurrency=slots, per_host_rate=self.per_host_rate / workers)
 
+    def round_before(self) -> FetchSettings | None:
+        """The settings whose finished result these start from: without `retry` none; before round 1 the plain fetch."""
+        if self.retry == "none":
+            return None
+        if self.retry_round > 1:
+            return replace(self, retry_round=self.retry_round - 1)
+        return replace(self, retry="none")
+
     def require_contact(self, addresses: Mapping[str, str]) -> None:
         """Raise ConfigError if strangers would be asked and could not find out by whom."""
         if not self.contact and "*" not in addresses and not self.allow_addresses:

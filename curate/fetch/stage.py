@@ -51,12 +51,8 @@ class Fetch(Stage):
         return Resources(cpus=1)
 
     def supersedes(self) -> Stage | None:
-        """Without `retry`, nothing; with it, the round before: the plain fetch comes before round 1."""
-        if self.fetch.retry == "none":
-            return None
-        if self.fetch.retry_round > 1:
-            return replace(self, fetch=replace(self.fetch, retry_round=self.fetch.retry_round - 1))
-        return replace(self, fetch=replace(self.fetch, retry="none"))
+        before = self.fetch.round_before()
+        return replace(self, fetch=before) if before else None
 
     def require(self, runtime: Runtime) -> None:
         if self.fetch.backend == "img2dataset":
