@@ -43,25 +43,25 @@ class InputFile:
         return handle
 
 
-def input_files(path: str, formats: Sequence[str]) -> list[InputFile]:
+def input_files(path: str, formats: Sequence[str], mixed: bool = False) -> list[InputFile]:
     """The files that `path` names, sorted: a file, a folder, or a glob, on any fsspec URL.
 
-    A format is told by the ending, plain or with `.gz`; when one format is asked for, a file or a glob may have any
-    ending. Raises SourceError when there is no file, or when several formats are mixed.
+    A format is told by the ending, plain or with `.gz`; when one format is asked for, or `mixed` ones are, a file or a
+    glob may have any ending. Raises SourceError when there is no file, or when several formats are there, not `mixed`.
     """
     try:
-        found = sorted(_found(path, formats), key=lambda f: f.path)
+        found = sorted(_found(path, formats, mixed), key=lambda f: f.path)
     except (OSError, ValueError, ImportError) as error:
         raise SourceError(f"cannot look into {path}: {error}; check [source] path") from error
     if not found:
         raise SourceError(f"no {' or '.join(formats)} file at {path}; check [source] path and format")
     kinds = sorted({f.format for f in found})
-    if len(kinds) > 1:
+    if len(kinds) > 1 and not mixed:
         raise SourceError(f"{path} holds {' and '.join(kinds)} files; say which in [source] format")
     return found
 
 
-def _found(path: str, formats: Sequence[str]) -> Iterator[InputFile]:
+def _found(path: str, formats: Sequence[str], mixed: bool) -> Iterator[InputFile]:
     fs, base = fsspec.core.url_to_fs(path)
     named = has_magic(base) or fs.isfile(base)
     if has_magic(base):
@@ -71,7 +71,9 @@ def _found(path: str, formats: Sequence[str]) -> Iterator[InputFile]:
     else:
         infos = fs.ls(base, detail=True) if fs.isdir(base) else []
     for info in infos:
-        kind = formats[0] if named and len(formats) == 1 else _format_of(info["name"], formats)
+        kind = _format_of(info["name"], formats)
+        if kind is None and named and (mixed or len(formats) == 1):
+            kind = formats[0]
         if info["type"] == "file" and kind is not None:
             full = info["name"] if isinstance(fs, LocalFileSystem) else fs.unstrip_protocol(info["name"])
             mark = next((str(info[m]) for m in MARKS if info.get(m) is not None), "")

@@ -1,0 +1,94 @@
+"""An archive, or part of one, as a file on any fsspec URL: read by ranges, tried again, with one kind of error.
+
+Object stores and web servers fail now and then, each client with exceptions of its own. A read is tried three times;
+what fails then ends the range with a status, and no error of ours can be mistaken for one of theirs.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable
+from typing import IO, Any, TypeVar, cast
+
+import fsspec
+
+from curate.errors import StorageError
+from curate.storage import plain_errors
+
+__all__ = ["UNREADABLE", "open_archive", "size_of"]
+
+UNREADABLE = "archive_unreadable"
+"""The status of a page that stands for what could not be opened or read."""
+
+_PAUSES_S = (0.5, 4.0)
+T = TypeVar("T")
+
+
+def open_archive(url: str) -> IO[bytes]:
+    """Open for reading, seekable. It and its reads raise StorageError, with the URL and the cause, and nothing else."""
+    return cast(IO[bytes], _ArchiveFile(url))
+
+
+def size_of(url: str) -> int | None:
+    """Bytes of a file; None where that cannot be told."""
+    try:
+        with plain_errors(f"look at {url}"):
+            fs, path = fsspec.core.url_to_fs(url)
+            size = fs.size(path)
+            return None if size is None else int(size)
+    except (StorageError, FileNotFoundError):
+        return None
+
+
+class _ArchiveFile(io.RawIOBase):
+    """A file whose reads are repeated when they fail."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self._url = url
+        self._file = self._try(lambda: _open(url))
+
+    def read(self, size: int = -1) -> bytes:
+        at = self._file.tell()
+        return self._try(lambda: _read(self._file, at, size))
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return int(self._try(lambda: self._file.seek(offset, whence)))
+
+    def tell(self) -> int:
+        return int(self._file.tell())
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        if not self.closed and hasattr(self, "_file"):
+            self._file.close()
+        super().close()
+
+    def _try(self, call: Callable[[], T]) -> T:
+        for pause_s in (*_PAUSES_S, None):
+            try:
+                with plain_errors(f"read {self._url}"):
+                    return call()
+            except FileNotFoundError:
+                raise StorageError(f"cannot read {self._url}: there is no such file") from None
+            except StorageError as error:
+                if pause_s is None or isinstance(error.__cause__, PermissionError):
+                    raise
+                time.sleep(pause_s)
+        raise AssertionError
+
+
+def _open(url: str) -> Any:
+    fs, path = fsspec.core.url_to_fs(url)
+    return fs.open(path, "rb")
+
+
+def _read(file: Any, offset: int, size: int) -> bytes:
+    file.seek(offset)
+    return bytes(file.read(size))
