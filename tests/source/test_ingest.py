@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.errors import ConfigError, ShardError, StorageError
-from curate.shard import Slice
+from curate.shard import Shard, Slice
 from curate.slices import known_slices, read_plan
 from curate.source.ingest import ingest
 from curate.source.source import no_service
