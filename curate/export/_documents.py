@@ -1,7 +1,8 @@
 """Documents on their way out: which ones, in which order, and the stage that writes one output shard of a format.
 
-    _interleave.py   what becomes of a picture that is missing, text between two pictures
-    <format>.py      a `Format`: its settings, and the writer of one output shard
+    _document_order.py   which documents leave
+    _interleave.py       what becomes of a picture that is missing, text between two pictures
+    <format>.py          a `Format`: its settings, and the writer of one output shard
 
 Documents are read as a stream, a source shard at a time, so an output shard takes from as few source shards as it can.
 A shuffle puts the source shards in an order by seed and leaves the pages of a shard as they were: every trainer of such
@@ -10,11 +11,10 @@ data shuffles tars and a buffer itself, and a full shuffle would read each sourc
 
 from __future__ import annotations
 
-import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
@@ -30,14 +30,14 @@ from curate.document.columns import IMAGE
 from curate.document.read import IMAGE_MEMBER, documents_at, kept_rows
 from curate.document.select import prefix
 from curate.errors import ConfigError, ShardError
+from curate.export._document_order import digest, find_documents
 from curate.export._interleave import Missing, settle
 from curate.export._order import current_shards
-from curate.manifest import Attempt, CommitLog, Manifest
+from curate.manifest import Attempt, CommitLog
 from curate.plan import Job
 from curate.sample import Document, Picture
 from curate.shard import Shard, Slice
 from curate.slices import SlicePlan, known_slices, read_plan, write_plan, write_slices
-from curate.source.raw_page import OK
 from curate.stage import Runtime, Stage
 from curate.storage import Storage, plain_errors
 from curate.tar import TarWriter
@@ -97,7 +97,10 @@ def with_options(format: type[F], options: Mapping[str, Any]) -> F:
     if unknown:
         own = ", ".join(f"--{name.replace('_', '-')}" for name in known)
         raise ConfigError(f"format {format.name} takes no --{unknown[0].replace('_', '-')}; it takes {own}")
-    return format(**options)
+    try:
+        return format(**options)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def export_documents(
@@ -116,9 +119,9 @@ def _plan(format: Format, source: Storage, shard_samples: int, seed: int | None,
         raise ConfigError(f"{target.root} is the data set itself; choose another --out")
     shards = current_shards(source)
     decided = [s for s in shards if "keep" in s.column_files]
-    chosen = _kept(decided or shards, seed)
+    chosen = find_documents(decided or shards, seed)
     undecided = [s.id for s in shards if s not in (decided or shards)]
-    identity = {"documents": _digest(source, chosen), "undecided": undecided}
+    identity = {"documents": digest(source, chosen), "undecided": undecided}
     settings = {"shard_samples": shard_samples, "seed": seed, "format": format.name, "options": asdict(format)}
     plan = read_plan(target)
     if plan is not None and (plan.identity, plan.settings) != (identity, settings):
@@ -137,51 +140,6 @@ def _plan(format: Format, source: Storage, shard_samples: int, seed: int | None,
 
 def _cut(chosen: pa.Table, samples: int) -> Iterator[pa.Table]:
     return (chosen.slice(start, samples) for start in range(0, len(chosen), samples))
-
-
-def _kept(shards: Sequence[Shard], seed: int | None) -> pa.Table:
-    """A row per document that leaves: `shard`, `row` in it, `key`, `copy` (0, 1, ...), `url_repeats` (its page's URL
-    leaves more than once)."""
-    order = list(shards) if seed is None else sorted(shards, key=lambda s: _hash(f"{seed} {s.id}"))
-    tables = [_kept_of(shard) for shard in order]
-    if not tables:
-        return pa.table({"shard": pa.array([], pa.string()), "key": pa.array([], pa.string())})
-    table = pa.concat_tables(tables)
-    _, place, times = np.unique(table["url"].to_numpy(), return_inverse=True, return_counts=True)
-    return table.drop_columns("url").append_column("url_repeats", pa.array(times[place] > 1))
-
-
-def _kept_of(shard: Shard) -> pa.Table:
-    there = [n for n in ("key", "keep", "multiplicity", "document_status", "url") if n in shard.column_files]
-    rows = shard.columns(there)
-    copies = np.ones(len(rows), np.int64)
-    if "multiplicity" in there:
-        copies *= np.asarray(pc.fill_null(rows["multiplicity"].combine_chunks(), 0), np.int64)
-    if "keep" in there:
-        copies *= np.asarray(pc.fill_null(rows["keep"].combine_chunks(), False))
-    elif "document_status" in there:
-        copies *= np.asarray(pc.equal(rows["document_status"].combine_chunks(), OK))
-    chosen = np.repeat(np.arange(len(rows)), copies)
-    copy = np.arange(len(chosen)) - np.repeat(np.cumsum(copies) - copies, copies)
-    urls = rows["url"].to_pylist() if "url" in there else rows["key"].to_pylist()
-    hashes = np.array([_hash(url or key) for url, key in zip(urls, rows["key"].to_pylist(), strict=True)], np.uint64)
-    columns = {"shard": pa.array([shard.id] * len(chosen), pa.string()), "key": rows["key"].take(pa.array(chosen))}
-    columns["row"] = pa.array(chosen, pa.int64())
-    return pa.table({**columns, "copy": pa.array(copy, pa.int32()), "url": pa.array(hashes[chosen], pa.uint64())})
-
-
-def _hash(text: str) -> int:
-    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).digest())
-
-
-def _digest(source: Storage, chosen: pa.Table) -> str:
-    """16 hex digits for the documents, their order, and all the work that made them what they are."""
-    shards = {*pc.unique(chosen["shard"]).to_pylist()}
-    made = [e.place for e in Manifest.read(source).entries if e.shard in shards or e.shard == "all"]
-    found = hashlib.sha256(json.dumps(made).encode())
-    for batch in chosen.to_batches(10_000):
-        found.update(json.dumps(batch.to_pydict()).encode())
-    return found.hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -203,7 +161,7 @@ class PackDocuments(Stage):
 
     def run(self, shard: Shard, attempt: Attempt, runtime: Runtime) -> None:
         plan, counts = shard.source(), attempt.counts
-        counts["in"] = len(plan)
+        counts.update({"in": len(plan), "kept": 0})
         with self.format.writer(shard.id, attempt) as writer:
             for document in _planned(Storage(self.origin), plan):
                 ready, reason = settle(document, self.format.missing, self.format.usable, counts)

@@ -80,7 +80,7 @@ class Energon(Format):
         attempt.write_bytes(f"{shard}.tar.idx", struct.pack(f"<{len(starts)}Q", *starts))
 
     def finish(self, target: Storage, counts: dict[str, dict[str, int]]) -> None:
-        sizes = {f"{shard}.tar": own["kept"] for shard, own in counts.items() if own.get("kept")}
+        sizes = {f"{shard}.tar": own["kept"] for shard, own in counts.items() if own["kept"]}
         train = "\n".join(f"  - {name}" for name in sizes)
         split = f"split_parts:\n  train:\n{train}\n  val: []\n  test: []\nexclude: []\n"
         target.write(".nv-meta/dataset.yaml", DATASET.encode())

@@ -52,7 +52,7 @@ class OmniCorpus(Format):
             yield _Writer(lines, tar)
 
     def finish(self, target: Storage, counts: dict[str, dict[str, int]]) -> None:
-        lengths = {f"{shard}.jsonl": own["kept"] for shard, own in counts.items() if own.get("kept")}
+        lengths = {f"{shard}.jsonl": own["kept"] for shard, own in counts.items() if own["kept"]}
         ends = list(accumulate(lengths.values()))
         ranges = {name: [end - lengths[name], end] for name, end in zip(lengths, ends, strict=True)}
         target.write("length.json", json.dumps(lengths, indent=1).encode())

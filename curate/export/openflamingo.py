@@ -80,11 +80,13 @@ class _Writer:
         least = self.format.min_image_bytes
         parts = [p for p in document.parts if not isinstance(p, Picture) or len(p.image or b"") >= least]
         self.counts["left_out.too_few_bytes"] += len(document.parts) - len(parts)
+        slots = sum(isinstance(part, Picture) for part in parts)
+        if not slots:
+            return "no_picture"
         document = replace(document, parts=tuple(parts))
         found = match(document, self.format.placement, self.format.min_similarity)
         if isinstance(found, str):
             return found
-        slots = sum(isinstance(part, Picture) for part in parts)
         self.counts["left_out.no_similar_sentence"] += slots - len(found.pictures)
         line = record(document, found)
         for about, picture in zip(line["image_info"], found.pictures, strict=True):
