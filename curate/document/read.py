@@ -34,8 +34,8 @@ __all__ = [
 
 IMAGE_MEMBER = "image_member"
 """Column of parts: the extension that a slot's picture has in the tar, such as `3.jpg`; null where there is none."""
-CLOCKS = "fetch_log"
-"""The family of columns that hold times: they are no part of a document, which is the same on every run."""
+CLOCKS = frozenset({"fetch_log", "pages_log"})
+"""Families of columns that hold times: they are no part of a document, which is the same on every run."""
 BATCH_PARTS = 2_000
 FIELDS = frozenset({"document", "kind", "text", "block", "separator", "url", IMAGE_MEMBER})
 """What a part tells by its own fields or by its place."""
@@ -146,7 +146,7 @@ def documents_at(shard: Shard, rows: np.ndarray, chosen: np.ndarray | None) -> I
 
 
 def _told(rows: Shard) -> Sequence[str]:
-    return [name for name, family in rows.column_files.items() if family != CLOCKS]
+    return [name for name, family in rows.column_files.items() if family not in CLOCKS]
 
 
 def _part(key: str, row: dict[str, Any], pictures: PictureFile) -> Part:

@@ -86,7 +86,7 @@ class Arrivals:
         self.rows[row] = Row(values, extension, (place, len(data)))
         self._spool.write(data)
 
-    def picture(self, row: Row) -> bytes:
+    def data(self, row: Row) -> bytes:
         """The encoded picture of a row; empty where it has none."""
         if row.place is None:
             return b""

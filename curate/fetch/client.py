@@ -18,6 +18,7 @@ from curate.fetch.course import Course
 from curate.fetch.settings import FetchSettings
 from curate.fetch.transfer import Lookup, Wire
 from curate.fetch.visit import Response
+from curate.fetch.wanted import PICTURES, Wanted
 
 __all__ = ["Client", "Response"]
 
@@ -36,16 +37,21 @@ class Client:
 
     `addresses` maps a host name, or `"*"` for any, to an `ip:port` to dial instead; the guard trusts it because the
     run itself names it. `lookup` answers host names in place of the system's resolver, and the guard judges what it
-    answers. Raises ConfigError if strangers would be asked without a contact, or `ca_file` is not there.
+    answers. `wanted` says what is asked for, pictures or pages. Raises ConfigError if strangers would be asked without
+    a contact, or `ca_file` is not there.
     """
 
     def __init__(
-        self, settings: FetchSettings, addresses: Mapping[str, str] | None = None, lookup: Lookup | None = None
+        self,
+        settings: FetchSettings,
+        addresses: Mapping[str, str] | None = None,
+        lookup: Lookup | None = None,
+        wanted: Wanted = PICTURES,
     ) -> None:
         settings.require_contact(addresses or {})
         self._settings = settings
-        self._wire = Wire(settings, addresses or {}, lookup)
-        self._course = Course(settings, self._wire)
+        self._wire = Wire(settings, addresses or {}, lookup, wanted)
+        self._course = Course(settings, self._wire, wanted)
         self._run: object = None
         self._drained = False
 

@@ -21,6 +21,7 @@ from curate.fetch.status import FetchStatus
 from curate.fetch.transfer import Wire
 from curate.fetch.url import join_url, parse_url
 from curate.fetch.visit import REDIRECTS, Response, Visit, read_answer
+from curate.fetch.wanted import Wanted
 
 __all__ = ["Course"]
 
@@ -43,8 +44,9 @@ class Course:
     What is known of hosts and sites outlives the visits.
     """
 
-    def __init__(self, settings: FetchSettings, wire: Wire) -> None:
+    def __init__(self, settings: FetchSettings, wire: Wire, wanted: Wanted) -> None:
         self._settings = settings
+        self._wanted = wanted
         self._wire = wire
         self._hosts: Hosts[Visit] = Hosts(settings)
         self._manners: Manners[Visit] = Manners(settings)
@@ -147,7 +149,7 @@ class Course:
         self._wire.start(exchange)
 
     def _judge(self, exchange: Exchange) -> Verdict | None:
-        """Whether the headers of a picture's answer opt it out."""
+        """Whether the headers of an answer opt it out, or say that it is nothing that we are out for."""
         settings = self._settings
         tags = exchange.headers.get(b"x-robots-tag", ())
         directive = robots_tag_refusal(tags, settings.agent_token, settings.opt_out) if tags else None
@@ -155,7 +157,7 @@ class Course:
         if rule is None and settings.tdm != "ignore":
             rule = tdm_header_refusal(exchange.headers.get(b"tdm-reservation", ()))
         self._flying[exchange].opt_out = rule
-        return (FetchStatus.OPTED_OUT, rule) if rule else None
+        return (FetchStatus.OPTED_OUT, rule) if rule else self._wanted.refusal(exchange.header(b"content-type"))
 
     def land(self, exchange: Exchange) -> None:
         """Take in what has ended: an answer, a redirect, or a reason to try again."""

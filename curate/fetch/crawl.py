@@ -17,9 +17,10 @@ from curate.fetch.client import Client, Response
 from curate.fetch.image import process
 from curate.fetch.picture import ImageSettings, Picture
 from curate.fetch.settings import FetchSettings
+from curate.fetch.wanted import PICTURES, Wanted
 from curate.stage import Runtime
 
-__all__ = ["Boxes", "crawl"]
+__all__ = ["Boxes", "crawl", "shared_client"]
 
 MOST_WAITING_BYTES = 48 << 20
 MOST_WAITING = 64
@@ -28,10 +29,14 @@ Boxes = Mapping[int, Sequence[Sequence[float]]]
 """Row to boxes that are to be blurred."""
 
 
-@lru_cache(maxsize=4)
-def _client(settings: FetchSettings, addresses: tuple[tuple[str, str], ...]) -> Client:
+def shared_client(settings: FetchSettings, runtime: Runtime, wanted: Wanted = PICTURES) -> Client:
     """One client per process and settings: connections, DNS and robots.txt answers outlive a shard."""
-    return Client(settings, dict(addresses))
+    return _client(settings.shared_among(runtime.workers), tuple(sorted(runtime.addresses.items())), wanted)
+
+
+@lru_cache(maxsize=4)
+def _client(settings: FetchSettings, addresses: tuple[tuple[str, str], ...], wanted: Wanted) -> Client:
+    return Client(settings, dict(addresses), wanted=wanted)
 
 
 class _Decoders:
@@ -69,7 +74,7 @@ def crawl(
     runtime: Runtime,
 ) -> Iterator[tuple[Response, Picture | None]]:
     """Every (row, url) once, in the order in which they finish; the response comes without its body."""
-    client = _client(settings.shared_among(runtime.workers), tuple(sorted(runtime.addresses.items())))
+    client = shared_client(settings, runtime)
     with ThreadPoolExecutor(runtime.threads, thread_name_prefix="decode") as pool:
         decoders = _Decoders(pool, image, boxes)
         for response in client.fetch(urls, decoders.room):

@@ -98,7 +98,7 @@ class DocumentWriter:
         tar.add(key, "json", strict_json(record))
         for member, entry, row in zip(images, entries, rows, strict=True):
             if member and row and not isinstance(entry, str):
-                tar.add(key, member, self._arrivals.picture(row))
+                tar.add(key, member, self._arrivals.data(row))
                 self._members[entry[ROW]] = member
 
     def _slot(self, part: dict[str, Any]) -> dict[str, Any]:

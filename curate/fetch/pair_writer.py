@@ -67,7 +67,7 @@ class PairWriter(Arrivals):
 
     def _members(self, row: Row, own: dict[str, Any]) -> dict[str, bytes]:
         record = own | {name: row.values.get(name) for name in SAMPLE_COLUMNS}
-        members = {row.extension: self.picture(row), "json": strict_json(record)}
+        members = {row.extension: self.data(row), "json": strict_json(record)}
         if "caption" in own:
             members["txt"] = (own["caption"] or "").encode("utf-8", "replace")
         return members

@@ -38,6 +38,8 @@ class FetchStatus(StrEnum):
     BAD_REDIRECT = "bad_redirect"
     TOO_MANY_BYTES = "too_many_bytes"
     EMPTY_BODY = "empty_body"
+    # the page
+    NOT_HTML = "not_html"
     # the picture
     NOT_AN_IMAGE = "not_an_image"
     IMAGE_TRUNCATED = "image_truncated"

@@ -27,6 +27,7 @@ from curate.fetch.exchange import Exchange
 from curate.fetch.guard import Guard
 from curate.fetch.settings import FetchSettings
 from curate.fetch.status import FetchStatus
+from curate.fetch.wanted import PICTURES, Wanted
 
 __all__ = ["Lookup", "Wire"]
 
@@ -86,8 +87,14 @@ class Wire:
     `lookup` answers names in place of the system's resolver; its answers are judged like any other.
     """
 
-    def __init__(self, settings: FetchSettings, addresses: Mapping[str, str], lookup: Lookup | None = None) -> None:
-        self._settings, self._addresses, self._lookup = settings, addresses, lookup
+    def __init__(
+        self,
+        settings: FetchSettings,
+        addresses: Mapping[str, str],
+        lookup: Lookup | None = None,
+        wanted: Wanted = PICTURES,
+    ) -> None:
+        self._settings, self._addresses, self._lookup, self._wanted = settings, addresses, lookup, wanted
         self._guard = Guard(settings.allow_addresses)
         self._certificates = _certificates(settings)
         self._free: list[_Handle] = []
@@ -172,9 +179,8 @@ class Wire:
             (pycurl.PATH_AS_IS, 1),
             (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1),
             (pycurl.USERAGENT, settings.user_agent_header),
-            (pycurl.HTTPHEADER, ["Accept: image/*, */*;q=0.5"]),
-            # Pictures gain nothing from compression, yet some servers compress without being asked.
-            (pycurl.ACCEPT_ENCODING, "identity, gzip;q=0.5, deflate;q=0.5"),
+            (pycurl.HTTPHEADER, [f"Accept: {self._wanted.accept}"]),
+            (pycurl.ACCEPT_ENCODING, self._wanted.accept_encoding),
             (pycurl.PROXY, ""),
             (pycurl.NOSIGNAL, 1),
             (pycurl.BUFFERSIZE, BUFFER_BYTES),
