@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 __all__ = [
     "HEAD_BYTES",
@@ -33,11 +33,11 @@ _RECORD = re.compile(_WARC + rb"|" + _ARC)
 _NEXT = re.compile(rb"\n(?=" + _WARC + rb"[A-Za-z-]{1,40}:|" + _ARC + rb")")
 _ARC_LINE = re.compile(r"(\S.*?) (\S+) (\d{12,18}) (.+) (-?\d+)")
 _ARC_2_LINE = re.compile(r"(\S.*?) (\S+) (\d{12,18}) (.+?) (\d{3}|-) (\S+) (\S+) (\d+) (\S+) (-?\d+)")
+_FOLD = re.compile(r"\r?\n[ \t]+")
 _DATE = re.compile(r"\d{4}[0-9T:.Z+-]*")
 
 
-@dataclass(frozen=True)
-class Header:
+class Header(NamedTuple):
     """What a record's header says. `length` is None where it gives no number that can be used."""
 
     type: str
@@ -67,17 +67,12 @@ def parse_fields(block: bytes) -> dict[str, str]:
         text = block.decode()
     except UnicodeDecodeError:
         text = block.decode("latin-1")
+    if "\n " in text or "\n\t" in text:
+        text = _FOLD.sub(" ", text)
     fields: dict[str, str] = {}
-    name = ""
     for line in text.split("\n"):
-        if line[:1] in (" ", "\t") and name:
-            fields[name] = f"{fields[name]} {line.strip()}".strip()
-            continue
-        raw, colon, value = line.partition(":")
-        name = raw.strip().lower() if colon else ""
-        if name in fields:
-            name = ""
-        elif name:
+        name, colon, value = line.partition(":")
+        if colon and (name := name.strip().lower()) not in fields:
             fields[name] = value.strip()
     return fields
 
