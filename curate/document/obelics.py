@@ -50,7 +50,7 @@ class _Piece(NamedTuple):
 
 
 class _Open(NamedTuple):
-    """An element that the walk is inside of. `node`: its number in the page's tree, or of the nearest one around."""
+    """An element that the walk is inside of. `node`: its number in the page's tree."""
 
     end: int
     strength: int
@@ -84,14 +84,15 @@ def _pieces(left: Tree) -> Iterator[_Piece]:
             strength = opened.pop().strength
             if len(opened) < shared:
                 shared, asked = len(opened), max(asked, strength)
-        around = opened[-1].node if opened else 0
-        node = int(left.attributes[number].get(NUMBER) or around)
+        node = int(left.attributes[number].get(NUMBER) or 0)
         if tag == "img":
             yield _Piece(None, node)
         elif tag != TEXT:
             opened.append(_Open(left.ends[number], STRENGTHS.get(tag, 0), node))
         elif text := clean_text(left.texts[number]):
-            yield _Piece(text, around, max([asked, *(element.strength for element in opened[shared:])]))
+            yield _Piece(
+                text, opened[-1].node if opened else 0, max([asked, *(element.strength for element in opened[shared:])])
+            )
             shared, asked = len(opened), 0
 
 

@@ -138,7 +138,6 @@ class Simplifier:
             while opened and opened[-1][0] <= number:
                 yield f"</{opened.pop()[1]}>"
             fate, tag = self._fates[number], tree.tags[number]
-            goes_in = fate in (PLAIN, INLINE) and tag not in MEDIA
             if fate == EMPTY:
                 self.lost.append((number, "line_break_with_attributes" if tag == "br" else "empty_element"))
             elif fate == BREAK:
@@ -154,7 +153,7 @@ class Simplifier:
                         opened.append((tree.ends[number], tag))
                     if tag in ("audio", "video"):
                         self.lost.append((number, "not_a_picture"))
-            number = number + 1 if goes_in else tree.ends[number]
+            number = number + 1 if fate in (PLAIN, INLINE) else tree.ends[number]
         for _, tag in reversed(opened):
             yield f"</{tag}>"
 

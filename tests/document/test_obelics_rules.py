@@ -91,7 +91,7 @@ def test_hard_cases_come_out_as_published(html: str, expected: list[str]) -> Non
     [
         # comments: to the next end, also where the parser would end them earlier; an open one is the parser's affair
         ("<p>a<!-- x -->b</p><p>c</p>", ["ab\n\nc"]),
-        ("<p>a<!-->b<p>c--><p>d", ["a\n\nd"]),
+        ("<p>a<!-->b<p>c--><p>d<!--->e--></p>", ["a\n\nd"]),
         ("<p>a<!-- b <p>c", ["a"]),
         # footer classes, any case, but not on html; more-link
         ('<p class="FOOTER">a<p class="footers">b<p class="x site-info">c', ["b"]),
@@ -121,6 +121,8 @@ def test_hard_cases_come_out_as_published(html: str, expected: list[str]) -> Non
         # unnesting drops the white space of a wrapper, and so a word's end
         ("a<blink> <blink>b</blink></blink>c", ["abc"]),
         ("a<blink> <h>b</h></blink>c", ["a bc"]),
+        ("a<blink> <blink>b</blink><blink>c</blink></blink>d", ["a bcd"]),
+        ("<div>a<div>b</div></div>c", ["a\nb\nc"]),
         # parsed again: neighbours grow together, a heading ends a heading around it
         ("<p>#BR_<b></b>TAG#a #BR_<img>TAG# b", ["a\nb"]),
         ("<h1>a<span><h2>b</h2></span>c</h1>d", ["a\n\nb\n\ncd"]),
@@ -147,6 +149,9 @@ def test_each_step_on_both_sides(html: str, expected: list[str]) -> None:
         ("<h7>a<br> <br></h7><p>&nbsp;x</p>", "a\n\nx"),
         ("<p>a</p><div><img src=//x></div><div>b</div>", "a\n\nb"),
         ("<p> a </p>", "a"),
+        ("<p>a\tb &lt;c&gt; &amp;lt;</p>", "a b <c> &lt;"),
+        ("a<p><img src=//x></p>b", "ab"),
+        ("a<video src=/v.mp4>x</video>b", "ab"),
         ("a <img src=//x> b", "a b"),
         ("<ul>a</ul><dl>b<dd>c</dd></dl>", "a\n\nb\nc"),
     ],
@@ -248,7 +253,7 @@ def test_a_slot_says_what_the_page_says() -> None:
         (f"<picture><source srcset=/b>{A}</picture>", {"picture_without_source": 2}),
         ("<img><img src='/a b'>", {"image_without_source": 2}),
         ("<img src='http://a.com:1/x'>", {"invalid_url": 1}),
-        ("<video src=/a>x</video><audio>y</audio>", {"not_a_picture": 1, "audio_without_source": 1}),
+        ("<video src=/a><nav>x</nav></video><audio>y</audio>", {"not_a_picture": 1, "audio_without_source": 1}),
         ("a<br class=x>b<br>c", {"line_break_with_attributes": 1}),
         ("<div><div> <i></i></div></div>", {"empty_element": 1}),
         ("<p>a<i>b</i> <img src=/a.jpg></p>", {}),
