@@ -125,6 +125,8 @@ class Simplifier:
             if not (inside[number] or self._has_words[number] or tags[number] in MEDIA):
                 self._fates[number] = EMPTY
                 continue
+            if tags[number] in ("audio", "video"):
+                self.lost.append((number, "not_a_picture"))
             self._wraps[number] = inside[number] == 1 and likes[number] and not self._has_words[number]
             home = self._homes[self.tree.parents[number]]
             inside[home] += 1
@@ -145,14 +147,8 @@ class Simplifier:
             elif fate == MORE:
                 yield END_OF_DOCUMENT
             elif fate == PLAIN and not self._wraps[self._homes[number]]:
-                if tag == TEXT:
-                    yield escape(tree.texts[number], quote=False)
-                else:
-                    yield f'<{tag} {NUMBER}="{number}">'
-                    if tag != "img":
-                        opened.append((tree.ends[number], tag))
-                    if tag in ("audio", "video"):
-                        self.lost.append((number, "not_a_picture"))
+                yield escape(tree.texts[number], quote=False) if tag == TEXT else f'<{tag} {NUMBER}="{number}">'
+                opened += [(tree.ends[number], tag)] if tag not in (TEXT, "img") else []
             number = number + 1 if fate in (PLAIN, INLINE) else tree.ends[number]
         for _, tag in reversed(opened):
             yield f"</{tag}>"
