@@ -209,7 +209,7 @@ class Stream:
 
 def _behind_zeros(window: Window, offset: int) -> int:
     """gzip allows zeros between members and behind the last one."""
-    if window.at(offset, 1) != b"\0":
+    if window.at(offset, 1).tobytes() != b"\0":
         return offset
     while data := window.at(offset, _ZEROS_BYTES).tobytes():
         rest = data.lstrip(b"\0")

@@ -16,12 +16,13 @@ import fsspec
 from curate.errors import StorageError
 from curate.storage import plain_errors
 
-__all__ = ["UNREADABLE", "open_archive", "size_of"]
+__all__ = ["UNREADABLE", "open_archive", "read_range", "size_of"]
 
 UNREADABLE = "archive_unreadable"
 """The status of a page that stands for what could not be opened or read."""
 
 _PAUSES_S = (0.5, 4.0)
+_FINAL = (PermissionError, IsADirectoryError, NotADirectoryError, ValueError, ImportError)
 T = TypeVar("T")
 
 
@@ -41,20 +42,34 @@ def size_of(url: str) -> int | None:
         return None
 
 
+def read_range(url: str, offset: int, size: int) -> bytes:
+    """`size` bytes from `offset`, fewer at the file's end: one request, and no more is read. Raises StorageError."""
+
+    def read() -> bytes:
+        fs, path = fsspec.core.url_to_fs(url)
+        if "http" not in fs.protocol:
+            return bytes(fs.cat_file(path, start=offset, end=offset + size))
+        with fs.open(path, "rb", size=offset + size, cache_type="none") as file:  # a web server may not know ranges
+            file.seek(offset)
+            return bytes(file.read(size))
+
+    return _repeated(url, read)
+
+
 class _ArchiveFile(io.RawIOBase):
     """A file whose reads are repeated when they fail."""
 
     def __init__(self, url: str) -> None:
         super().__init__()
         self._url = url
-        self._file = self._try(lambda: _open(url))
+        self._file = _repeated(url, lambda: _open(url))
 
     def read(self, size: int = -1) -> bytes:
         at = self._file.tell()
-        return self._try(lambda: _read(self._file, at, size))
+        return _repeated(self._url, lambda: _read(self._file, at, size))
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        return int(self._try(lambda: self._file.seek(offset, whence)))
+        return int(self._file.seek(offset, whence))
 
     def tell(self) -> int:
         return int(self._file.tell())
@@ -70,18 +85,20 @@ class _ArchiveFile(io.RawIOBase):
             self._file.close()
         super().close()
 
-    def _try(self, call: Callable[[], T]) -> T:
-        for pause_s in (*_PAUSES_S, None):
-            try:
-                with plain_errors(f"read {self._url}"):
-                    return call()
-            except FileNotFoundError:
-                raise StorageError(f"cannot read {self._url}: there is no such file") from None
-            except StorageError as error:
-                if pause_s is None or isinstance(error.__cause__, PermissionError):
-                    raise
-                time.sleep(pause_s)
-        raise AssertionError
+
+def _repeated(url: str, call: Callable[[], T]) -> T:
+    """What `call` returns, tried three times unless the answer is final. Raises StorageError."""
+    for pause_s in (*_PAUSES_S, None):
+        try:
+            with plain_errors(f"read {url}"):
+                return call()
+        except FileNotFoundError:
+            raise StorageError(f"cannot read {url}: there is no such file") from None
+        except StorageError as error:
+            if pause_s is None or isinstance(error.__cause__, _FINAL):
+                raise
+            time.sleep(pause_s)
+    raise AssertionError
 
 
 def _open(url: str) -> Any:
