@@ -30,6 +30,7 @@ from curate.fetch.warc import response_record, warcinfo_record
 from curate.manifest import Attempt
 from curate.shard import Shard
 from curate.source.raw_page import OK, RawPage
+from curate.source.record_page import is_html
 from curate.stage import Resources, Runtime, Stage
 
 __all__ = ["FETCHED_COLUMNS", "FetchPages", "read_fetched_pages", "warc_name"]
@@ -90,7 +91,8 @@ class FetchPages(Stage):
         asked = ((row, urls[row] or "") for row in range(len(urls)) if row not in arrivals.rows)
         for response in shared_client(self.fetch, runtime, PAGES).fetch(asked):
             if response is not None:
-                arrivals.keep(response.row, _values(response), "", _record(shard.id, response))
+                page = _judged(response)
+                arrivals.keep(page.row, _values(page), "", _record(shard.id, page))
         _write(shard, [arrivals.rows[row] for row in range(len(urls))], arrivals, attempt)
         arrivals.close()
 
@@ -131,6 +133,14 @@ def _open(shard: Shard) -> IO[bytes]:
             f"shard {shard.id} in {shard.storage.root} has no {warc_name(shard)}; run the job again, which asks for its"
             " pages"
         ) from None
+
+
+def _judged(response: Response) -> Response:
+    """A body without a type that does not begin like a page is none."""
+    if not response.body or is_html(response.content_type, response.body):
+        return response
+    detail = "no content type, and the first bytes are not those of a page"
+    return replace(response, status=FetchStatus.NOT_HTML, detail=detail, body=b"")
 
 
 def _record(shard: str, response: Response) -> bytes:

@@ -14,7 +14,7 @@ __all__ = ["PAGES", "PICTURES", "Wanted"]
 class Wanted:
     """`accept` and `accept_encoding` are sent. `content_types`: bodies of other types are not read; empty: any is.
 
-    A server that names no type is believed to send what was asked for.
+    A body for which a server names no type is read, whatever it turns out to be.
     """
 
     accept: str
@@ -35,5 +35,14 @@ PICTURES = Wanted("image/*, */*;q=0.5", "identity, gzip;q=0.5, deflate;q=0.5")
 PAGES = Wanted(
     "text/html, application/xhtml+xml, */*;q=0.1",
     "gzip, deflate",
-    frozenset({"text/html", "application/xhtml+xml", "application/xhtml", "application/vnd.wap.xhtml+xml"}),
+    frozenset(
+        {
+            "text/html",
+            "application/xhtml+xml",
+            "application/vnd.wap.xhtml+xml",
+            "unknown/unknown",
+            "application/unknown",
+            "*/*",
+        }
+    ),
 )

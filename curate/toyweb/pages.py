@@ -16,7 +16,7 @@ from curate.toyweb.caption import describe, group_words
 from curate.toyweb.plan import Plan, Row
 from curate.toyweb.scene import Group, Scene
 
-__all__ = ["ADS_HOST", "PAGES_HOST", "ROWS_PER_PAGE", "Page", "Part", "page", "page_number"]
+__all__ = ["ADS_HOST", "PAGES_HOST", "ROWS_PER_PAGE", "Page", "Part", "page", "page_number", "page_url"]
 
 PAGES_HOST = "stories.toyweb.test"
 ADS_HOST = "ads.toyweb.test"
@@ -73,7 +73,12 @@ def page(plan: Plan, number: int) -> Page:
         block, found = show(row, text)
         html.append(block)
         parts.extend(found)
-    return Page(f"http://{PAGES_HOST}/story/{number:06d}.html", _framed(title, "\n".join(html), number), tuple(parts))
+    return Page(page_url(number), _framed(title, "\n".join(html), number), tuple(parts))
+
+
+def page_url(number: int) -> str:
+    """Where the page of that number is."""
+    return f"http://{PAGES_HOST}/story/{number:06d}.html"
 
 
 def page_number(target: str) -> int | None:
