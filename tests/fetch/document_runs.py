@@ -26,10 +26,13 @@ from curate.storage import Storage
 Part = str | tuple[str, str]
 """A URL (it begins with http), a text, or a text with the separator before it; `-` in front: the part is not kept."""
 
+NOT_KEPT = "--"
+"""As the first part: the document is not kept."""
+
 
 @dataclass(frozen=True)
 class Given(Stage):
-    """Stands for all that comes before: a row of the source is a document, its parts as JSON; null: not kept."""
+    """Stands for all that comes before: a row of the source is a document, its parts as JSON."""
 
     name: ClassVar[str] = "given"
 
@@ -42,10 +45,10 @@ class Given(Stage):
         return (*DOCUMENT_COLUMNS, "unique_keep", *part_names((*PART_COLUMNS, "unique_keep")))
 
     def run(self, shard: Shard, attempt: Attempt, runtime: Runtime) -> None:
-        rows = shard.source()["parts"].to_pylist()
+        rows = [json.loads(told) for told in shard.source()["parts"].to_pylist()]
         documents = [_document(shard.id, row) for row in range(len(rows))]
-        parts = [part for row, told in enumerate(rows) for part in _parts(shard.id, row, json.loads(told or "[]"))]
-        _write(attempt, shard, documents, DOCUMENT_COLUMNS, [row is not None for row in rows])
+        parts = [part for row, told in enumerate(rows) for part in _parts(shard.id, row, told)]
+        _write(attempt, shard, documents, DOCUMENT_COLUMNS, [NOT_KEPT not in row for row in rows])
         _write(attempt, shard.parts, parts, PART_COLUMNS, [part["kept"] for part in parts])
 
 
@@ -67,7 +70,7 @@ def _document(shard: str, row: int) -> dict[str, Any]:
 
 def _parts(shard: str, row: int, told: list[Any]) -> list[dict[str, Any]]:
     found = []
-    for number, part in enumerate(told):
+    for number, part in enumerate(part for part in told if part != NOT_KEPT):
         text, separator = part if isinstance(part, list) else (part, "\n\n")
         kept, text = not text.startswith("-"), text.removeprefix("-")
         values: dict[str, Any] = {"key": f"{shard}{row:06d}.{number}", "document": row, "kept": kept}
@@ -81,16 +84,15 @@ def _parts(shard: str, row: int, told: list[Any]) -> list[dict[str, Any]]:
 
 def fetch_documents(
     root: Path,
-    documents: Sequence[Sequence[Part] | None],
+    documents: Sequence[Sequence[Part]],
     addresses: Mapping[str, str],
     fetch: FetchSettings,
     image: ImageSettings | None = None,
     *,
     threads: int = 2,
 ) -> Outcome:
-    """One shard of these documents, made and fetched by the inline engine; it may not fail. None: not kept."""
-    rows = [None if parts is None else json.dumps(parts) for parts in documents]
-    table = pa.table({"parts": pa.array(rows, pa.string())})
+    """One shard of these documents, made and fetched by the inline engine; it may not fail."""
+    table = pa.table({"parts": [json.dumps(parts) for parts in documents]})
     steps = (Given(), FetchImages(fetch, image or ImageSettings(size_px=64, resize_mode="keep_ratio_largest")))
     job = Job(steps, lambda storage: write_slices(storage, [table]))
     check(job)

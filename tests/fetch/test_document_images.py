@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from document_runs import Part, fetch_documents
+from document_runs import NOT_KEPT, Part, fetch_documents
 from fault_web import Call, Web, reply
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -76,7 +76,7 @@ def web() -> Iterator[Web]:
     served.close()
 
 
-def fetch(root: Path, web: Web, documents: list[list[Part] | None], settings: FetchSettings = FETCH) -> Counter[str]:
+def fetch(root: Path, web: Web, documents: list[list[Part]], settings: FetchSettings = FETCH) -> Counter[str]:
     """What was asked for, apart from robots.txt."""
     before = len(web.calls)
     fetch_documents(root, documents, {"*": web.address}, settings)
@@ -112,7 +112,9 @@ def test_a_picture_that_fails_keeps_its_slot_and_says_why(web: Web, tmp_path: Pa
 
 
 def test_the_record_says_where_it_comes_from_and_what_the_page_said_of_a_picture(web: Web, tmp_path: Path) -> None:
-    fetch(tmp_path, web, [None, ["A heading", ("list item", "\n"), f"{HOST}/a.jpg", "-menu", "end", ("more", " ")]])
+    fetch(
+        tmp_path, web, [[NOT_KEPT], ["A heading", ("list item", "\n"), f"{HOST}/a.jpg", "-menu", "end", ("more", " ")]]
+    )
     found = record(tmp_path, 1)
     assert (found["key"], found["url"]) == ("00000000001", "http://pages.test/1.html")
     assert found["texts"] == ["A heading\nlist item", None, "end more"]
@@ -126,9 +128,9 @@ def test_the_record_says_where_it_comes_from_and_what_the_page_said_of_a_picture
 
 
 def test_members_are_in_row_order_each_record_before_its_pictures(web: Web, tmp_path: Path) -> None:
-    documents: list[list[Part] | None] = [
+    documents: list[list[Part]] = [
         [f"{HOST}/a.jpg", "text", f"{HOST}/b.png", f"{HOST}/missing.jpg", f"{HOST}/c.jpg"],
-        None,
+        [NOT_KEPT, "text", f"{HOST}/never.jpg"],
         ["no slot"],
         [],
         [f"{HOST}/b.png"],
@@ -181,13 +183,14 @@ def test_only_kept_slots_of_kept_documents_are_asked_for(web: Web, tmp_path: Pat
     assert {f.name for f in commit.files if f.clock} == {"00000_parts.fetch_log.parquet"}
 
 
-@pytest.mark.parametrize("documents", [[None], [["no slot"]], [[]]], ids=["none kept", "no slot", "empty"])
+@pytest.mark.parametrize(
+    "documents", [[[NOT_KEPT, f"{HOST}/a.jpg"]], [["no slot"]], [[]]], ids=["none kept", "no slot", "empty"]
+)
 def test_nothing_to_ask_for_is_a_whole_shard_all_the_same(web: Web, tmp_path: Path, documents: list[Any]) -> None:
     assert fetch(tmp_path, web, documents) == {}
-    assert len(members(tmp_path / "00000.tar")) == sum(d is not None for d in documents)
-    assert pq.read_table(tmp_path / "00000_parts.fetch.parquet")["fetch_status"].null_count == sum(
-        len(d or []) for d in documents
-    )
+    assert len(members(tmp_path / "00000.tar")) == sum(NOT_KEPT not in d for d in documents)
+    statuses = pq.read_table(tmp_path / "00000_parts.fetch.parquet")["fetch_status"]
+    assert statuses.null_count == len(statuses)
 
 
 def test_a_shard_without_documents_has_an_empty_tar(tmp_path: Path) -> None:
@@ -208,7 +211,7 @@ def test_the_bytes_do_not_depend_on_the_order_of_arrival(
     web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = ["/a.jpg", "/b.png", "/c.jpg", "/gone.jpg", "/missing.jpg"]
-    documents: list[list[Part] | None] = [
+    documents: list[list[Part]] = [
         [f"{HOST}{path}" for path in random.Random(row).sample(paths, 3)] + ["text"] for row in range(6)
     ]
     fetch(tmp_path / "first", web, documents)
@@ -223,7 +226,7 @@ def test_the_bytes_do_not_depend_on_the_order_of_arrival(
 
 def test_a_retry_asks_for_what_may_heal_and_keeps_the_rest(web: Web, tmp_path: Path) -> None:
     paths = ["/a.jpg", "/down.jpg", "/gone.jpg", "/b.png", "/silent.jpg"]
-    documents: list[list[Part] | None] = [["text", *(f"{HOST}{path}" for path in paths)], [f"{HOST}/down.jpg"]]
+    documents: list[list[Part]] = [["text", *(f"{HOST}{path}" for path in paths)], [f"{HOST}/down.jpg"]]
     fetch(tmp_path / "once", web, documents)
     web.routes["/down.jpg"] = web.routes["/silent.jpg"] = reply(body=picture(seed=7))
     assert fetch(tmp_path / "once", web, documents, RETRY) == {"/down.jpg": 1, "/silent.jpg": 1}
@@ -236,7 +239,7 @@ def test_a_retry_asks_for_what_may_heal_and_keeps_the_rest(web: Web, tmp_path: P
 def test_a_fetch_that_breaks_off_leaves_nothing_and_the_next_one_is_whole(
     web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    documents: list[list[Part] | None] = [[f"{HOST}/a.jpg", "text", f"{HOST}/b.png", f"{HOST}/c.jpg"]]
+    documents: list[list[Part]] = [[f"{HOST}/a.jpg", "text", f"{HOST}/b.png", f"{HOST}/c.jpg"]]
 
     def breaks_off(*arguments: Any) -> Iterator[Any]:
         yield next(iter(whole(*arguments)))

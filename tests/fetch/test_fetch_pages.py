@@ -18,7 +18,7 @@ import pytest
 from fastwarc.stream_io import GzipReader
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 from fault_web import Call, Web, reply
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from stage_runs import digests as shard_digests
 from warcio.archiveiterator import ArchiveIterator as WarcioIterator
@@ -259,6 +259,7 @@ def test_strangers_are_not_asked_without_a_contact() -> None:
 @given(
     st.lists(st.tuples(st.binary(max_size=300), st.text(max_size=20), st.integers(200, 299)), min_size=1, max_size=4)
 )
+@example([(b"<p>", "text/html\r\n\r\nWARC/1.1\r\n", 200)])
 def test_any_body_under_any_header_comes_back(records: list[tuple[bytes, str, int]]) -> None:
     told = [response_record(str(n), f"{HOST}/{n}", code, kind, body) for n, (body, kind, code) in enumerate(records)]
     data = b"".join([warcinfo_record("00000"), *told])
