@@ -1,68 +1,77 @@
-"""Show a shard, or one of its samples with every column and the reasons it was dropped for."""
+"""Show a shard, one of its samples or documents, or a page: what came of it, and why the rest did not.
+
+A shard is named as data/demo/00000; a page as a local HTML file, or as ARCHIVE@OFFSET."""
 
 from __future__ import annotations
 
 import argparse
-from collections import Counter
+import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from curate.cli._output import add_format, show
+
+if TYPE_CHECKING:
+    from curate.sample import Document
 
 __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("shard", help="a shard of a data set, e.g. data/demo/00000.tar or s3://bucket/set/00000")
-    parser.add_argument("key", nargs="?", help="a sample's key, e.g. 000000012")
+    parser.add_argument("what", metavar="WHAT", help="a shard, e.g. s3://bucket/set/00000; page.html; a.warc.gz@1234")
+    parser.add_argument("key", nargs="?", metavar="KEY", help="a sample's or document's key, e.g. 000000012")
+    parser.add_argument("--why", action="store_true", help="list what is in the document and what is not, with reasons")
+    parser.add_argument(
+        "--html", type=Path, metavar="FILE", help="write the document as one HTML page with its pictures"
+    )
+    parser.add_argument("--url", help="the address that a local HTML file is read as")
     parser.add_argument("--image", type=Path, metavar="FILE", help="also write the sample's picture to FILE")
     add_format(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    from curate.errors import ShardError
-    from curate.shard import Shard
-    from curate.storage import Storage
+    from curate.document.open_page import is_page, open_page
+    from curate.document.why import why_document, why_page
+    from curate.errors import ConfigError
+    from curate.report.shard import find_shard, has_documents, overview, sample_row, write_picture
 
-    root, _, name = options.shard.rpartition("/")
-    if not name or Storage(options.shard).exists("manifest.parquet"):
-        folder = options.shard.rstrip("/")
-        raise ShardError(f"{folder} is a whole data set; name one of its shards, such as {folder}/00000")
-    shard = Shard(Storage(root or "."), name.removesuffix(".tar").removesuffix(".parquet"))
-    show(sample(shard, options.key, options.image) if options.key else overview(shard), options.format)
+    if is_page(options.what):
+        page = open_page(options.what, options.url)
+        if options.why:
+            show(why_page(page.found), options.format)
+        else:
+            _render(page.document(), options)
+        return 0
+    shard = find_shard(options.what)
+    documents = has_documents(shard)
+    if (options.html or options.why) and not (documents and options.key):
+        raise ConfigError("--why and --html are for pages and documents; name a shard of documents and a KEY")
+    if options.key is None:
+        show(overview(shard), options.format)
+    elif documents:
+        from curate.document.missing import read_with_missing
+        from curate.document.read import read_document
+
+        if options.why:
+            show(why_document(read_document(shard, options.key, kept=False)), options.format)
+        else:
+            _render(read_with_missing(shard, options.key), options)
+    else:
+        found = sample_row(shard, options.key)
+        if options.image is not None:
+            write_picture(shard, options.key, options.image)
+        show(found, options.format)
     return 0
 
 
-def overview(shard: Any) -> dict[str, Any]:
-    """Counts per status and reason, and which file holds which column."""
-    answer: dict[str, Any] = {"shard": shard.id, "rows": shard.rows()}
-    counted = [name for name in ("fetch_status", "drop_reason") if name in shard.column_files]
-    for name in counted:
-        counts = Counter(shard.columns([name])[name].to_pylist())
-        answer[name] = [{name: value or "(kept)", "rows": count} for value, count in counts.most_common()]
-    files: dict[str, list[str]] = {}
-    for column, family in shard.column_files.items():
-        files.setdefault(shard.table_name(family), []).append(column)
-    answer["columns"] = [{"file": file, "columns": columns} for file, columns in files.items()]
-    return answer
+def _render(document: Document, options: argparse.Namespace) -> None:
+    """As HTML into a file, as text on a terminal, as JSON elsewhere."""
+    from curate.document.render import as_html, as_text
+    from curate.report.shard import document_rows, write
 
-
-def sample(shard: Any, key: str, image: Path | None) -> dict[str, Any]:
-    """All columns of one row; raises ShardError when there is no such key."""
-    import pyarrow.compute as pc
-
-    from curate.errors import ShardError, StorageError
-
-    names = list(shard.column_files)
-    table = shard.columns([n for n in names if shard.column_files[n] != "index"])
-    rows = table.filter(pc.equal(table["key"], key)).to_pylist()
-    if not rows:
-        there = f"its keys go from {table['key'][0]} to {table['key'][-1]}" if len(table) else "it has no rows"
-        raise ShardError(f"shard {shard.id} has no key {key!r}; {there}")
-    if image is not None:
-        picture = shard.sample(key).image
-        try:
-            image.write_bytes(picture)
-        except OSError as error:
-            raise StorageError(f"cannot write {image}: {error.strerror}; choose another --image") from error
-    return {name: value for name, value in rows[0].items() if value is not None}
+    if options.html is not None:
+        write(options.html, as_html(document).encode("utf-8", "replace"), "--html")
+    elif options.format == "json" or (options.format == "auto" and not sys.stdout.isatty()):
+        show(document_rows(document), "json")
+    else:
+        sys.stdout.write(as_text(document))

@@ -25,6 +25,7 @@ from curate.shard import Shard
 __all__ = [
     "IMAGE_MEMBER",
     "PictureFile",
+    "document_row",
     "documents_at",
     "kept_rows",
     "read_document",
@@ -57,13 +58,18 @@ def read_documents(shard: Shard, kept: bool = True, round: str = "") -> Iterator
 
 def read_document(shard: Shard, key: str, kept: bool = True, round: str = "") -> Document:
     """One document by its key, also one that is not kept; `kept` and `round` choose its parts. Raises ShardError."""
+    chosen = kept_rows(shard.parts, round) if kept else None
+    return next(documents_at(shard, np.array([document_row(shard, key)]), chosen))
+
+
+def document_row(shard: Shard, key: str) -> int:
+    """The number of a document's row. Raises ShardError where there is none of this key."""
     keys = shard.columns(["key"])["key"]
-    row = pc.index(keys, key).as_py()
+    row: int = pc.index(keys, key).as_py()
     if row < 0:
         span = f"its keys go from {keys[0]} to {keys[-1]}" if len(keys) else "it is empty"
         raise ShardError(f"shard {shard.id} in {shard.storage.root} has no document {key!r}; {span}")
-    chosen = kept_rows(shard.parts, round) if kept else None
-    return next(documents_at(shard, np.array([row]), chosen))
+    return row
 
 
 def read_pictures(shard: Shard) -> Iterator[tuple[str, bytes]]:

@@ -22,13 +22,10 @@ from itertools import groupby
 from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from curate.document.columns import IMAGE
-from curate.document.read import IMAGE_MEMBER, documents_at, kept_rows
-from curate.document.select import prefix
+from curate.document.missing import kept_and_missing
+from curate.document.read import documents_at
 from curate.errors import ConfigError, ShardError
 from curate.export._document_order import digest, find_documents
 from curate.export._interleave import Missing, settle
@@ -45,9 +42,6 @@ from curate.tar import TarWriter
 __all__ = ["DocumentWriter", "Format", "PackDocuments", "export_documents", "open_tar", "with_options"]
 
 SUMMARY = "export.json"
-
-FETCHED = "unique"
-"""The round of decisions after which pictures are asked for."""
 
 
 class DocumentWriter(Protocol):
@@ -174,24 +168,11 @@ def _planned(origin: Storage, plan: pa.Table) -> Iterator[Document]:
     for name, group in groupby(plan.to_pylist(), key=lambda row: row["shard"]):
         rows, shard = list(group), Shard(origin, name)
         numbers = np.array([row["row"] for row in rows])
-        for row, document in zip(rows, documents_at(shard, numbers, _parts(shard)), strict=True):
+        for row, document in zip(rows, documents_at(shard, numbers, kept_and_missing(shard)), strict=True):
             if document.key != row["key"]:
                 raise ShardError(f"shard {name} in {origin.root} has no document {row['key']} any more; export anew")
             key = f"{document.key}-{row['copy']}" if row["copy"] else document.key
             yield replace(document, key=key, columns={**document.columns, "url_repeats": row["url_repeats"]})
-
-
-def _parts(shard: Shard) -> npt.NDArray[Any]:
-    """Numbers of the parts that leave: those kept, and the slots that were to be fetched and have no picture."""
-    parts = shard.parts
-    kept = kept_rows(parts)
-    wanted = f"{prefix(FETCHED)}keep"
-    if not {wanted, IMAGE_MEMBER} <= set(parts.column_files):
-        return kept
-    rows = parts.columns(["kind", wanted, IMAGE_MEMBER])
-    slot = pc.and_(pc.equal(rows["kind"], IMAGE), pc.is_null(rows[IMAGE_MEMBER]))
-    failed = np.flatnonzero(np.asarray(pc.fill_null(pc.and_(slot, rows[wanted]), False)))
-    return np.union1d(kept, failed)
 
 
 def _finish(format: Format, target: Storage) -> dict[str, Any]:
