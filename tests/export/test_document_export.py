@@ -4,13 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
-from document_sets import Page, Slot, Words, export, jpeg, lines, put_pages, small_set
+from document_sets import Page, Slot, Words, export, jpeg, lines, put_pages, put_table, small_set
 
 from curate.errors import ConfigError, ShardError
 from curate.export import check_options, export_formats, exporter
 from curate.export._documents import PackDocuments
-from curate.manifest import Attempt, Manifest
+from curate.manifest import MANIFEST_SCHEMA, Attempt, Manifest
 from curate.run.inline import InlineEngine
 from curate.run.scheduler import run_job
 from curate.shard import Shard
@@ -185,6 +186,18 @@ def test_a_folder_holds_one_export(data: Storage, tmp_path: Path, change: dict[s
         put_pages(data, "00001", [Page([Words("x"), Slot("u", jpeg(1))], keep=False)])
     with pytest.raises(ConfigError, match=r"/out holds another export .* choose another --out, or delete it"):
         export("omnicorpus", data, target, **change)
+    with pytest.raises(ConfigError, match="holds another export"):
+        export("m4", data, target)
+
+
+def test_work_done_anew_is_another_export(data: Storage, tmp_path: Path) -> None:
+    """The manifest says how every document was made; the same keys may stand for other texts."""
+    target = Storage(str(tmp_path / "out"))
+    export("m4", data, target)
+    kind = pa.Table.from_pylist(
+        [{"stage": "select", "shard": "00001", "fingerprint": "f", "files": [], "counts": []}], MANIFEST_SCHEMA
+    )
+    put_table(data, "manifest.parquet", kind)
     with pytest.raises(ConfigError, match="holds another export"):
         export("m4", data, target)
 

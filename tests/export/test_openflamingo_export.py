@@ -133,6 +133,15 @@ def test_the_limit_on_bytes(tmp_path: Path, limit: int, kept: bool) -> None:
     assert told["documents_left_out"] == ({} if kept else {"no_picture": 1})
 
 
+@pytest.mark.parametrize(("size", "kept"), [(10_999, False), (11_000, True)])
+def test_the_limit_is_the_loaders(tmp_path: Path, size: int, kept: bool) -> None:
+    data, target = Storage(str(tmp_path / "data")), Storage(str(tmp_path / "out"))
+    picture = jpeg(1).ljust(size, b"\0")
+    put_pages(data, "00000", [Page([Slot("0", picture), Words("x")])])
+    export("openflamingo", data, target)
+    assert [bound(record) for record in records(target)] == ([[(picture, "x")]] if kept else [])
+
+
 def test_a_surplus_of_pictures_costs_the_surplus_alone(tmp_path: Path) -> None:
     slots = [Slot(str(n), BIG[n], embedding=toward(c)) for n, c in enumerate((0.5, 0.9))]
     record = exported(tmp_path, [Words("only", embedding=axis(0)), *slots])
