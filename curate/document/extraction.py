@@ -9,10 +9,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-__all__ = ["Block", "Dropped", "Extraction", "ImageSlot", "TextBlock"]
+__all__ = ["MAIN", "REGIONS", "Block", "Dropped", "Extraction", "ImageSlot", "TextBlock"]
 
 MAIN = "main"
 """The region of what belongs to the document."""
+
+REGIONS = {
+    "navigation": "navigation: menus, breadcrumbs, page numbers",
+    "header": "the page's header",
+    "footer": "the page's footer",
+    "aside": "a sidebar",
+    "comments": "readers' comments",
+    "related": "links to other pages",
+    "advertisement": "an advertisement",
+    "cookie_notice": "a notice about cookies",
+    "form": "a form",
+    "share": "buttons to share the page",
+    "hidden": "what the page does not show",
+    "boilerplate": "boilerplate of another kind",
+}
+"""The other regions, with the words of a report: the block is part of ... A filter gives `in_<region>` as a reason."""
 
 
 @dataclass(frozen=True)
