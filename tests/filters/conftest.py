@@ -26,6 +26,37 @@ TYPES = {
     "laplacian_variance": pa.float32(),
     "animated": pa.bool_(),
     "opt_out": pa.string(),
+    "text_words": pa.int32(),
+    "text_mean_word_chars": pa.float64(),
+    "text_chars": pa.int32(),
+    "text_symbols": pa.int32(),
+    "text_digits": pa.int32(),
+    "text_spaces": pa.int32(),
+    "text_tokens": pa.int32(),
+    "text_punctuation_marks": pa.int32(),
+    "text_repeated_characters_ratio": pa.float64(),
+    "text_repeated_words_ratio": pa.float64(),
+    "text_stop_words_ratio": pa.float64(),
+    "text_spam_words_ratio": pa.float64(),
+    "text_flagged_words_ratio": pa.float64(),
+    "text_common_words_ratio": pa.float64(),
+    "text_lines_ended_ratio": pa.float64(),
+    "text_perplexity": pa.float64(),
+    "text_language": pa.string(),
+    "text_language_probability": pa.float32(),
+    "longest_paragraph_words": pa.int32(),
+    "mean_paragraph_words": pa.float64(),
+    "region": pa.string(),
+    "region_reason": pa.string(),
+    "rendered_width_px": pa.int32(),
+    "rendered_height_px": pa.int32(),
+    "image_url_count": pa.int64(),
+    "paragraph_count": pa.int64(),
+    "paragraph_documents": pa.int64(),
+    "image_count": pa.int32(),
+    "url_duplicate_of": pa.string(),
+    "image_set_duplicate_of": pa.string(),
+    "document_status": pa.string(),
     "fetch_status": pa.string(),
 }
 
@@ -49,15 +80,20 @@ def reasons() -> Callable[..., list[str | None]]:
 
 @pytest.fixture
 def scored() -> Callable[..., list[Any]]:
-    """`scored(filter, captions=[...])` or `scored(filter, pixels=[...])`: the columns of the filter's own scorer."""
+    """`scored(filter, captions=[...])`, `texts=` or `pixels=`: the columns of the filter's own scorer."""
 
-    def score(rule: Filter, captions: list[str | None] | None = None, pixels: list[Any] | None = None) -> list[Any]:
+    def score(
+        rule: Filter,
+        captions: list[str | None] | None = None,
+        pixels: list[Any] | None = None,
+        texts: list[str | None] | None = None,
+    ) -> list[Any]:
         scorer = rule.scorer()
         assert scorer is not None
-        assert set(rule.columns) <= set(scorer.writes)
-        columns = (
-            {"caption": pa.array(captions, pa.string())} if captions is not None else {"key": pa.nulls(len(pixels))}
-        )
+        assert set(rule.columns) & set(scorer.writes)
+        columns = {"key": pa.nulls(len(pixels or ()))}
+        if captions is not None or texts is not None:
+            columns = {scorer.reads[0]: pa.array(captions if texts is None else texts, pa.string())}
         answer = scorer.score(Batch(pa.table(columns), pixels or ()))
         assert list(answer) == list(scorer.writes)
         assert all(answer[name].type == kind for name, kind in scorer.writes.items())

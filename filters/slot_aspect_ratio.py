@@ -1,0 +1,35 @@
+"""Drops image slots that the page shows much longer than wide, or wider than long: banners, rules, skyscrapers.
+
+As `aspect_ratio` judges pictures that arrived; OBELICS and MMC4 keep at most 2 of those, M3W 3. A slot is known before
+anything is downloaded, but a page may squeeze what it shows, so the bound is wider here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curate.filter import Filter, Verdict, between, check_bounds
+
+
+@dataclass(frozen=True)
+class SlotAspectRatio(Filter):
+    """Keeps slots whose longer side is at most `max` times the shorter, included. One without both sides is kept."""
+
+    max: float = 4.0
+
+    reads: ClassVar[tuple[str, ...]] = ("rendered_width_px", "rendered_height_px")
+    reasons: ClassVar[Mapping[str, str]] = {"shown_too_elongated": "the page shows the picture too long for its width"}
+
+    def __post_init__(self) -> None:
+        check_bounds(None, self.max, least=1)
+
+    def judge(self, columns: pa.Table) -> Verdict:
+        sides = [columns[name].cast(pa.float64()) for name in self.reads]
+        longer = pc.max_element_wise(*sides, skip_nulls=False)
+        shorter = pc.min_element_wise(*sides, skip_nulls=False)
+        return between(pc.divide(longer, shorter), None, self.max, "", "shown_too_elongated")

@@ -1,0 +1,71 @@
+"""Drops texts of too many special characters: prices, tables, code, rows of emoji.
+
+OBELICS counts punctuation, symbols, emoji, digits *and white space* over all characters and keeps at most 0.3 of a
+paragraph and 0.275 of a document. As every sixth character of English is a space, that leaves little for the rest: a
+sentence with a few sums of money falls. So by default spaces and digits pass for ordinary characters here, and 0.2 of
+punctuation and symbols is the bound: of 3,900 paragraphs of real articles 1 % have more, nearly all of them lists of
+links or code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curate.filter import Batch, Filter, Scorer, Verdict, above, check_bounds, verdict
+from curate.text import SPACE, SPECIAL
+
+
+@dataclass(frozen=True)
+class CountSpecialCharacters(Scorer):
+    """Characters of a text, and how many of them are white space, digits and other special ones; null for no text.
+
+    Digits are 0 to 9; other special ones are `curate.text.SPECIAL` without those two, so further numbers (`½`) too.
+    """
+
+    name: ClassVar[str] = "text_special_characters"
+    reads: ClassVar[tuple[str, ...]] = ("text",)
+    writes: ClassVar[Mapping[str, pa.DataType]] = dict.fromkeys(
+        ("text_chars", "text_symbols", "text_digits", "text_spaces"), pa.int32()
+    )
+
+    def score(self, batch: Batch) -> Mapping[str, pa.Array]:
+        text = batch.columns["text"]
+        left = [text]
+        for characters in (f"[{SPACE}]+", "[0-9]+", f"[{SPECIAL}]+"):
+            left.append(pc.replace_substring_regex(left[-1], pattern=characters, replacement=""))
+        total, unspaced, undigited, plain = map(pc.utf8_length, left)
+        counts = (total, pc.subtract(undigited, plain), pc.subtract(unspaced, undigited), pc.subtract(total, unspaced))
+        return dict(zip(self.writes, counts, strict=True))
+
+
+@dataclass(frozen=True)
+class TextSpecialCharacters(Filter):
+    """Keeps texts whose share of special characters is at most `max`, included. What has no characters is kept.
+
+    `digits` and `spaces` say whether those count as special; all characters are what the share is of.
+    """
+
+    max: float = 0.2
+    digits: bool = False
+    spaces: bool = False
+
+    reads: ClassVar[tuple[str, ...]] = tuple(CountSpecialCharacters.writes)
+    reasons: ClassVar[Mapping[str, str]] = {"too_many_special_characters": "the text has too many special characters"}
+
+    def __post_init__(self) -> None:
+        check_bounds(None, self.max, most=1)
+
+    def scorer(self) -> Scorer:
+        return CountSpecialCharacters()
+
+    def judge(self, columns: pa.Table) -> Verdict:
+        special = columns["text_symbols"]
+        for counts, name in ((self.digits, "text_digits"), (self.spaces, "text_spaces")):
+            special = pc.add(special, columns[name]) if counts else special
+        ratio = pc.divide(special.cast(pa.float64()), pc.max_element_wise(columns["text_chars"], 1, skip_nulls=False))
+        return verdict(len(columns), ("too_many_special_characters", above(ratio, self.max)))

@@ -1,0 +1,39 @@
+"""Drops texts with too few or too many words: captions left alone, menus, whole books.
+
+OBELICS keeps paragraphs of 4 to 1,000 words and documents of 10 to 2,000, OmniCorpus documents of 50 to 100,000. A
+word is what has at least one letter: "42" and "--" are none (`curate.text.words_of`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pyarrow as pa
+
+from curate.filter import Filter, Scorer, Verdict, between, check_bounds
+from curate.text import CountWords
+
+
+@dataclass(frozen=True)
+class TextWords(Filter):
+    """Keeps texts of `min` to `max` words, both included. What has no text is kept."""
+
+    min: int | None = 4
+    max: int | None = None
+
+    reads: ClassVar[tuple[str, ...]] = ("text_words",)
+    reasons: ClassVar[Mapping[str, str]] = {
+        "text_too_short": "the text has too few words",
+        "text_too_long": "the text has too many words",
+    }
+
+    def __post_init__(self) -> None:
+        check_bounds(self.min, self.max)
+
+    def scorer(self) -> Scorer:
+        return CountWords()
+
+    def judge(self, columns: pa.Table) -> Verdict:
+        return between(columns["text_words"], self.min, self.max, "text_too_short", "text_too_long")
