@@ -88,15 +88,27 @@ def _zip_areas(file: IO[bytes], window: Window, start: int, end: int | None) -> 
         if start == 0:
             yield Record("", None, 0, window.end, problem="bad_zip", detail=str(error))
         return
+    members = [m for m in members if m.filename.startswith("archive/") and not m.is_dir()]
+    if not members and start == 0:
+        yield Record("", None, 0, window.end, problem="bad_zip", detail="no archive in a folder archive/")
+    free = 0
     for member in members:
-        if not member.filename.startswith("archive/") or member.is_dir():
-            continue
         try:
+            _refuse_odd(member, free)
             yield from _member_areas(archive, member, window, (start, end))
+            free = member.header_offset + member.compress_size
         except _ZIP_ERRORS as error:
             if start <= member.header_offset and (end is None or member.header_offset < end):
                 detail = f"{member.filename}: {error}"
                 yield Record("", None, member.header_offset, member.compress_size, problem="bad_zip", detail=detail)
+
+
+def _refuse_odd(member: zipfile.ZipInfo, free: int) -> None:
+    """Raise ValueError for what no WACZ has: other compression, or members that share bytes (a bomb)."""
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"compressed by method {member.compress_type}")
+    if member.header_offset < free:
+        raise ValueError("shares bytes with the member before")
 
 
 def _member_areas(

@@ -85,7 +85,9 @@ def read_header(data: bytes, at: int = 0) -> tuple[Header, int] | None:
         end = data.find(b"\n", at) + 1
         return _read_arc(data[at:end]), end - at
     end = blank_line(data, at, at + MOST_HEADER_BYTES)
-    return (_read_warc(data[at:end]), end - at) if end else None
+    if not end or data.find(b"\nWARC/", at, end) >= 0:  # the blank line of another record
+        return None
+    return _read_warc(data[at:end]), end - at
 
 
 def blank_line(data: bytes, start: int, stop: int) -> int:

@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import IO, TypeAlias
 
 from curate.archive.areas import Area, find_areas
-from curate.archive.header import Header, find_record
+from curate.archive.header import HEAD_BYTES, Header, find_record, starts_record
 from curate.archive.http_message import HttpMessage, read_block
 from curate.archive.record import Record
 from curate.archive.stream import Stream
@@ -87,13 +87,12 @@ def _read(stream: Stream, most: int) -> Record:
     if header is None:
         begun = stream.starts_record()
         skipped = stream.skip_to_record(most)
-        mute = ("bad_header", f"{skipped} bytes of a header without an end")
-        return _no_record(stream, place, mute if begun else _garbage(stream, skipped))
+        endless = ("bad_header", f"{skipped} bytes of a header without an end")
+        garbage = ("not_a_record", f"{skipped} bytes that are no record")
+        return _no_record(stream, place, stream.problem or (endless if begun else garbage))
     if header.length is None:
-        problem: _Problem = (
-            "bad_header",
-            f"no length that is a number; {stream.skip_to_record(most)} bytes passed over",
-        )
+        passed = 0 if stream.at_record_end() else stream.skip_to_record(most)
+        problem: _Problem = ("bad_header", f"no length that is a number; {passed} bytes passed over")
         block = b""
     else:
         block, problem = _take_block(stream, place, header.length, most)
@@ -109,14 +108,20 @@ def _take_block(stream: Stream, place: tuple[int, int], length: int, most: int) 
     missing = length - len(block)
     if stream.at_record_end() and not missing:
         return block, stream.problem
-    inner = find_record(block) if stream.place[0] == place[0] or place[1] == 0 else None
+    if not stream.is_in_unit(place):
+        stream.skip_to_record(most)
+        return block, stream.problem or ("bad_length", f"{len(block)} of {length} bytes, over several compressed units")
+    inner = 0 if starts_record(block) else find_record(block)
     if inner is not None:
         stream.give_back(block[inner:])
         return block[:inner], ("bad_length", f"a length of {length}, and a record begins after {inner} bytes")
     if missing:
         return block, stream.problem or ("truncated", f"ends after {len(block)} of {length} bytes")
-    behind = stream.skip_to_record(most)
-    return block, ("bad_length", f"{behind} bytes follow that its length of {length} does not count")
+    tail = block[-HEAD_BYTES:]  # a header may begin in it and end behind it
+    stream.give_back(tail)
+    behind = stream.skip_to_record(most) - len(tail)
+    block = block[: min(length, length + behind)]
+    return block, ("bad_length", f"a length of {length}, and {behind:+} bytes up to the next record")
 
 
 def _record(stream: Stream, place: tuple[int, int], header: Header, message: HttpMessage, problem: _Problem) -> Record:
@@ -148,6 +153,3 @@ def _no_record(stream: Stream, place: tuple[int, int], problem: tuple[str, str])
         stream.leave_unit()
     return Record("", None, place[0], stream.length_since(place), place[1], problem=problem[0], detail=problem[1])
 
-
-def _garbage(stream: Stream, skipped: int) -> tuple[str, str]:
-    return stream.problem or ("not_a_record", f"{skipped} bytes that are no record")

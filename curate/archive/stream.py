@@ -57,6 +57,10 @@ class Stream:
         offset, inner = self.place
         return inner == 0 and self._codec.starts(self._window, offset)
 
+    def is_in_unit(self, place: tuple[int, int]) -> bool:
+        """Whether this is still the unit of a place; a plain file is one."""
+        return self._codec.plain or self._unit == place[0]
+
     def header(self) -> Header | None:
         """The header of the record that begins here; None, and nothing is taken, where there is none."""
         if not self.starts_record():
@@ -67,10 +71,10 @@ class Stream:
         self._at += found[1]
         return found[0]
 
-    def starts_record(self) -> bool:
-        """Whether a record begins here."""
-        while not starts_record(self._data, self._at):
-            if len(self._data) - self._at >= HEAD_BYTES or not self._more():
+    def starts_record(self, behind: int = 0) -> bool:
+        """Whether a record begins here, or some bytes behind."""
+        while not starts_record(self._data, self._at + behind):
+            if len(self._data) - self._at - behind >= HEAD_BYTES or not self._more():
                 return False
         return True
 
@@ -118,11 +122,20 @@ class Stream:
         self._unit, self._base, self._data, self._at, self._next = offset, 0, b"", 0, None
 
     def at_record_end(self) -> bool:
-        """Whether a record may end here: padding apart, the unit ends too, or the next record begins."""
-        while not self._skip_padding():
-            if not self._fill():
+        """Whether a record may end here: padding apart, the unit ends too, or the next record begins.
+
+        Nothing is taken where it may not.
+        """
+        behind = self._padding()
+        while self._at + behind == len(self._data):
+            if behind > HEAD_BYTES or not self._fill():
+                self._at += behind
                 return True
-        return self.starts_record()
+            behind = self._padding()
+        if not self.starts_record(behind):
+            return False
+        self._at += behind
+        return True
 
     def skip_to_record(self, most: int) -> int:
         """Pass over bytes up to a line that begins a record, or the end of the unit. Returns how many.
@@ -162,10 +175,13 @@ class Stream:
 
     def _skip_padding(self) -> bool:
         """Whether bytes that are not padding are there."""
-        if self._at < len(self._data):
-            found = _PADDING.match(self._data, self._at)
-            self._at = found.end() if found else self._at
+        self._at += self._padding()
         return self._at < len(self._data)
+
+    def _padding(self) -> int:
+        """Bytes here that only fill."""
+        found = _PADDING.match(self._data, self._at)
+        return found.end() - self._at if found else 0
 
     def _more(self) -> bool:
         """More bytes of the record that is being read, from this unit or from one that continues it."""

@@ -20,6 +20,8 @@ __all__ = ["Codec", "Gzip", "Piece", "Plain", "find_unit"]
 
 STEP_BYTES = 16_384
 PIECE_BYTES = 1 << 20
+_MANDATORY = frozenset(("warc-record-id", "archive-length"))
+"""One of them is in every WARC or ARC header; a page that shows a header as an example seldom has it."""
 
 
 class Piece(NamedTuple):
@@ -64,10 +66,11 @@ class Plain:
             yield Piece(data, offset if offset >= window.end else None)
 
     def starts(self, window: Window, offset: int) -> bool:
-        """Whether a record is there whose length fits: behind it lies another one, or the end of the file."""
-        head = window.at(offset, MOST_HEADER_BYTES).tobytes()
-        found = read_header(head)
-        if found is None or found[0].length is None:
+        """Whether a line begins a record whose length fits: behind it lies another one, or the end of the file."""
+        if offset > window.begin and find_record(window.at(offset - 1, HEAD_BYTES).tobytes()) != 1:
+            return False
+        found = read_header(window.at(offset, MOST_HEADER_BYTES).tobytes())
+        if found is None or found[0].length is None or not _MANDATORY & found[0].fields.keys():
             return False
         end = offset + found[1] + found[0].length
         behind = window.at(end, HEAD_BYTES).tobytes().lstrip(b"\r\n")
