@@ -1,8 +1,9 @@
 """Drops texts in other languages, by fastText's lid.176 or by py3langid, as `language` does with captions.
 
 OBELICS keeps documents that fastText takes for English with 0.8 or more, after `lower_case`; it asks nothing of single
-paragraphs, and rightly: of a line of three words no model can tell. A long text is judged by its first 4,000
-characters, which is exact enough (py3langid gave 65 of 65 whole articles the same language) and bounds the time.
+paragraphs, and rightly: of a line of three words no model can tell. A long text is judged by its first 2,000
+characters, which bounds the time (80 us a paragraph of 390 characters by py3langid): of 65 real articles none got
+another language by that.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import pyarrow.compute as pc
 from curate.filter import Batch, Filter, Scorer, Verdict, below, check_bounds, verdict
 from curate.language import PY3LANGID, UNDETERMINED, check_languages, identified, model_name
 
-PREFIX_CHARS = 4_000
+PREFIX_CHARS = 2_000
 
 
 @dataclass(frozen=True)

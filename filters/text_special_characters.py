@@ -3,8 +3,8 @@
 OBELICS counts punctuation, symbols, emoji, digits *and white space* over all characters and keeps at most 0.3 of a
 paragraph and 0.275 of a document. As every sixth character of English is a space, that leaves little for the rest: a
 sentence with a few sums of money falls. So by default spaces and digits pass for ordinary characters here, and 0.2 of
-punctuation and symbols is the bound: of 3,900 paragraphs of real articles 1 % have more, nearly all of them lists of
-links or code.
+punctuation and symbols is the bound. Of 37 real articles none has more; of their 2,200 paragraphs, headings and list
+items 1.8 % have, all below 60 characters ("Yes." in dialogue, "8.0 MB (-89%)"), so single blocks want 0.4.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
 """Drops texts of too few function words: lists of names, of ingredients, of links, and other languages.
 
 OBELICS keeps paragraphs with at least 0.3 and documents with at least 0.35 of its 301 English stop words, so "Photo by
-John Smith" (0.25) goes, and with it every credit and most captions; Gopher asks for two of eight words in a document.
+John Smith" (0.25) goes, and with it credits, captions and headings: 23 % of 2,200 blocks of real articles, 16 % still
+at a bound of 0.1. A document is what to ask this of; Gopher asks for two of eight words in one.
+
 The list here, `text_stop_words.txt`, has our own. `file` is another one, for another language or for OBELICS'.
 """
 

@@ -1,7 +1,8 @@
 """Drops texts with too few or too many words: captions left alone, menus, whole books.
 
-OBELICS keeps paragraphs of 4 to 1,000 words and documents of 10 to 2,000, OmniCorpus documents of 50 to 100,000. A
-word is what has at least one letter: "42" and "--" are none (`curate.text.words_of`).
+OBELICS keeps paragraphs of 4 to 1,000 words and documents of 10 to 2,000, OmniCorpus documents of 50 to 100,000. Of 37
+real articles a third is longer than OBELICS allows, and of their headings and list items most are shorter. A word is
+what has at least one letter: "42" and "--" are none (`curate.text.words_of`).
 """
 
 from __future__ import annotations

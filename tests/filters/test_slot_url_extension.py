@@ -34,3 +34,12 @@ def test_mmc4_takes_three_and_the_default_also_what_has_none(reasons, url, reaso
 def test_what_is_no_extension_is_refused(extension):
     with pytest.raises(ValueError, match="one to five letters"):
         SlotUrlExtension((extension,))
+
+
+def test_letter_case_is_not_looked_at(reasons):
+    rule = SlotUrlExtension(("JPG",))
+    assert reasons(rule, url=["https://a.com/a.jpg", "https://a.com/a.JPG", "https://a.com/a.png"]) == [
+        None,
+        None,
+        REFUSED,
+    ]

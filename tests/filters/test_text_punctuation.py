@@ -27,3 +27,9 @@ def test_a_paragraph_is_judged_from_12_tokens_on(reasons, tokens, marks, reason)
 )
 def test_a_document_always(reasons, tokens, marks, reason):
     assert reasons(DOCUMENT, text_tokens=[tokens], text_punctuation_marks=[marks]) == [reason]
+
+
+@pytest.mark.parametrize("bound", [-0.1, 1.1])
+def test_a_bound_that_is_no_share_is_refused(bound):
+    with pytest.raises(ValueError, match=r"min = .* is out of range"):
+        TextPunctuation(min=bound)

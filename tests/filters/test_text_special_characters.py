@@ -47,3 +47,9 @@ def test_rows_of_signs_fall_either_way(scored, reasons):
 def test_bounds_are_included(reasons, settings, reason):
     counts = {"text_chars": [10], "text_symbols": [2], "text_digits": [1], "text_spaces": [3]}
     assert reasons(TextSpecialCharacters(**settings), **counts) == [reason]
+
+
+@pytest.mark.parametrize("bound", [-0.1, 1.1])
+def test_a_bound_that_is_no_share_is_refused(bound):
+    with pytest.raises(ValueError, match=r"max = .* is out of range"):
+        TextSpecialCharacters(max=bound)
