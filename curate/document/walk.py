@@ -1,0 +1,239 @@
+"""One walk over the tree that puts down blocks of text and image slots as a reader meets them.
+
+The walk goes through the nodes in document order once, without recursion. Text gathers in a buffer until something
+ends the block: a block element begins or ends, or a picture stands in between. Unknown elements are passed through.
+What gives no block is put down with its reason, so every node is in the output, in a subtree that was dropped, or an
+element that holds nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from curate.document.elements import (
+    BLOCK,
+    DROPPED,
+    HEADINGS,
+    IMAGES,
+    LINES,
+    VERBATIM,
+    block_name,
+    is_emoji,
+    path_of,
+    sample_of,
+    sources_of,
+    table_rows,
+)
+from curate.document.extraction import Block, Dropped, ImageSlot, TextBlock
+from curate.document.resolve import Attributes, absolute, resolve, side_px
+from curate.document.tree import TEXT, Tree
+from curate.fetch.url import Target
+
+__all__ = ["RegionsLike", "walk"]
+
+HIDDEN = "hidden"
+MOST_WORDS_CHARS = 2_000
+MOST_UP = 12
+
+
+class RegionsLike(Protocol):
+    """Of every node: the name of its region, why it is no content (None: it is), and a score from 0 to 1."""
+
+    @property
+    def names(self) -> Sequence[str]: ...
+
+    @property
+    def reasons(self) -> Sequence[str | None]: ...
+
+    @property
+    def scores(self) -> Sequence[float]: ...
+
+
+def walk(tree: Tree, regions: RegionsLike, base: Target | None) -> tuple[list[Block], list[Dropped]]:
+    """Blocks and slots in reading order, and what was left out. `base` is what relative URLs are relative to."""
+    walker = _Walker(tree, regions, base, table_rows(tree))
+    walker.run()
+    return walker.blocks, walker.dropped
+
+
+@dataclass
+class _Walker:
+    tree: Tree
+    regions: RegionsLike
+    base: Target | None
+    rows: frozenset[int]
+    blocks: list[Block] = field(default_factory=list)
+    dropped: list[Dropped] = field(default_factory=list)
+    buffer: list[str | None] = field(default_factory=list)
+    """Texts of the block under way; None is a line break that the page asks for."""
+    node: int = 0
+    opened: list[int] = field(default_factory=list)
+    verbatim: int = 0
+    section: str | None = None
+    slots: dict[str, int] = field(default_factory=dict)
+    """The slot that stands for each URL."""
+
+    def run(self) -> None:
+        tags, ends, texts, reasons = self.tree.tags, self.tree.ends, self.tree.texts, self.regions.reasons
+        opened, number = self.opened, 0
+        while number < len(tags):
+            while opened and ends[opened[-1]] <= number:
+                self.end(opened.pop())
+            tag = tags[number]
+            if tag == TEXT:
+                self.text(texts[number])
+                number += 1
+            elif tag in DROPPED or reasons[number] == HIDDEN:
+                number = self.drop(number, DROPPED.get(tag, HIDDEN))
+            else:
+                self.begin(number, tag)
+                number += 1
+        while opened:
+            self.end(opened.pop())
+        self.flush()
+
+    def text(self, text: str) -> None:
+        """A text joins the block under way; the first one says which element the block belongs to."""
+        if not self.buffer:
+            if text.isspace() and not self.verbatim:
+                return
+            self.node = self.opened[-1] if self.opened else 0
+        self.buffer.append(text)
+
+    def begin(self, number: int, tag: str) -> None:
+        """An element begins: a block, a cell of a table's line, a line break, a picture, or nothing of the kind."""
+        if tag in BLOCK:
+            if tag in ("td", "th") and self.tree.parents[number] in self.rows:
+                if self.buffer:
+                    self.buffer.append(" | ")
+                return
+            self.flush()
+            self.verbatim += tag in VERBATIM
+            self.opened.append(number)
+        elif tag == "br":
+            self.buffer.append(None)
+        elif tag in IMAGES:
+            self.image(number)
+
+    def end(self, number: int) -> None:
+        """A block element ends."""
+        tag = self.tree.tags[number]
+        self.flush()
+        self.verbatim -= tag in VERBATIM
+        if tag == "figure":
+            self.bind_caption(number)
+
+    def flush(self) -> None:
+        """What is in the buffer becomes a block, unless it is blank."""
+        if not self.buffer:
+            return
+        text = _verbatim(self.buffer) if self.verbatim else _lines(self.buffer)
+        self.buffer.clear()
+        if not text:
+            return
+        node, regions, last = self.node, self.regions, self.blocks[-1] if self.blocks else None
+        name = block_name(self.tree, self.opened)
+        near = name in LINES and isinstance(last, TextBlock) and last.block in LINES
+        reason = regions.reasons[node]
+        separator = "\n" if near else "\n\n"
+        self.blocks.append(TextBlock(text, node, name, separator, regions.names[node], reason, regions.scores[node]))
+        if name in HEADINGS and reason is None:
+            self.section = text[:MOST_WORDS_CHARS]
+        if name == "figcaption" and isinstance(last, ImageSlot) and last.caption is None:
+            self.blocks[-2] = replace(last, caption=text)
+
+    def image(self, number: int) -> None:
+        """A picture: a sign within a sentence, a slot, one that is there already, or none of the page's own."""
+        image = self.tree.attributes[number]
+        if is_emoji(image):
+            self.buffer.append(image.get("alt"))
+            self.put_down(number, "emoji")
+            return
+        found = resolve(image, sources_of(self.tree, number), self.base)
+        if found.reason is not None:
+            self.put_down(number, found.reason)
+            return
+        slot = self.slot(number, image, found.urls, found.found_in)
+        before = next((self.slots[url] for url in found.urls if url in self.slots), None)
+        if before is not None and not (self.blocks[before].reason and slot.reason is None):
+            self.put_down(number, "duplicate_image")
+            return
+        if before is not None:
+            self.blocks[before] = replace(self.blocks[before], region="duplicate", reason="duplicate_image")
+        self.flush()
+        self.slots.update(dict.fromkeys(found.urls, len(self.blocks)))
+        self.blocks.append(slot)
+
+    def slot(self, number: int, image: Attributes, urls: tuple[str, ...], found_in: str) -> ImageSlot:
+        """The slot of a picture, with all that the page says of it but its legend."""
+        regions = self.regions
+        link = self.around(number, "a")
+        href = self.tree.attributes[link].get("href") if link else None
+        return ImageSlot(
+            url=urls[0],
+            node=number,
+            candidates=urls,
+            alt=_words(image.get("alt")),
+            title=_words(image.get("title")),
+            section=self.section,
+            rendered_width_px=side_px(image, "width"),
+            rendered_height_px=side_px(image, "height"),
+            link_url=absolute(href, self.base) if href else None,
+            found_in="noscript" if self.around(number, "noscript") else found_in,
+            region=regions.names[number],
+            reason=regions.reasons[number],
+            score=regions.scores[number],
+        )
+
+    def around(self, number: int, tag: str) -> int:
+        """The element of that name close around a node, 0 if there is none."""
+        for _ in range(MOST_UP):
+            number = self.tree.parents[number]
+            if number <= 0 or self.tree.tags[number] == tag:
+                return max(number, 0)
+        return 0
+
+    def bind_caption(self, figure: int) -> None:
+        """Give the pictures of a figure its legend, wherever it stands."""
+        place = len(self.blocks)
+        while place and self.blocks[place - 1].node > figure:
+            place -= 1
+        own = self.blocks[place:]
+        legend = " ".join(block.text for block in own if isinstance(block, TextBlock) and block.block == "figcaption")
+        for at, block in enumerate(own, place) if legend else ():
+            if isinstance(block, ImageSlot):
+                self.blocks[at] = replace(block, caption=legend)
+
+    def drop(self, number: int, reason: str) -> int:
+        """Put a subtree down; the number of the node behind it."""
+        self.put_down(number, reason)
+        return self.tree.ends[number]
+
+    def put_down(self, number: int, reason: str) -> None:
+        """Say of a node why it is not in the output."""
+        self.dropped.append(Dropped(number, path_of(self.tree, number), reason, sample_of(self.tree, number)))
+
+
+def _lines(pieces: list[str | None]) -> str:
+    """White space made single, NBSP and others too; the page's own line breaks kept."""
+    if None not in pieces:
+        return " ".join("".join(map(str, pieces)).split())
+    lines: list[list[str]] = [[]]
+    for piece in pieces:
+        if piece is None:
+            lines.append([])
+        else:
+            lines[-1].append(piece)
+    return "\n".join(line for line in (" ".join("".join(own).split()) for own in lines) if line)
+
+
+def _verbatim(pieces: list[str | None]) -> str:
+    text = "".join("\n" if piece is None else piece for piece in pieces)
+    return text.strip("\n").rstrip() if text.strip() else ""
+
+
+def _words(text: str | None) -> str | None:
+    """An attribute's text with single white space; None where there is none."""
+    return " ".join(text[:MOST_WORDS_CHARS].split()) or None if text else None
