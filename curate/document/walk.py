@@ -73,14 +73,14 @@ class _Walker:
     verbatim: int = 0
     section: str | None = None
     slots: dict[str, int] = field(default_factory=dict)
-    """The slot that stands for each URL."""
+    """The slot that stands for each URL, told without its scheme."""
 
     def run(self) -> None:
         tags, ends, texts, reasons = self.tree.tags, self.tree.ends, self.tree.texts, self.regions.reasons
         opened, number = self.opened, 0
         while number < len(tags):
             while opened and ends[opened[-1]] <= number:
-                self.end(opened.pop())
+                self.end(opened[-1])
             tag = tags[number]
             if tag == TEXT:
                 self.text(texts[number])
@@ -91,7 +91,7 @@ class _Walker:
                 self.begin(number, tag)
                 number += 1
         while opened:
-            self.end(opened.pop())
+            self.end(opened[-1])
         self.flush()
 
     def text(self, text: str) -> None:
@@ -121,6 +121,7 @@ class _Walker:
         """A block element ends."""
         tag = self.tree.tags[number]
         self.flush()
+        self.opened.pop()
         self.verbatim -= tag in VERBATIM
         if tag == "figure":
             self.bind_caption(number)
@@ -156,14 +157,15 @@ class _Walker:
             self.put_down(number, found.reason)
             return
         slot = self.slot(number, image, found.urls, found.found_in)
-        before = next((self.slots[url] for url in found.urls if url in self.slots), None)
+        places = [url.partition("://")[2] for url in found.urls]
+        before = next((self.slots[place] for place in places if place in self.slots), None)
         if before is not None and not (self.blocks[before].reason and slot.reason is None):
             self.put_down(number, "duplicate_image")
             return
         if before is not None:
             self.blocks[before] = replace(self.blocks[before], region="duplicate", reason="duplicate_image")
         self.flush()
-        self.slots.update(dict.fromkeys(found.urls, len(self.blocks)))
+        self.slots.update(dict.fromkeys(places, len(self.blocks)))
         self.blocks.append(slot)
 
     def slot(self, number: int, image: Attributes, urls: tuple[str, ...], found_in: str) -> ImageSlot:
