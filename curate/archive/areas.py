@@ -119,6 +119,8 @@ def _member_areas(
     if member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1:
         if start <= offset and (end is None or offset < end):
             stream = _ZipStream(archive.open(member))
+            if member.file_size and not stream.read(1):
+                raise ValueError("cannot be decompressed")
             yield from _area(Window(stream, 0, member.file_size), 0, None, offset)  # type: ignore[arg-type]
         return
     name_bytes, extra_bytes = _LOCAL_HEADER.unpack(window.at(offset, _LOCAL_HEADER.size))

@@ -51,7 +51,10 @@ class Frames:
     def _pieces(self, window: Window, offset: int) -> Iterator[Piece]:
         magic = window.at(offset, 4).tobytes()
         if is_skippable(magic):
-            yield Piece(b"", offset + 8 + _number(window, offset + 4, 4))
+            end = offset + 8 + _number(window, offset + 4, 4)
+            if end > window.end:
+                raise FrameError("the file ends in a frame")
+            yield Piece(b"", end)
             return
         if magic != self._magic:
             raise FrameError(f"{magic!r} begins no {self._kind} frame")

@@ -30,7 +30,7 @@ MOST_HEADER_BYTES = 65_536
 _WARC = rb"WARC/\d\.\d{1,2}\r?\n"
 _ARC = rb"[A-Za-z][A-Za-z0-9+.-]{1,20}:[^\n]{0,4000} \d{12,18} [^\n]{1,400}\n"
 _RECORD = re.compile(_WARC + rb"|" + _ARC)
-_NEXT = re.compile(rb"\n(?=" + _WARC + rb"[A-Za-z-]{1,40}:|" + _ARC + rb")")
+_NEXT = re.compile(_WARC + rb"[A-Za-z-]{1,40}:|(?<=\n)" + _ARC)
 _ARC_LINE = re.compile(r"(\S.*?) (\S+) (\d{12,18}) (.+) (-?\d+)")
 _ARC_2_LINE = re.compile(r"(\S.*?) (\S+) (\d{12,18}) (.+?) (\d{3}|-) (\S+) (\S+) (\d+) (\S+) (-?\d+)")
 _FOLD = re.compile(r"\r?\n[ \t]+")
@@ -53,9 +53,10 @@ def starts_record(data: bytes, at: int = 0) -> bool:
 
 
 def find_record(data: bytes, start: int = 0) -> int | None:
-    """Where a record seems to begin after a line's end, at or after `start` + 1."""
-    found = _NEXT.search(data, start)
-    return found.end() if found else None
+    """Where a record seems to begin, behind `start`. One of an ARC begins a line; no page holds `WARC/1.0` and a field
+    behind it by chance, so one of a WARC may follow garbage without a line's end."""
+    found = _NEXT.search(data, start + 1)
+    return found.start() if found else None
 
 
 def parse_fields(block: bytes) -> dict[str, str]:

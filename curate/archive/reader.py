@@ -108,6 +108,8 @@ def _take_block(stream: Stream, place: tuple[int, int], length: int, most: int) 
     missing = length - len(block)
     if stream.at_record_end() and not missing:
         return block, stream.problem
+    if not missing and stream.is_closed():
+        return block, None  # what follows is no part of this record
     if not stream.is_in_unit(place):
         stream.skip_to_record(most)
         return block, stream.problem or ("bad_length", f"{len(block)} of {length} bytes, over several compressed units")
@@ -152,4 +154,3 @@ def _no_record(stream: Stream, place: tuple[int, int], problem: tuple[str, str])
     if stream.problem:
         stream.leave_unit()
     return Record("", None, place[0], stream.length_since(place), place[1], problem=problem[0], detail=problem[1])
-

@@ -137,6 +137,10 @@ class Stream:
         self._at += behind
         return True
 
+    def is_closed(self) -> bool:
+        """Whether the two line ends are here that close a WARC record."""
+        return self._data.startswith((b"\r\n\r\n", b"\n\n"), self._at)
+
     def skip_to_record(self, most: int) -> int:
         """Pass over bytes up to a line that begins a record, or the end of the unit. Returns how many.
 

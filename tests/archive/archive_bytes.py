@@ -33,7 +33,9 @@ def warcio_records(count: int) -> list[bytes]:
     return [_write(number) for number in range(count)]
 
 
-def warc_record(body: bytes, http: bytes = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n", **fields: object) -> bytes:
+def warc_record(
+    body: bytes, http: bytes = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n", **fields: object
+) -> bytes:
     """A response by hand. `fields` replace header fields by their names with `_` for `-`; None leaves one out."""
     block = http + b"\r\n" + body
     header: dict[str, object] = {
@@ -70,18 +72,26 @@ def pack(data: bytes, kind: str) -> bytes:
 def _write(number: int) -> bytes:
     sink = io.BytesIO()
     writer = WARCWriter(sink, gzip=False)
+    fixed = {"WARC-Record-ID": f"<urn:uuid:{number:036}>", "WARC-Date": "2024-05-06T07:08:09Z"}
     url = f"http://a.example/{number}"
     ok = StatusAndHeaders("200 OK", [("Content-Type", "text/html; charset=utf-8")], protocol="HTTP/1.1")
     kind = number % 4
     if kind == 1:
         ask = StatusAndHeaders("GET / HTTP/1.1", [("Host", "a.example")], is_http_request=True)
-        record = writer.create_warc_record(url, "request", http_headers=ask)
+        record = writer.create_warc_record(url, "request", http_headers=ask, warc_headers_dict=fixed)
     elif kind == 2:
-        record = writer.create_revisit_record(url, "sha1:3I42H3S6NNFQ2MSVX7XZKYAYSCX5QBYJ", "http://a.example/0", "2024-05-06T07:08:09Z")
+        digest = "sha1:3I42H3S6NNFQ2MSVX7XZKYAYSCX5QBYJ"
+        record = writer.create_revisit_record(
+            url, digest, "http://a.example/0", fixed["WARC-Date"], warc_headers_dict=fixed
+        )
     elif kind == 3:
         moved = StatusAndHeaders("301 Moved", [("Location", "http://b.example/")], protocol="HTTP/1.1")
-        record = writer.create_warc_record(url, "response", io.BytesIO(b""), http_headers=moved)
+        record = writer.create_warc_record(
+            url, "response", io.BytesIO(b""), http_headers=moved, warc_headers_dict=fixed
+        )
     else:
-        record = writer.create_warc_record(url, "response", io.BytesIO(page(number)), http_headers=ok)
+        record = writer.create_warc_record(
+            url, "response", io.BytesIO(page(number)), http_headers=ok, warc_headers_dict=fixed
+        )
     writer.write_record(record)
     return sink.getvalue()

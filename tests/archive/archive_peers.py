@@ -29,7 +29,9 @@ class Seen(NamedTuple):
 
 
 def ours(data: bytes) -> list[Seen]:
-    return [Seen(r.type, r.url, r.http_status, r.payload_digest, digest(r.payload)) for r in read_records(io.BytesIO(data))]
+    return [
+        Seen(r.type, r.url, r.http_status, r.payload_digest, digest(r.payload)) for r in read_records(io.BytesIO(data))
+    ]
 
 
 def with_warcio(data: bytes) -> list[Seen]:
@@ -84,12 +86,12 @@ def _fastwarc_body(record, decode: str) -> bytes:
 def _digest_or_failure(read) -> str:
     try:
         return digest(read())
-    except Exception:
+    except Exception:  # noqa: BLE001 (a peer raises whatever it likes)
         return "fails"
 
 
 def _until_it_fails(records: Iterator[Seen]) -> Iterator[Seen]:
     try:
         yield from records
-    except Exception:
+    except Exception:  # noqa: BLE001 (a peer raises whatever it likes)
         return

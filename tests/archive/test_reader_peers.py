@@ -40,7 +40,10 @@ DIFFERENCES: dict[str, dict[str, tuple[dict[str, int], str]]] = {
         "resiliparse__warcfile.warc.lz4": ({"count": 0}, "ours: warcio reads no lz4"),
         "transfer_compression_brotli.warc": ({"body": 1}, "ours: warcio 1.8 calls a method that brotli does not have"),
         "transfer_compression_brotli.warc.gz": ({"body": 1}, "ours: the same"),
-        "warcio__example-space-in-target-uri.warc.gz": ({"url": 1}, "either: warcio writes spaces as %20, we as they are"),
+        "warcio__example-space-in-target-uri.warc.gz": (
+            {"url": 1},
+            "either: warcio writes spaces as %20, we as they are",
+        ),
     },
     "FastWARC": {
         "py-wacz__invalid_example_1.wacz": ({"count": 0}, "ours: the same"),
@@ -76,7 +79,9 @@ DIFFERENCES: dict[str, dict[str, tuple[dict[str, int], str]]] = {
 
 def differences(data: bytes, theirs: list[Seen]) -> dict[str, int]:
     mine = archive_peers.ours(data)
-    found = Counter(f for a, b in zip(mine, theirs, strict=False) for f in Seen._fields if getattr(a, f) != getattr(b, f))
+    found = Counter(
+        f for a, b in zip(mine, theirs, strict=False) for f in Seen._fields if getattr(a, f) != getattr(b, f)
+    )
     return dict(found) | ({"count": len(theirs)} if len(theirs) != len(mine) else {})
 
 
