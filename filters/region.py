@@ -17,6 +17,7 @@ from curate.document.extraction import REGIONS
 from curate.filter import Filter, Verdict
 
 OTHER = "not_content"
+REASONS = {region: f"in_{region}" for region in REGIONS} | {"hidden": "is_hidden", "duplicate": "shown_elsewhere"}
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Region(Filter):
 
     reads: ClassVar[tuple[str, ...]] = ("region", "region_reason")
     reasons: ClassVar[Mapping[str, str]] = {
-        **{f"in_{region}": f"part of {words}" for region, words in REGIONS.items()},
+        **{REASONS[region]: f"not content: {words}" for region, words in REGIONS.items()},
         OTHER: "not part of the document",
     }
 

@@ -27,8 +27,9 @@ REGIONS = {
     "share": "buttons to share the page",
     "hidden": "what the page does not show",
     "boilerplate": "boilerplate of another kind",
+    "duplicate": "a picture that the page shows elsewhere too",
 }
-"""The other regions, with the words of a report: the block is part of ... A filter gives `in_<region>` as a reason."""
+"""The other regions, with the words of a report. `filters/region.py` gives them as reasons."""
 
 
 @dataclass(frozen=True)
