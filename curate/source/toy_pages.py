@@ -1,13 +1,14 @@
 """Pages of the toy web as a source: known truth for extraction, fetched over HTTP as any others.
 
-`toy_page` is the page's number. What a careful reader would take from it is `curate.toyweb.pages.page(...).parts`.
+`toy_page` is the page's number, and `toy_parts` what a careful reader would take from it, in order: `kind` (text or
+image) and `value` (the text, the picture's URL). They are carried along, so that a report can state how much was found.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
 import pyarrow as pa
@@ -17,7 +18,7 @@ from curate.shard import Shard
 from curate.source.raw_page import RawPage
 from curate.stage import settings_of
 from curate.toyweb.defects import shares
-from curate.toyweb.pages import page_url
+from curate.toyweb.pages import page
 from curate.toyweb.plan import Plan
 from curate.toyweb.server import serve
 
@@ -25,7 +26,8 @@ __all__ = ["ToyPages"]
 
 _VERSION = 1
 _BATCH_ROWS = 1000
-_SCHEMA = pa.schema([("url", pa.string()), ("toy_page", pa.int64())])
+_PART = pa.struct([("kind", pa.string()), ("value", pa.string())])
+_SCHEMA = pa.schema([("url", pa.string()), ("toy_page", pa.int64()), ("toy_parts", pa.list_(_PART))])
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,8 @@ class ToyPages:
         """What was fetched says it all."""
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
+        plan = Plan(self.seed, self.shares)
         for start in range(0, self.count, _BATCH_ROWS):
-            numbers = range(start, min(start + _BATCH_ROWS, self.count))
-            yield pa.record_batch([[page_url(n) for n in numbers], list(numbers)], schema=_SCHEMA)
+            pages = [(n, page(plan, n)) for n in range(start, min(start + _BATCH_ROWS, self.count))]
+            records = [{"url": p.url, "toy_page": n, "toy_parts": [asdict(part) for part in p.parts]} for n, p in pages]
+            yield pa.RecordBatch.from_pylist(records, _SCHEMA)

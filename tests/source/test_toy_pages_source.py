@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,8 @@ def test_a_row_per_page() -> None:
     rows = [row for part in source.parts() for batch in part for row in batch.to_pylist()]
     assert [row["toy_page"] for row in rows] == list(range(1200))
     assert rows[1001]["url"] == page(Plan(3), 1001).url
-    assert source.known_columns() == ("url", "toy_page")
+    assert rows[1001]["toy_parts"] == [asdict(part) for part in page(Plan(3), 1001).parts]
+    assert source.known_columns() == ("url", "toy_page", "toy_parts")
     assert ToyPages(5).identity() != ToyPages(5, seed=1).identity() != ToyPages(5, shares={"gone": 0.02}).identity()
 
 
