@@ -3,7 +3,9 @@
     page.html          a file; `url` is the address that it is read as, for its links
     a.warc.gz@12345    the record that begins at this byte, as `source_file` and `source_offset` of a document say
 
-A saved page lies beside its pictures, so those below its own folder are shown, up to 20 MB each.
+A saved page lies beside its pictures, so those below its own folder are shown, up to 20 MB each. Where folders above it
+are called as in `url`, those below them are too: `--url http://h/book/pages/1.html` of `book/pages/1.html` leads to
+`book/images/`.
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ HERE = "http://page.invalid/"
 """The address of a file whose own is not known."""
 
 NOT_PAGES = (".tar", ".parquet")
+SLASHES_OF_A_HOST = 2
+"""`http://host` has two; each folder adds one."""
 MOST_PICTURE_BYTES = 20_000_000
 
 SIGNATURES = {b"\xff\xd8\xff": "jpg", b"\x89PNG": "png", b"GIF8": "gif", b"BM": "bmp"}
@@ -33,12 +37,14 @@ SIGNATURES = {b"\xff\xd8\xff": "jpg", b"\x89PNG": "png", b"GIF8": "gif", b"BM": 
 
 @dataclass(frozen=True)
 class OpenPage:
-    """A page as it was found, and what extraction made of it. `folder`: where its pictures may lie."""
+    """A page as it was found, and what extraction made of it. `folder`, which is called `base` as a URL, is where its
+    pictures may lie."""
 
     place: str
     url: str
     found: Extraction
     folder: Path | None = None
+    base: str = ""
 
     def document(self) -> Document:
         """What would go on to the filters: blocks without a reason, and the pictures that lie beside the page."""
@@ -63,10 +69,9 @@ class OpenPage:
 
     def _beside(self, url: str) -> Path | None:
         """The file that a URL of the page stands for: below the page's folder, links followed, or None."""
-        base = self.url.rpartition("/")[0] + "/"
-        if self.folder is None or not url.startswith(base):
+        if self.folder is None or not url.startswith(self.base):
             return None
-        path = (self.folder / _unquoted(re.split("[?#]", url[len(base) :])[0])).resolve()
+        path = (self.folder / _unquoted(re.split("[?#]", url[len(self.base) :])[0])).resolve()
         inside = path.is_relative_to(self.folder.resolve()) and path.is_file()
         return path if inside and path.stat().st_size <= MOST_PICTURE_BYTES else None
 
@@ -90,7 +95,15 @@ def open_page(place: str, url: str | None = None) -> OpenPage:
     except OSError as error:
         raise SourceError(f"cannot read {place}: {error.strerror}") from error
     address = url or HERE + Path(place).name
-    return OpenPage(place, address, _extract(body, address, None), Path(place).parent)
+    return OpenPage(place, address, _extract(body, address, None), *_folder_of(Path(place).absolute(), address))
+
+
+def _folder_of(page: Path, url: str) -> tuple[Path, str]:
+    """The highest folder that the page's path and its URL have in common, and its URL."""
+    folder, base = page.parent, url.rpartition("/")[0]
+    while base.count("/") > SLASHES_OF_A_HOST and base.rpartition("/")[2] == folder.name:
+        folder, base = folder.parent, base.rpartition("/")[0]
+    return folder, base + "/"
 
 
 def _from_archive(place: str, archive: str, offset: int) -> OpenPage:

@@ -123,6 +123,26 @@ def test_the_address_of_a_page(page: Path, capsys: pytest.CaptureFixture[str]) -
     assert "https://cats.example/a/cat.jpg" in text
 
 
+@pytest.mark.parametrize(
+    ("url", "here"),
+    [
+        ("http://h/site/cats.html", True),
+        ("http://h/book/site/cats.html", True),
+        ("http://h/other/cats.html", False),
+        ("http://h/cats.html", False),
+        (None, False),
+    ],
+)
+def test_pictures_of_a_folder_beside_it(
+    page: Path, capsys: pytest.CaptureFixture[str], url: str | None, here: bool
+) -> None:
+    (page.parent.parent / "images").mkdir()
+    (page.parent / "cat.jpg").rename(page.parent.parent / "images/cat.jpg")
+    page.write_text(page.read_text().replace("cat.jpg", "../images/cat.jpg"))
+    text = shown(capsys, page, "--format", "table", *(["--url", url] if url else []))
+    assert ("| here]" in text) == here
+
+
 @pytest.mark.parametrize("source", ["../secret.jpg", "%2e%2e/secret.jpg", "link.jpg", "cats.html", "cat.jpg%00"])
 def test_only_pictures_below_the_page_are_shown(page: Path, capsys: pytest.CaptureFixture[str], source: str) -> None:
     (page.parent.parent / "secret.jpg").write_bytes(jpeg(2))
