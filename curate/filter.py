@@ -127,14 +127,19 @@ def below(values: pa.ChunkedArray, low: float | None) -> pa.ChunkedArray | pa.Ar
     """True where a value is not at least `low`, so for not-a-number too; null for null. None is no bound."""
     if low is None:
         return pa.nulls(len(values), pa.bool_())
-    return pc.invert(pc.greater_equal(values, low))
+    return pc.invert(pc.greater_equal(values, _bound(values, low)))
 
 
 def above(values: pa.ChunkedArray, high: float | None) -> pa.ChunkedArray | pa.Array:
     """True where a value is not at most `high`, so for not-a-number too; null for null. None is no bound."""
     if high is None:
         return pa.nulls(len(values), pa.bool_())
-    return pc.invert(pc.less_equal(values, high))
+    return pc.invert(pc.less_equal(values, _bound(values, high)))
+
+
+def _bound(values: pa.ChunkedArray, bound: float) -> pa.Scalar:
+    """A bound in the precision of the column, so that .6 is not above .6 where the column holds it as float32."""
+    return pa.scalar(bound, values.type) if pa.types.is_floating(values.type) else pa.scalar(bound)
 
 
 def check_bounds(

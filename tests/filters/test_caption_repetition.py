@@ -1,7 +1,9 @@
 """Said twice, and said once."""
 
+import pyarrow as pa
 import pytest
 
+from curate.filter import above, below
 from filters.caption_repetition import CaptionRepetition
 
 ONCE = "a red circle above two blue squares"
@@ -44,3 +46,10 @@ def test_the_bounds_are_included(reasons, characters, words, reason):
 def test_a_share_is_at_most_one():
     with pytest.raises(ValueError, match=r"max_words_ratio = 1\.5 is out of range: from 0 to 1"):
         CaptionRepetition(max_words_ratio=1.5)
+
+
+def test_a_bound_is_included_in_the_precision_of_the_column():
+
+    column = pa.chunked_array([pa.array([0.6, 0.1, 0.7], pa.float32())])
+    assert above(column, 0.6).to_pylist() == [False, False, True]
+    assert below(column, 0.6).to_pylist() == [False, True, False]
