@@ -68,7 +68,9 @@ class _Walker:
     dropped: list[Dropped] = field(default_factory=list)
     buffer: list[str | None] = field(default_factory=list)
     """Texts of the block under way; None is a line break that the page asks for."""
+    first: int = 0
     node: int = 0
+    """First node of the block under way, and the element that it belongs to."""
     opened: list[int] = field(default_factory=list)
     verbatim: int = 0
     section: str | None = None
@@ -83,7 +85,7 @@ class _Walker:
                 self.end(opened[-1])
             tag = tags[number]
             if tag == TEXT:
-                self.text(texts[number])
+                self.text(number, texts[number])
                 number += 1
             elif tag in DROPPED or reasons[number] == HIDDEN:
                 number = self.drop(number, DROPPED.get(tag, HIDDEN))
@@ -94,13 +96,20 @@ class _Walker:
             self.end(opened[-1])
         self.flush()
 
-    def text(self, text: str) -> None:
-        """A text joins the block under way; the first one says which element the block belongs to."""
+    def text(self, number: int, text: str) -> None:
+        """A text joins the block under way; the first one says which element and region the block belongs to."""
         if not self.buffer:
             if text.isspace() and not self.verbatim:
                 return
-            self.node = self.opened[-1] if self.opened else 0
+            self.start(number)
+        elif self.regions.reasons[number] != self.regions.reasons[self.first] and not text.isspace():
+            self.flush()
+            self.start(number)
         self.buffer.append(text)
+
+    def start(self, number: int) -> None:
+        """A block begins with this node."""
+        self.first, self.node = number, self.opened[-1] if self.opened else 0
 
     def begin(self, number: int, tag: str) -> None:
         """An element begins: a block, a cell of a table's line, a line break, a picture, or nothing of the kind."""
@@ -113,7 +122,8 @@ class _Walker:
             self.verbatim += tag in VERBATIM
             self.opened.append(number)
         elif tag == "br":
-            self.buffer.append(None)
+            if self.buffer:
+                self.buffer.append(None)
         elif tag in IMAGES:
             self.image(number)
 
@@ -134,12 +144,14 @@ class _Walker:
         self.buffer.clear()
         if not text:
             return
-        node, regions, last = self.node, self.regions, self.blocks[-1] if self.blocks else None
+        first, regions, last = self.first, self.regions, self.blocks[-1] if self.blocks else None
         name = block_name(self.tree, self.opened)
         near = name in LINES and isinstance(last, TextBlock) and last.block in LINES
-        reason = regions.reasons[node]
+        reason = regions.reasons[first]
         separator = "\n" if near else "\n\n"
-        self.blocks.append(TextBlock(text, node, name, separator, regions.names[node], reason, regions.scores[node]))
+        self.blocks.append(
+            TextBlock(text, self.node, name, separator, regions.names[first], reason, regions.scores[first])
+        )
         if name in HEADINGS and reason is None:
             self.section = text[:MOST_WORDS_CHARS]
         if name == "figcaption" and isinstance(last, ImageSlot) and last.caption is None:
@@ -149,6 +161,8 @@ class _Walker:
         """A picture: a sign within a sentence, a slot, one that is there already, or none of the page's own."""
         image = self.tree.attributes[number]
         if is_emoji(image):
+            if not self.buffer:
+                self.start(number)
             self.buffer.append(image.get("alt"))
             self.put_down(number, "emoji")
             return
