@@ -137,8 +137,8 @@ def _addresses(attributes: Iterable[tuple[str, str | None]]) -> Iterator[str]:
 
 
 def plain_url(url: str) -> str:
-    """An address as it is compared: absolute, percent signs decoded, no fragment."""
-    return unquote(urldefrag(urljoin(PAGE_URL, url.strip())).url)
+    """An address as it is compared: absolute, percent signs decoded, without scheme and fragment."""
+    return unquote(urldefrag(urljoin(PAGE_URL, url.strip())).url).partition("://")[2]
 
 
 def judge(gold: GoldPage, text: str, images: Sequence[Iterable[str]]) -> Verdict:

@@ -21,7 +21,7 @@ CONDITIONAL = frozenset(("form", "fieldset", "table", "ul", "div", "section"))
 ALWAYS = {"button": "form", "select": "form", "textarea": "form", "object": "player", "embed": "player"}
 ENOUGH_COMMAS = 10
 SHARE_CHARS = 500
-SHORT_CHARS = 25
+SHORT_CHARS, LONG_CHARS = 25, 80
 FEW_LINKS, MANY_LINKS = 0.2, 0.5
 """Highest share of text in links: of a part that nothing speaks for, and of one with a class name for content."""
 MOSTLY = 0.9
@@ -180,7 +180,7 @@ def _why(tag: str, left: _Counts, weight: int, is_list: bool, in_figure: bool) -
         return "link_list"
     if (not is_list and weight < 25 and density > FEW_LINKS) or (weight >= 25 and density > MANY_LINKS):
         return "link_list"
-    return "low_text_density" if left.images == 0 and left.dense <= (tag != "form") else None
+    return "low_text_density" if left.images == 0 and left.chars < LONG_CHARS and left.dense <= (tag != "form") else None
 
 
 def _is_gallery(tree: Tree, node: int) -> bool:
