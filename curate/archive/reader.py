@@ -1,12 +1,14 @@
 """Reads web archives: WARC and ARC, plain or compressed by gzip, lz4 or zstd, and WACZ, told by their bytes.
 
-Its own reader, because each of the two that exist fails on what archives hold (measured on 54 files of twenty
-writers): warcio stops at the first broken member and cannot undo brotli as the package is now, FastWARC knows no ARC
-and passes over broken records in silence. Here every byte of a file belongs to a record or to a problem with a place.
-A file can be cut at any offsets: each cut is moved forward to the next unit that begins with a record.
+A reader of our own, because each of the two that exist fails on what archives hold (53 files of many writers, 2,342
+records): warcio stops at the first record that it cannot read, in five of them, and cannot undo brotli as that
+package is now; FastWARC knows no ARC, and passes over records behind a wrong length without a word. Here every byte of
+a file belongs to a record or to a problem with a place. In CPU time it is between warcio, of which it takes three
+quarters, and FastWARC, which takes a third of it: 60 us for a page of Common Crawl, two thirds of them zlib's own.
 
-The limit of that: a range that begins inside a record which itself holds an archive, stored and not compressed again,
-may begin with a record of that inner archive.
+A file can be cut at any offsets: each cut is moved forward to the next unit that begins with a record. The limit of
+that: a range that begins inside a record which itself holds an archive, not compressed again, may begin with a record
+of that inner archive.
 """
 
 from __future__ import annotations

@@ -36,9 +36,7 @@ def record_page(record: Record, file: str) -> RawPage | None:
     """
     if record.type in _PASSED_OVER:
         return None
-    content_type = (
-        record.http_headers.get("content-type") if record.http_headers else record.headers.get("content-type")
-    )
+    content_type = _content_type(record)
     status, detail = _status(record, content_type)
     text = record.payload.decode("utf-8", "replace") if status == OK and record.type == "conversion" else None
     return RawPage(
@@ -65,17 +63,25 @@ def is_html(content_type: str | None, body: bytes) -> bool:
     return kind in _HTML
 
 
+def _content_type(record: Record) -> str | None:
+    """The HTTP answer's; the record's own where there is no HTTP inside (a resource, an ARC's)."""
+    own = record.headers.get("content-type", "")
+    if record.http_status is not None or own.startswith("application/http"):
+        return record.http_headers.get("content-type")
+    return own or None
+
+
 def _status(record: Record, content_type: str | None) -> tuple[str, str]:
     if record.type == "revisit":
         return "revisit", record.headers.get("warc-refers-to-target-uri", "")
-    code = record.http_status
-    if record.type in ("response", "resource") and record.payload:
-        if code is not None and not 200 <= code <= 299:
-            return f"http_{code}", record.http_headers.get("location", "")
-        if not is_html(content_type, record.payload):
-            return "not_html", content_type or "no Content-Type, and the first bytes are not those of a page"
-    if record.problem is not None and not (record.problem == "truncated" and record.payload):
+    code, body = record.http_status, record.payload
+    if code is not None and not 200 <= code <= 299:
+        return f"http_{code}", record.http_headers.get("location", "")
+    answer = record.type in ("response", "resource")
+    if answer and (body or record.problem is None) and not is_html(content_type, body):
+        return "not_html", content_type or "no Content-Type, and the first bytes are not those of a page"
+    if record.problem is not None and not (record.problem == "truncated" and body):
         return record.problem, record.detail
-    if record.type not in ("response", "resource", "conversion"):
+    if not answer and record.type != "conversion":
         return "not_a_page", f"a record of type {record.type[:40]!r}"
     return OK, f"{record.problem}: {record.detail}" if record.problem else ""

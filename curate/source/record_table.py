@@ -74,8 +74,8 @@ class RecordTable:
         """One page per row, in order; where there is none, its status and the pointer."""
         waiting: deque[Future[RawPage]] = deque()
         with ThreadPoolExecutor(self.at_once) as threads:
-            for row in rows.select(_SCHEMA.names).to_pylist():
-                waiting.append(threads.submit(_page, **row))
+            for number, row in enumerate(rows.select(_SCHEMA.names).to_pylist()):
+                waiting.append(threads.submit(_page, number, row))
                 if len(waiting) > self.at_once:
                     yield waiting.popleft().result()
             while waiting:
@@ -97,8 +97,10 @@ class RecordTable:
         return pa.record_batch(columns, schema=_SCHEMA)
 
 
-def _page(archive: str | None, offset: int | None, length: int | None, url: str | None) -> RawPage:
-    place = RawPage(url, file=archive, offset=offset, length=length)
+def _page(number: int, row: Mapping[str, Any]) -> RawPage:
+    """The page of the slice's row `number`."""
+    archive, offset, length, url = (row[name] for name in _SCHEMA.names)
+    place = RawPage(url, file=archive, offset=offset, length=length, row=number)
     if archive is None or offset is None or length is None or offset < 0 or length < 1:
         return replace(place, status="bad_pointer", detail="no file name, offset of 0 or more and length of 1 or more")
     if length > MOST_BYTES:
@@ -111,4 +113,4 @@ def _page(archive: str | None, offset: int | None, length: int | None, url: str 
     page = record_page(record, archive)
     if page is None:
         return replace(place, status="not_a_page", detail=f"a record of type {record.type!r}")
-    return replace(page, url=page.url or url, offset=offset, length=length)
+    return replace(page, url=page.url or url, offset=offset, length=length, row=number)

@@ -113,11 +113,11 @@ def _rows(record: Record, og_image: bool) -> list[tuple[str | None, ...]]:
 def _page_rows(
     page_url: str, head: Mapping[str, Any], links: list[Mapping[str, Any]], og_image: bool
 ) -> list[tuple[str | None, ...]]:
-    base = _joined(page_url, _text(head, "Base"))
+    base = _joined(page_url, _text(head, "Base"), page_url)
     pairs = [_image(link) for link in links if _text(link, "path").startswith("IMG@/")]
     if og_image:
         pairs.append(_og_image(_mappings(head, "Metas")))
-    absolute = ((caption, _joined(base, url)) for caption, url in pairs if caption and url)
+    absolute = ((caption, _joined(base, url, url)) for caption, url in pairs if caption and url)
     once = dict.fromkeys(pair for pair in absolute if pair[1].startswith(("http://", "https://")))
     license_url = _license([*_mappings(head, "Link"), *links]) if once else None
     return [(caption, url, page_url or None, license_url) for caption, url in once]
@@ -165,12 +165,12 @@ def _license(links: list[Mapping[str, Any]]) -> str | None:
     return next((url for url in (_text(link, "url") for link in links) if _LICENSE.fullmatch(url)), None)
 
 
-def _joined(base: str, url: str) -> str:
-    """Absolute where that is possible; as it is where it is no URL at all."""
+def _joined(base: str, url: str, otherwise: str) -> str:
+    """An address made absolute, and something else where it is none."""
     try:
-        return urljoin(base, url) if url else base
+        return urljoin(base, url)
     except ValueError:
-        return url
+        return otherwise
 
 
 def _mapping(parent: Mapping[str, Any], name: str) -> Mapping[str, Any]:
