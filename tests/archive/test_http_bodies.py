@@ -4,7 +4,6 @@ import gzip
 import random
 import zlib
 
-
 import pyarrow as pa
 import pytest
 from archive_bytes import read, warc_record
