@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from curate.document.resolve import Attributes
 from curate.document.tree import Tree
 
@@ -128,5 +130,11 @@ def sample_of(tree: Tree, number: int) -> str:
 
 
 def _is_caption(element: Attributes) -> bool:
-    classes = (element.get("class") or "").lower()
-    return bool(classes) and any(word in classes for word in _CAPTION_WORDS)
+    classes = element.get("class")
+    return bool(classes) and _names_caption(classes or "")
+
+
+@lru_cache(maxsize=4096)
+def _names_caption(classes: str) -> bool:
+    low = classes.lower()
+    return any(word in low for word in _CAPTION_WORDS)

@@ -31,10 +31,12 @@ def extract(
     content_type: str | None = None,
     settings: DocumentSettings = DEFAULT,
     text: str | None = None,
+    explain: bool = False,
 ) -> Extraction:
     """What a page holds. `url` is where it was found, for relative links; `content_type` the whole HTTP header.
 
-    Where a source has plain `text` alone, its lines are the blocks. Nothing about a page raises: what is too large, too
+    With `explain`, nodes that were left out say where they stood. Where a source has plain `text` alone, its lines are
+    the blocks. Nothing about a page raises: what is too large, too
     deep or empty is a status.
     """
     if text is not None:
@@ -54,7 +56,7 @@ def extract(
 
         return replace(extract_obelics(html, url), charset=charset, charset_rule=rule)
     place = _base(tree, url)
-    blocks, dropped = walk(tree, score_regions(tree), place)
+    blocks, dropped = walk(tree, score_regions(tree), place, explain)
     title, language, canonical = _head(tree)
     return Extraction(
         tuple(blocks),

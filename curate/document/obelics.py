@@ -13,32 +13,34 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from curate.document.elements import path_of, sample_of
 from curate.document.extraction import Block, Dropped, Extraction, ImageSlot, TextBlock
+from curate.document.guard import PageRefusedError
 from curate.document.obelics_images import absolute_url, domain_of, picture_source, rendered_px
 from curate.document.obelics_text import STRENGTHS, Run, clean_text
 from curate.document.obelics_tree import NUMBER, Simplifier, without_comments
 from curate.document.parse import parse
+from curate.document.settings import DocumentSettings
 from curate.document.tree import TEXT, Tree
 
 __all__ = ["extract_obelics"]
 
-MAX_PATH, MAX_START = 200, 80
-"""Characters of a dropped node's path, and of its text."""
 
-
-def extract_obelics(html: str, url: str | None) -> Extraction:
+def extract_obelics(html: str, url: str | None, settings: DocumentSettings | None = None) -> Extraction:
     """Blocks of a page by the `obelics` rules. `url`: the page's, by whose domain relative addresses are completed.
 
     A text of the published output is a run of text blocks with no image slot between, joined by their separators.
     Every text block and slot is of the region "main": these rules delete and do not score. Nodes are numbered as in the
-    tree of the page without its comments.
+    tree of the page without its comments. A page beyond the bounds of `settings` has that status and no blocks.
     """
-    tree = parse(without_comments(html))
-    simplifier = Simplifier(tree)
-    left = parse(simplifier.simplify())
-    lost = simplifier.lost
-    blocks = tuple(_blocks(tree, left, domain_of(url), lost))
-    return Extraction(blocks=blocks, dropped=tuple(_dropped(tree, sorted(lost))))
+    try:
+        tree = parse(without_comments(html), settings)
+        simplifier = Simplifier(tree)
+        left = parse(simplifier.simplify(), settings)
+    except PageRefusedError as error:
+        return Extraction(status=error.status, detail=error.detail)
+    blocks = tuple(_blocks(tree, left, domain_of(url), simplifier.lost))
+    return Extraction(blocks=blocks, dropped=tuple(_dropped(tree, sorted(simplifier.lost))))
 
 
 class _Piece(NamedTuple):
@@ -122,27 +124,7 @@ def _slot(tree: Tree, node: int, domain: str) -> ImageSlot | None:
 def _dropped(tree: Tree, lost: list[tuple[int, str]]) -> Iterator[Dropped]:
     """One for each subtree, and one for each picture in it."""
     for node, reason in lost:
-        yield Dropped(node, _path(tree, node), reason, _start(tree, node))
+        yield Dropped(node, path_of(tree, node), reason, sample_of(tree, node))
         if reason != "empty_element":
             inside = range(node + 1, tree.ends[node])
-            yield from (Dropped(at, _path(tree, at), reason) for at in inside if tree.tags[at] == "img")
-
-
-def _path(tree: Tree, node: int) -> str:
-    """Like `html/body/div.footer/img`, its end where it is longer than 200 characters."""
-    path = ""
-    while node >= 0 and len(path) <= MAX_PATH:
-        classes = (tree.attributes[node].get("class") or "")[:MAX_PATH].split()
-        path = "/".join([".".join([tree.tags[node], *classes[:1]]), *filter(None, [path])])
-        node = tree.parents[node]
-    return path[-MAX_PATH:]
-
-
-def _start(tree: Tree, node: int) -> str:
-    """The first characters of the text inside an element."""
-    start = ""
-    for at in range(node, tree.ends[node]):
-        start = " ".join((start + " " + tree.texts[at][: 2 * MAX_START]).split()) if tree.texts[at] else start
-        if len(start) >= MAX_START:
-            break
-    return start[:MAX_START]
+            yield from (Dropped(at, path_of(tree, at), reason) for at in inside if tree.tags[at] == "img")

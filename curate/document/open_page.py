@@ -127,7 +127,7 @@ def _from_archive(place: str, archive: str, offset: int) -> OpenPage:
 def _extract(body: bytes, url: str | None, content_type: str | None) -> Extraction:
     from curate.document.extract import extract  # needs the extra `web`, which other uses of `curate show` do not
 
-    return extract(body, url, content_type)
+    return extract(body, url, content_type, explain=True)
 
 
 def _unquoted(path: str) -> str:

@@ -51,11 +51,19 @@ class RegionsLike(Protocol):
     def scores(self) -> Sequence[float]: ...
 
 
-def walk(tree: Tree, regions: RegionsLike, base: Target | None) -> tuple[list[Block], list[Dropped]]:
-    """Blocks and slots in reading order, and what was left out. `base` is what relative URLs are relative to."""
+def walk(
+    tree: Tree, regions: RegionsLike, base: Target | None, explain: bool = False
+) -> tuple[list[Block], list[Dropped]]:
+    """Blocks and slots in reading order, and what was left out. `base` is what relative URLs are relative to.
+
+    With `explain`, what was left out says where it stood and how it begins, which takes as long as the walk itself.
+    """
     walker = _Walker(tree, regions, base, table_rows(tree))
     walker.run()
-    return walker.blocks, walker.dropped
+    return walker.blocks, [
+        Dropped(node, path_of(tree, node), reason, sample_of(tree, node)) if explain else Dropped(node, "", reason)
+        for node, reason in walker.dropped
+    ]
 
 
 @dataclass
@@ -65,7 +73,7 @@ class _Walker:
     base: Target | None
     rows: frozenset[int]
     blocks: list[Block] = field(default_factory=list)
-    dropped: list[Dropped] = field(default_factory=list)
+    dropped: list[tuple[int, str]] = field(default_factory=list)
     buffer: list[str | None] = field(default_factory=list)
     """Texts of the block under way; None is a line break that the page asks for."""
     first: int = 0
@@ -229,7 +237,7 @@ class _Walker:
 
     def put_down(self, number: int, reason: str) -> None:
         """Say of a node why it is not in the output."""
-        self.dropped.append(Dropped(number, path_of(self.tree, number), reason, sample_of(self.tree, number)))
+        self.dropped.append((number, reason))
 
 
 def _lines(pieces: list[str | None]) -> str:
