@@ -63,7 +63,9 @@ class Copies(Barrier):
             for shard in shards:
                 chosen, digests = self.digests(shard)
                 candidates = _candidates(shard)
-                exchange.ask(len(candidates), chosen, digests, partial(_best, self.keep, candidates.take(chosen)))
+                exchange.ask(
+                    len(candidates), chosen, digests, partial(_best, self.keep, candidates=candidates.take(chosen))
+                )
                 attempt.counts["compared"] += len(chosen)
             answers = exchange.answers(partial(_best, self.keep))
             for shard, answer in zip(shards, answers, strict=True):
@@ -74,7 +76,10 @@ class Copies(Barrier):
 
 
 def first_of(keep: Keep, groups: Groups, candidates: pa.Table) -> Rows:
-    """The row of each group that is to be kept. `candidates` has the columns that decide; keys differ."""
+    """The row of each group that is to be kept. `candidates` has the columns that decide; keys differ.
+
+    Arrow puts nulls last, whichever way it sorts.
+    """
     several = groups.sizes > 1
     best = groups.order[groups.starts]
     of, rows = groups.numbers, groups.order
@@ -82,12 +87,12 @@ def first_of(keep: Keep, groups: Groups, candidates: pa.Table) -> Rows:
     direction = "descending" if keep == "latest" else "ascending"
     table = candidates.take(rows).append_column("group", pa.array(of))
     ranking = [("group", "ascending"), *((name, direction) for name in CANDIDATE)]
-    ranked = np.asarray(pc.sort_indices(table, sort_keys=ranking, null_placement="at_end"))
+    ranked = np.asarray(pc.sort_indices(table, sort_keys=ranking))
     best[several] = rows[ranked[np.unique(of, return_index=True)[1]]]
     return best
 
 
-def _best(keep: Keep, candidates: pa.Table, groups: Groups) -> pa.Table:
+def _best(keep: Keep, groups: Groups, candidates: pa.Table) -> pa.Table:
     return candidates.take(first_of(keep, groups, candidates))
 
 

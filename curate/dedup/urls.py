@@ -2,9 +2,9 @@
 
 Two URLs are equal when `curate.fetch.url.parse_url` makes one of them, which is what a crawler would ask for: scheme
 and host in lower case, `:80` of http and `:443` of https gone, no fragment (so pages that a script tells apart by
-`#!...` are one), `/` for an empty path, no `.` and `..` steps, characters percent-encoded as browsers do. Scheme,
-`www.`, case of the path, order of the query and a slash at the end all count. What is no http URL is compared as
-written.
+`#!...` are one), `/` for an empty path, no `.` and `..` steps, characters percent-encoded as browsers do; and no `?`
+with nothing behind it. Scheme, `www.`, case of the path, order of the query and a slash at the end all count. What is
+no http URL is compared as written.
 
 OBELICS (Laurençon et al. 2023) compares URLs as written, and keeps the page of the last archive by name; it removed 116
 of 361 million documents.
@@ -58,6 +58,6 @@ class UrlDuplicates(Copies):
 def normal_url(url: str) -> str:
     """What is compared: see above."""
     try:
-        return parse_url(url).url
+        return parse_url(url).url.removesuffix("?")
     except ValueError:
         return url

@@ -2,11 +2,12 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from curate.manifest import Attempt, Commit
 from curate.shard import Shard
@@ -41,7 +42,6 @@ class Doc:
     file: str | None = "a.warc.gz"
     keep: bool = True
     copy_of: str | None = None
-    key: str = field(default="", compare=False)
 
 
 def tables(shard: str, documents: Sequence[Doc]) -> dict[str, pa.Table]:
@@ -94,12 +94,11 @@ def tables(shard: str, documents: Sequence[Doc]) -> dict[str, pa.Table]:
 
 def write_shards(folder: Path, shards: Sequence[Sequence[Doc]]) -> list[Shard]:
     """Write them and return their handles."""
-    storage = Storage(str(folder))
+    folder.mkdir(exist_ok=True)
     for number, documents in enumerate(shards):
-        attempt = Attempt(storage, "make", f"{number:05d}", "f" * 16)
         for name, table in tables(f"{number:05d}", documents).items():
-            attempt.write_table(name, table)
-        attempt.commit()
+            pq.write_table(table, folder / name)
+    storage = Storage(str(folder))
     return [Shard(storage, f"{number:05d}") for number in range(len(shards))]
 
 
