@@ -6,8 +6,9 @@ export RAY_USAGE_STATS_ENABLED ?= 0
 
 .PHONY: demo test lint format bench clean
 
-demo: .venv/.core  ## crawl, shard, filter and explain a small web with known truth
+demo: .venv/.core  ## crawl, shard, filter and explain a small web with known truth: pairs, then documents
 	$(BIN)/curate run configs/demo.toml --out data/demo --format table
+	$(BIN)/curate run configs/interleaved_demo.toml --out data/interleaved_demo --format table
 
 test: .venv/.test  ## every test, the slow ones too
 	RAY_AUTH_MODE=disabled $(BIN)/python -m pytest
@@ -32,7 +33,7 @@ bench: .venv/.bench  ## side by side with the peers, in one run
 	$(BIN)/python -m pip install -q --disable-pip-version-check "pip>=23"
 
 .venv/.core: .venv/bin/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e .
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[web]'
 	touch $@
 
 .venv/.test: .venv/bin/python pyproject.toml constraints.txt
@@ -44,4 +45,4 @@ bench: .venv/.bench  ## side by side with the peers, in one run
 	touch $@
 
 clean:  ## remove the environment and what the demo wrote
-	rm -rf .venv data/demo
+	rm -rf .venv data/demo data/interleaved_demo

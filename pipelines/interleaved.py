@@ -1,0 +1,196 @@
+"""Interleaved documents: pages become text and image slots in reading order, are judged in rounds, and get pictures.
+
+source -> [fetch pages] -> extract -> read -> unique -> fetch images -> final
+
+Each round scores and selects parts, then documents (`curate/document/select.py`). Pictures are asked for last: only for
+slots that are still wanted, in documents that are no copies. A filter is judged as soon as its columns are there: one
+that reads what a barrier writes waits for the round `unique`, and the counts are judged again in every round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, TypeVar
+
+from curate.config import build, build_filters
+from curate.dedup.image_sets import ImageSets
+from curate.dedup.image_urls import ImageUrlFrequency
+from curate.dedup.paragraphs import ParagraphFrequency
+from curate.dedup.urls import UrlDuplicates
+from curate.document.columns import PART
+from curate.document.score import ScoreDocuments, ScoreParts
+from curate.document.select import COUNTS, SelectDocuments, SelectParts
+from curate.document.settings import DocumentSettings
+from curate.document.stage import Extract
+from curate.errors import ConfigError
+from curate.fetch.document_images import FetchImages
+from curate.fetch.pages import FetchPages
+from curate.fetch.picture import ImageSettings
+from curate.fetch.settings import FetchSettings
+from curate.filter import Filter, Scorer
+from curate.plan import Job
+from curate.registry import filter_class
+from curate.run.scheduler import RunSettings
+from curate.select import Rules
+from curate.source.ingest import ingest, known_cut
+from curate.source.kinds import build_source
+from curate.stage import Barrier, Stage
+
+__all__ = ["Config", "Dedup", "Shards", "interleaved"]
+
+Step = Stage | Barrier
+Counting = TypeVar("Counting", ImageUrlFrequency, ParagraphFrequency, ImageSets)
+
+
+@dataclass(frozen=True)
+class Shards:
+    """The `[shards]` section: `rows` of the source go into one shard: pages, or for archives ranges of a file."""
+
+    rows: int = 5_000
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.rows <= 1_000_000:
+            raise ValueError(f"rows = {self.rows} is out of range: from 1 to 1000000")
+
+
+@dataclass(frozen=True)
+class Dedup:
+    """The `[dedup.*]` sections: how copies are told. A barrier runs where a filter asks for what it counts."""
+
+    url_duplicates: UrlDuplicates = field(default_factory=UrlDuplicates)
+    image_url_frequency: ImageUrlFrequency = field(default_factory=ImageUrlFrequency)
+    paragraph_frequency: ParagraphFrequency = field(default_factory=ParagraphFrequency)
+    image_sets: ImageSets = field(default_factory=ImageSets)
+
+
+@dataclass(frozen=True)
+class Config:
+    """All sections of a config for this pipeline."""
+
+    pipeline: str
+    source: Mapping[str, Any]
+    shards: Shards = Shards()
+    document: DocumentSettings = field(default_factory=DocumentSettings)
+    fetch: FetchSettings = field(default_factory=FetchSettings)
+    image: ImageSettings = field(default_factory=ImageSettings)
+    fetch_images: bool = True
+    text_filters: Mapping[str, Any] = field(default_factory=dict)
+    image_filters: Mapping[str, Any] = field(default_factory=dict)
+    document_filters: Mapping[str, Any] = field(default_factory=dict)
+    picture_filters: Mapping[str, Any] = field(default_factory=dict)
+    dedup: Dedup = field(default_factory=Dedup)
+    run: RunSettings = field(default_factory=RunSettings)
+
+
+def interleaved(table: Mapping[str, Any], limit: int | None = None) -> Job:
+    """The job of a config. Raises ConfigError."""
+    config = build(Config, table, "")
+    source = build_source(config.source)
+    if not hasattr(source, "pages"):
+        raise ConfigError(f"[source] kind = {config.source['kind']!r} gives no pages; this pipeline makes documents")
+    rows = config.shards.rows
+    return Job(
+        steps=tuple(steps(config, source)),
+        slices=partial(ingest, source, samples_per_shard=rows, limit=limit),
+        known_slices=partial(known_cut, source, samples_per_shard=rows, limit=limit),
+        serve=source.serve,
+        source_columns=source.known_columns(),
+    )
+
+
+def steps(config: Config, source: Any) -> Iterable[Step]:
+    """The steps in their order."""
+    text = tuple(build_filters(config.text_filters, "text_filters").items())
+    image = tuple(build_filters(config.image_filters, "image_filters").items())
+    pictures = tuple(build_filters(config.picture_filters, "picture_filters").items())
+    documents = tuple(build_filters(config.document_filters, "document_filters").items())
+    status = (("document_status", filter_class("document_status")()),)
+
+    fetched = bool(getattr(source, "fetches_pages", False))
+    if fetched:
+        yield FetchPages(config.fetch)
+    yield Extract(source, config.document, "page" if fetched else "source")
+
+    yield from map(ScoreParts, scorers(at_once(text), at_once(image)))
+    parts = SelectParts(at_once(text), at_once(image), "read")
+    yield parts
+    yield from (ScoreDocuments(scorer, "read") for scorer in scorers(at_once(documents)))
+    read = SelectDocuments((*status, *at_once(documents)), "read")
+    yield read
+
+    copies = Copies(config.dedup, {column for _, rule in (*text, *image, *documents) for column in rule.columns})
+    yield from copies.of_documents_and_parts()
+    parts = SelectParts(later(text), later(image), "unique", after=parts)
+    yield parts
+    yield from copies.of_sets()
+    unique = SelectDocuments((*later(documents), *counting(documents)), "unique", after=read)
+    yield unique
+
+    if config.fetch_images:
+        yield FetchImages(config.fetch, config.image, "unique")
+        arrived = (("picture_status", filter_class("picture_status")()), *pictures)
+        yield from map(ScoreParts, scorers(pictures))
+        yield SelectParts((), arrived, after=parts)
+    else:
+        yield SelectParts((), (), after=parts)
+    yield SelectDocuments(counting(documents), after=unique)
+
+
+def scorers(*rules: Rules) -> list[Scorer]:
+    """The scorers that these filters need, each once."""
+    needed = (rule.scorer() for some in rules for _, rule in some)
+    return list({scorer.name: scorer for scorer in needed if scorer is not None}.values())
+
+
+def at_once(rules: Rules) -> Rules:
+    """Filters that can judge before any barrier ran."""
+    return tuple((name, rule) for name, rule in rules if not _waits(rule))
+
+
+def later(rules: Rules) -> Rules:
+    """Filters that judge what a barrier wrote."""
+    return tuple((name, rule) for name, rule in rules if _waits(rule))
+
+
+def counting(rules: Rules) -> Rules:
+    """Filters of nothing but the number of parts that are left."""
+    return tuple((name, rule) for name, rule in rules if set(rule.columns) <= set(COUNTS))
+
+
+@dataclass(frozen=True)
+class Copies:
+    """The barriers whose columns some filter reads. The others look at distinct URLs where those are told."""
+
+    dedup: Dedup
+    wanted: set[str]
+
+    def of_documents_and_parts(self) -> Iterable[Barrier]:
+        """Copies of URLs first, then what occurs often in the documents that are none."""
+        yield from self._asked(self.dedup.url_duplicates)
+        yield from self._asked(self._among_distinct(self.dedup.image_url_frequency))
+        yield from self._asked(self._among_distinct(self.dedup.paragraph_frequency))
+
+    def of_sets(self) -> Iterable[Barrier]:
+        """Copies of whole sets of pictures, after frequent ones are gone."""
+        yield from self._asked(self._among_distinct(self.dedup.image_sets))
+
+    def _asked(self, barrier: Barrier) -> Iterable[Barrier]:
+        return (barrier,) if self.wanted & _columns(barrier) else ()
+
+    def _among_distinct(self, barrier: Counting) -> Counting:
+        return replace(barrier, distinct_urls=bool(self.wanted & _columns(self.dedup.url_duplicates)))
+
+
+def _columns(barrier: Barrier) -> set[str]:
+    return {name.removeprefix(PART) for name in barrier.writes}
+
+
+def _waits(rule: Filter) -> bool:
+    return bool(_COUNTED & set(rule.columns))
+
+
+_COUNTED = frozenset[str]().union(
+    *map(_columns, (UrlDuplicates(), ImageUrlFrequency(), ParagraphFrequency(), ImageSets()))
+)
