@@ -17,6 +17,7 @@ from pathlib import Path
 
 CURATE = Path(sys.executable).parent / "curate"
 CONFIG = Path("configs/obelics.toml")
+PAGES_PER_SHARD = 50
 
 
 def main() -> int:
@@ -62,9 +63,10 @@ def adapted(config: str, source: dict[str, object], pictures: bool) -> str:
     before, _, rest = config.partition("[source]")
     behind = rest[rest.index("\n[") :]
     head = before if pictures else f"fetch_images = false\n{before}"
-    return (
-        head + "[source]\n" + "\n".join(f"{key} = {json.dumps(value)}" for key, value in source.items()) + "\n" + behind
-    )
+    if source["kind"] == "html_files":
+        behind = behind.replace("[shards]\nrows = 1 ", f"[shards]\nrows = {PAGES_PER_SHARD} ", 1)
+    lines = "\n".join(f"{key} = {json.dumps(value)}" for key, value in source.items())
+    return f"{head}[source]\n{lines}\n{behind}"
 
 
 if __name__ == "__main__":
