@@ -126,7 +126,7 @@ def _member_areas(
     name_bytes, extra_bytes = _LOCAL_HEADER.unpack(window.at(offset, _LOCAL_HEADER.size))
     begin = offset + _LOCAL_HEADER.size + name_bytes + extra_bytes
     inside = window.part(begin, begin + member.file_size)
-    if start < inside.end and (end is None or begin < end):
+    if end is None or begin < end:
         yield from _area(inside, start, end)
 
 

@@ -27,6 +27,7 @@ HEAD_BYTES = 8192
 MOST_HEADER_BYTES = 65_536
 """A longer header is none."""
 
+_USUAL_BYTES = 4096
 _WARC = rb"WARC/\d\.\d{1,2}\r?\n"
 _ARC = rb"[A-Za-z][A-Za-z0-9+.-]{1,20}:[^\n]{0,4000} \d{12,18} [^\n]{1,400}\n"
 _RECORD = re.compile(_WARC + rb"|" + _ARC)
@@ -85,7 +86,9 @@ def read_header(data: bytes, at: int = 0) -> tuple[Header, int] | None:
     if not data.startswith(b"WARC/", at):
         end = data.find(b"\n", at) + 1
         return _read_arc(data[at:end]), end - at
-    end = blank_line(data, at, at + MOST_HEADER_BYTES)
+    end = blank_line(data, at, at + _USUAL_BYTES)
+    if not end and data.find(b"\nWARC/", at, at + _USUAL_BYTES) < 0:
+        end = blank_line(data, at, at + MOST_HEADER_BYTES)
     if not end or data.find(b"\nWARC/", at, end) >= 0:  # the blank line of another record
         return None
     return _read_warc(data[at:end]), end - at

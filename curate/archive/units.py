@@ -20,6 +20,7 @@ __all__ = ["Codec", "Gzip", "Piece", "Plain", "find_unit"]
 
 STEP_BYTES = 16_384
 PIECE_BYTES = 1 << 20
+MOST_TRIES = 50_000
 _MANDATORY = frozenset(("warc-record-id", "archive-length"))
 """One of them is in every WARC or ARC header; a page that shows a header as an example seldom has it."""
 
@@ -127,12 +128,18 @@ class Gzip:
 
 
 def find_unit(codec: Codec, window: Window, span: tuple[int, int], magic: bytes) -> int | None:
-    """The first place in `span` where `magic` begins a unit that begins with a record."""
+    """The first place in `span` where `magic` begins a unit that begins with a record.
+
+    None also where MOST_TRIES such places in this window began none: a file that holds nothing but magic numbers would
+    take 5 us for each of its bytes. By chance there is one in 16 MB.
+    """
     offset, stop = span
-    found = window.find(magic, offset, stop)
-    while found is not None and not codec.starts(window, found):
-        found = window.find(magic, found + 1, stop)
-    return found
+    while window.tries < MOST_TRIES and (found := window.find(magic, offset, stop)) is not None:
+        if codec.starts(window, found):
+            return found
+        window.tries += 1
+        offset = found + 1
+    return None
 
 
 def _find_line(window: Window, offset: int, stop: int) -> int | None:

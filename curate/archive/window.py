@@ -11,12 +11,16 @@ BLOCK_BYTES = 1 << 20
 
 
 class Window:
-    """The bytes `begin` to `end` of a seekable file, by absolute offset. Holds one block of a MiB."""
+    """The bytes `begin` to `end` of a seekable file, by absolute offset. Holds one block of a MiB.
+
+    `tries` counts places that looked like a unit of an archive and were none, for those who look for one.
+    """
 
     def __init__(self, file: IO[bytes], begin: int = 0, end: int | None = None) -> None:
         self._file = file
         self.begin = begin
         self.end = file.seek(0, io.SEEK_END) if end is None else end
+        self.tries = 0
         self._start = 0
         self._data = b""
 

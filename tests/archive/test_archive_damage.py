@@ -3,8 +3,12 @@
 import gzip
 import io
 import random
+import struct
+import tracemalloc
 import zipfile
 import zlib
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from archive_bytes import pack, packed, page, read, warc_record, warcio_records
@@ -173,6 +177,41 @@ def test_a_member_that_never_ends_is_left_at_the_bound() -> None:
     assert len(records[0].entity) < 1_000_001
 
 
+def test_the_rest_of_a_member_that_begins_above_the_bound_is_not_looked_at() -> None:
+    large = warc_record(b"<p>" + b"y" * 50_000)
+    assert [r.problem for r in read(pack(large + A, "gzip") + pack(B, "gzip"), most_bytes=20_000)] == [
+        "too_large",
+        None,
+    ]
+    assert [r.problem for r in read(pack(A + large + B, "gzip"), most_bytes=20_000)] == [None, "too_large", None]
+
+
+def test_a_large_record_that_holds_records_is_jumped_over() -> None:
+    large = warc_record(b"<p>" + b"y" * 50_000 + b"\r\n\r\n" + A + b"z" * 1000)
+    assert [r.problem for r in read(large + B, most_bytes=20_000)] == ["too_large", None]
+
+
+def test_a_member_of_something_else_is_left_at_the_bound() -> None:
+    records = read(pack(b"<p>\n" * 10_000_000, "gzip") + pack(A, "gzip"), most_bytes=1_000_000)
+    assert [r.problem for r in records] == ["not_a_record", None]
+    assert int(records[0].detail.split()[0]) < 20_000_000
+
+
+def test_a_long_padding_needs_no_memory(tmp_path: Path) -> None:
+    path = tmp_path / "sparse.warc"
+    with path.open("wb") as file:
+        file.write(A)
+        file.seek(60_000_000, io.SEEK_CUR)
+        file.write(B)
+    tracemalloc.start()
+    with path.open("rb") as file:
+        urls = [r.url for r in read_records(file)]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert urls == ["http://a.example/a", "http://a.example/b"]
+    assert peak < 10_000_000
+
+
 def test_a_header_without_an_end_is_bounded() -> None:
     endless = b"WARC/1.0\r\nWARC-Type: response\r\n" + b"X: y\r\n" * 50_000
     records = read(endless + b"\r\n" + A)
@@ -191,6 +230,30 @@ def test_frames_to_be_skipped_are_skipped() -> None:
         "http://a.example/a",
         "http://a.example/b",
     ]
+
+
+def lz4_frame(data: bytes) -> bytes:
+    """Content size, block checksums and a content checksum, none of which Arrow writes; one block, stored."""
+    xxhash = pytest.importorskip("xxhash")
+    head = bytes([0b01111100, 0x70]) + struct.pack("<Q", len(data))
+    checked = head + bytes([xxhash.xxh32(head).intdigest() >> 8 & 0xFF])
+    block = struct.pack("<I", len(data) | 0x80000000) + data + struct.pack("<I", xxhash.xxh32(data).intdigest())
+    return b"\x04\x22\x4d\x18" + checked + block + bytes(4) + struct.pack("<I", xxhash.xxh32(data).intdigest())
+
+
+def zstd_frame(data: bytes) -> bytes:
+    """A window instead of a content size, and a checksum; one block, stored."""
+    xxhash = pytest.importorskip("xxhash")
+    block = (len(data) << 3 | 1).to_bytes(3, "little") + data
+    return b"\x28\xb5\x2f\xfd\x04\x58" + block + struct.pack("<I", xxhash.xxh64(data).intdigest() & 0xFFFFFFFF)
+
+
+@pytest.mark.parametrize("frame", [lz4_frame, zstd_frame])
+def test_frames_with_checksums(frame: Callable[[bytes], bytes]) -> None:
+    data = frame(A) + frame(B) + frame(A)
+    records = read(data)
+    assert [r.problem for r in records] == [None] * 3
+    assert [r.length for r in records] == [len(frame(A)), len(frame(B)), len(frame(A))]
 
 
 def test_zstd_and_lz4_frames_of_every_make() -> None:
@@ -306,3 +369,17 @@ def test_a_digest_is_that_of_the_bytes_as_archived() -> None:
     assert record.entity == body
     assert record.payload_digest != read(warc_record(b"<p>hello"))[0].payload_digest
     assert read(warc_record(b""))[0].payload_digest == "sha1:3I42H3S6NNFQ2MSVX7XZKYAYSCX5QBYJ"
+
+
+@pytest.mark.parametrize(("count", "found"), [(49_000, True), (60_000, False)])
+def test_a_file_of_magic_numbers_is_given_up_at_some_point(count: int, found: bool) -> None:
+    records = read(pack(A, "gzip") + b"\x1f\x8b\x08" * count + pack(B, "gzip"))
+    assert [r.problem for r in records] == [None, "bad_compression", *([None] if found else [])]
+    assert sum(r.length for r in records) == len(pack(A, "gzip") + b"\x1f\x8b\x08" * count + pack(B, "gzip"))
+
+
+def test_headers_within_headers_take_no_time_of_their_own() -> None:
+    """Each is a problem, and none reads on to the next blank line."""
+    records = read(A + b"WARC/1.0\r\na:\r\n" * 20_000 + B)
+    assert len(records) == 20_002
+    assert records[-1].url == "http://a.example/b"

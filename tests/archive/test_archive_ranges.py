@@ -91,11 +91,24 @@ def test_a_pointer_to_nothing_is_a_problem() -> None:
     assert read_record_at(io.BytesIO(data), 0, 200).problem == "truncated"
 
 
-def test_a_page_about_archives_is_one_record_wherever_the_file_is_cut() -> None:
-    about = b"<pre>\r\n\r\nWARC/1.0\r\nWARC-Type: response\r\nContent-Length: 5\r\n\r\nhello</pre>"
-    data = b"".join([RECORDS[0], warc_record(about), RECORDS[4]])
+INNER = b"<pre>\r\n\r\nWARC/1.0\r\nWARC-Type: response\r\n%bContent-Length: %d\r\n\r\nhello</pre>"
+
+
+@pytest.mark.parametrize("inner", [INNER % (b"", 5), INNER % (b"", 11), INNER % (b"WARC-Record-ID: <a>\r\n", 5)])
+def test_a_page_about_archives_is_one_record_wherever_the_file_is_cut(inner: bytes) -> None:
+    """An example of a header is no record, unless it is whole and its length fits."""
+    data = b"".join([RECORDS[0], warc_record(inner), RECORDS[4]])
     for cut in range(1, len(data), 7):
         assert [r.url for r in read(data, cut)] == ["http://a.example/0", "http://a.example/", "http://a.example/4"]
+
+
+@given(cuts=st.lists(st.integers(1, len(ARC) + 10), max_size=6))
+@settings(max_examples=60, deadline=None)
+def test_cuts_change_nothing_in_an_arc_without_line_ends(cuts: list[int]) -> None:
+    """Some writers put the next header directly behind a body."""
+    data = ARC.replace(b"</p>\nhttp", b"</p>http")
+    assert [seen(r) for r in read(data, *cuts)] == [seen(r) for r in read(data)]
+    assert len(read(data)) == 20
 
 
 def test_a_range_without_a_beginning_is_empty() -> None:

@@ -12,6 +12,7 @@ from range_server import serving
 from curate.errors import ConfigError, SourceError
 from curate.shard import Shard
 from curate.source import open_archive
+from curate.source.archive_files import under
 from curate.source.archives import Archives
 from curate.source.kinds import build_source
 from curate.source.raw_page import OK, RawPage
@@ -57,6 +58,7 @@ TYPED = HTTP + b"Content-Type: text/html; charset=x\r\n"
         (warc_record(HTML, HTTP + b"content-type: TEXT/HTML\r\n"), OK),
         (warc_record(HTML, HTTP), OK),
         (warc_record(b"\xef\xbb\xbf \n<HTML>", HTTP), OK),
+        (warc_record(b"", b"<html><p>no HTTP"), OK),
         (warc_record(b"\x89PNG\r\n", HTTP), "not_html"),
         (warc_record(b"just text", HTTP), "not_html"),
         (warc_record(HTML, HTTP + b"Content-Type: text/plain\r\n"), "not_html"),
@@ -185,6 +187,20 @@ def test_a_list_of_paths_is_put_behind_the_prefix(tmp_path: Path, shard: Shard) 
         ("gone.warc.gz", "archive_unreadable"),
     ]
     assert "no such file" in found[2].detail
+
+
+@pytest.mark.parametrize(
+    ("prefix", "path", "url"),
+    [
+        ("https://a.example/", "b/c.gz", "https://a.example/b/c.gz"),
+        ("s3://commoncrawl", "b/c.gz ", "s3://commoncrawl/b/c.gz"),
+        ("/mirror/", "b/c.gz", "/mirror/b/c.gz"),
+        ("/mirror/", "/b/c.gz", "/b/c.gz"),
+        ("/mirror/", "s3://b/c.gz", "s3://b/c.gz"),
+    ],
+)
+def test_where_a_path_of_a_list_lies(prefix: str, path: str, url: str) -> None:
+    assert under(prefix, path) == url
 
 
 def test_settings_that_cannot_be(tmp_path: Path) -> None:
