@@ -18,6 +18,8 @@ from curate.storage import plain_errors
 __all__ = ["BUFFER_BYTES", "Bins"]
 
 BUFFER_BYTES = 64 << 20
+SORTING_BYTES = 24
+"""What a row takes beside its columns while the buffer is sorted: its bin, its place, and its place in order."""
 
 
 class Bins:
@@ -32,7 +34,7 @@ class Bins:
     def add(self, bins: npt.NDArray[np.int64], rows: pa.Table) -> None:
         """Put each row into the bin that `bins` has for it. Raises StorageError when the disk refuses."""
         self._buffer.append((bins, rows))
-        self._bytes += rows.nbytes
+        self._bytes += rows.nbytes + SORTING_BYTES * len(rows)
         if self._bytes > self.buffer_bytes:
             self._write()
 

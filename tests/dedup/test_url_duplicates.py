@@ -45,7 +45,6 @@ def test_which_urls_are_one(tmp_path, other, same):
 @given(st.text(st.sampled_from("aZ0/.?&=%#@:;[]|~! é\\"), max_size=12))
 def test_the_case_of_the_scheme_never_counts(rest):
     assert normal_url(f"http://a.test/{rest}") == normal_url(f"HTTP://A.test:80/{rest}")
-    assert normal_url(normal_url(f"http://a.test/{rest}")) == normal_url(f"http://a.test/{rest}")
 
 
 def test_what_is_no_url_is_compared_as_written(tmp_path):
