@@ -83,16 +83,31 @@ def score_regions(tree: Tree) -> Regions:
     if not len(tree):
         return Regions([], [], [])
     marks = read_marks(tree)
-    choice = _attempt(tree, marks, _believed(tree, marks))
-    if choice.chars < LEAST_CHARS:
-        wider = _attempt(tree, marks, [mark for mark in marks.beside if mark.sure])
-        if choice.chars < LEAST_SHARE * wider.chars:
-            choice = wider
-    return _labelled(tree, marks, choice)
+    return _labelled(tree, marks, _choose(tree, marks))
+
+
+def _choose(tree: Tree, marks: Marks) -> _Choice:
+    """The first reading that keeps 500 characters, or half of all that nothing surely marks; each keeps more."""
+    believed = _Reading(tree, marks, _believed(tree, marks))
+    choice = believed.choose(whole=False)
+    if choice.chars >= LEAST_CHARS:
+        return choice
+    sure = _Reading(tree, marks, [mark for mark in marks.beside if mark.sure])
+    all_of_it = sure.choose(whole=True, cleaned=False)
+    enough = min(LEAST_CHARS, LEAST_SHARE * all_of_it.chars)
+    if choice.chars >= enough:
+        return choice
+    for reading, cleaned in ((believed, True), (believed, False), (sure, True)):
+        choice = reading.choose(whole=True, cleaned=cleaned)
+        if choice.chars >= enough:
+            return choice
+    return all_of_it
 
 
 def _believed(tree: Tree, marks: Marks) -> list[Mark]:
     """Marks without those that rest on words and would take most of the text; comments may well be most of it."""
+    if all(mark.sure for mark in marks.beside):
+        return marks.beside
     chars = np.array([0, *map(len, tree.texts)])
     for node in outermost(marks.unseen, tree.ends):
         chars[node + 1 : tree.ends[node] + 1] = 0
@@ -105,17 +120,25 @@ def _believed(tree: Tree, marks: Marks) -> list[Mark]:
     ]
 
 
-def _attempt(tree: Tree, marks: Marks, left_out: list[Mark]) -> _Choice:
-    measures = measure(tree, marks, [mark.node for mark in left_out])
-    totals = measures.total("chars")
-    slices = choose_main(tree, measures, marks)
-    if sum(totals[start] for start, _ in slices) < LEAST_CHARS:
-        body = tree.tags.index("body") if "body" in tree.tags else 0
-        slices = [(body, tree.ends[body])]
-    cuts = clean(tree, measures, marks, slices)
-    gone = outermost(sorted(cut.node for cut in cuts), tree.ends)
-    chars = sum(totals[start] for start, _ in slices) - sum(totals[node] for node in gone)
-    return _Choice(measures, left_out, slices, cuts, chars)
+class _Reading:
+    """A page less the parts that some marks leave out."""
+
+    def __init__(self, tree: Tree, marks: Marks, left_out: list[Mark]) -> None:
+        self.tree, self.marks, self.left_out = tree, marks, left_out
+        self.measures = measure(tree, marks, [mark.node for mark in left_out])
+
+    def choose(self, whole: bool, cleaned: bool = True) -> _Choice:
+        """What is content: the winner of the vote, or the whole body; `cleaned` of what does not belong inside."""
+        tree, measures = self.tree, self.measures
+        totals = measures.total("chars")
+        slices = [] if whole else choose_main(tree, measures, self.marks)
+        if sum(totals[start] for start, _ in slices) < LEAST_CHARS:
+            body = tree.tags.index("body") if "body" in tree.tags else 0
+            slices = [(body, tree.ends[body])]
+        cuts = clean(tree, measures, self.marks, slices) if cleaned else []
+        gone = outermost(sorted(cut.node for cut in cuts), tree.ends)
+        chars = sum(totals[start] for start, _ in slices) - sum(totals[node] for node in gone)
+        return _Choice(measures, self.left_out, slices, cuts, chars)
 
 
 def _labelled(tree: Tree, marks: Marks, choice: _Choice) -> Regions:

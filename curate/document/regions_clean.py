@@ -36,6 +36,7 @@ FREE_ITEMS = 100
 DATA_ROWS, DATA_COLUMNS, DATA_CELLS = 10, 4, 10
 LARGEST_TABLE_NODES = 5_000
 """Of a larger table the first nodes say what it is."""
+MOST_FILLER_NODES = 50
 _DATA_PARTS = frozenset(("col", "colgroup", "tfoot", "thead", "th", "caption"))
 _FILLERS = frozenset((
     "ad", "advertising", "advertisement", "pub", "publicité", "werb", "werbung", "广告", "реклама", "anuncio",
@@ -100,7 +101,7 @@ class _Judge:
             return "boilerplate", "unlikely_name"
         if left.commas >= ENOUGH_COMMAS or left.videos:
             return None
-        if left.chars < SHORT_CHARS and _is_filler(self.tree, node):
+        if 0 < left.chars < SHORT_CHARS and _is_filler(self.tree, node):
             return "advertisement", "advertisement"
         reason = self._why(node, left, weight)
         return ("form" if tag in _WHOLE else "boilerplate", reason) if reason else None
@@ -166,5 +167,7 @@ def _is_data(tree: Tree, node: int) -> bool:
 
 def _is_filler(tree: Tree, node: int) -> bool:
     """Whether all that a part says is that an advertisement stands there, or that something is loading."""
+    if tree.ends[node] - node > MOST_FILLER_NODES:
+        return False
     words = " ".join("".join(tree.texts[node : tree.ends[node]]).split()).lower()
     return words.rstrip(".… ") in _FILLERS

@@ -49,8 +49,9 @@ _ROLES = {
 }  # fmt: skip
 _UNSEEN = frozenset(("script", "style", "template", "head", "noscript", "iframe"))
 _PARTS = {"nav": "navigation", "footer": "footer", "aside": "aside", "dialog": _COOKIES}
-_NAMELESS = frozenset(("html", "body", "a", "img", "source", "input", "main", "article", "path", "svg", "use", "g"))
-"""Elements whose names say nothing of a part of the page."""
+_NEVER_BESIDE = frozenset(("html", "body", "main", "article"))
+_NO_PART = frozenset(("a", "img", "source", "input", "path", "svg", "use", "g", "br", "meta", "link"))
+"""Too small to be a part of a page, whatever their names say."""
 _PLAYERS = frozenset(("iframe", "object", "embed"))
 _VIDEO_HOSTS = ("youtube", "vimeo", "dailymotion", "bilibili", "player.twitch", "archive.org/embed", "v.qq.com")
 _TABLE_LEVELS = 4
@@ -112,6 +113,8 @@ def _read_element(tree: Tree, node: int, attributes: Mapping[str, str | None], m
     if _is_hidden(attributes, name) and tag not in ("html", "body"):
         marks.hidden.append(node)
         return
+    if tag in _NO_PART:
+        return
     if tag in _PLAYERS and _is_video(attributes):
         marks.videos.append(node)
     region = _PARTS.get(tag)
@@ -128,7 +131,7 @@ def _read_element(tree: Tree, node: int, attributes: Mapping[str, str | None], m
     if first.share or second.share:
         marks.shares.append(node)
     beside = first.beside or second.beside
-    if region or beside is None or first.excused or second.excused or tag in _NAMELESS:
+    if region or beside is None or first.excused or second.excused or tag in _NEVER_BESIDE:
         return
     if not _in_table_or_code(tree, node):
         marks.beside.append(Mark(node, beside, False))
