@@ -110,8 +110,6 @@ def _take_block(stream: Stream, place: tuple[int, int], length: int, most: int) 
     missing = length - len(block)
     if stream.at_record_end() and not missing:
         return block, stream.problem
-    if not missing and stream.is_closed():
-        return block, None  # what follows is no part of this record
     if not stream.is_in_unit(place):
         stream.skip_to_record(most)
         return block, stream.problem or ("bad_length", f"{len(block)} of {length} bytes, over several compressed units")
@@ -119,6 +117,8 @@ def _take_block(stream: Stream, place: tuple[int, int], length: int, most: int) 
     if inner is not None:
         stream.give_back(block[inner:])
         return block[:inner], ("bad_length", f"a length of {length}, and a record begins after {inner} bytes")
+    if not missing and stream.is_closed():
+        return block, None  # what follows is no part of this record
     if missing:
         return block, stream.problem or ("truncated", f"ends after {len(block)} of {length} bytes")
     tail = block[-HEAD_BYTES:]  # a header may begin in it and end behind it
