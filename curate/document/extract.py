@@ -36,8 +36,7 @@ def extract(
     """What a page holds. `url` is where it was found, for relative links; `content_type` the whole HTTP header.
 
     With `explain`, nodes that were left out say where they stood. Where a source has plain `text` alone, its lines are
-    the blocks. Nothing about a page raises: what is too large, too
-    deep or empty is a status.
+    the blocks. Nothing about a page raises: what is too large, too deep or empty is a status.
     """
     if text is not None:
         return _of_text(text)
@@ -51,22 +50,25 @@ def extract(
         tree = parse(html, settings)
     except PageRefusedError as error:
         return Extraction(status=error.status, detail=error.detail, charset=charset, charset_rule=rule)
-    if settings.mode == "obelics":
-        from curate.document.obelics import extract_obelics
-
-        return replace(extract_obelics(html, url), charset=charset, charset_rule=rule)
     place = _base(tree, url)
-    blocks, dropped = walk(tree, score_regions(tree), place, explain)
     title, language, canonical = _head(tree)
-    return Extraction(
-        tuple(blocks),
-        tuple(dropped),
+    return replace(
+        _read(tree, html, url, settings, explain),
         charset=charset,
         charset_rule=rule,
         title=title,
         language=language,
         canonical_url=absolute(canonical, place) if canonical else None,
     )
+
+
+def _read(tree: Tree, html: str, url: str | None, settings: DocumentSettings, explain: bool) -> Extraction:
+    if settings.mode == "obelics":
+        from curate.document.obelics import extract_obelics
+
+        return extract_obelics(html, url, settings, explain)
+    blocks, dropped = walk(tree, score_regions(tree), _base(tree, url), explain)
+    return Extraction(tuple(blocks), tuple(dropped))
 
 
 def _of_text(text: str) -> Extraction:

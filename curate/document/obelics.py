@@ -11,6 +11,7 @@ here is linear in the page, by walks over flat lists.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 from curate.document.elements import path_of, sample_of
@@ -25,22 +26,29 @@ from curate.document.tree import TEXT, Tree
 
 __all__ = ["extract_obelics"]
 
+DEFAULT = DocumentSettings()
+LARGEST_BYTES = 1_000_000_000
+"""What is left of a page may be longer than the page, for elements carry numbers; its nodes were judged before."""
 
-def extract_obelics(html: str, url: str | None, settings: DocumentSettings | None = None) -> Extraction:
+
+def extract_obelics(
+    html: str, url: str | None, settings: DocumentSettings = DEFAULT, explain: bool = False
+) -> Extraction:
     """Blocks of a page by the `obelics` rules. `url`: the page's, by whose domain relative addresses are completed.
 
     A text of the published output is a run of text blocks with no image slot between, joined by their separators.
     Every text block and slot is of the region "main": these rules delete and do not score. Nodes are numbered as in the
-    tree of the page without its comments. A page beyond the bounds of `settings` has that status and no blocks.
+    tree of the page without its comments. A page beyond the bounds of `settings` has that status and no blocks. With
+    `explain`, nodes that were left out say where they stood.
     """
     try:
         tree = parse(without_comments(html), settings)
         simplifier = Simplifier(tree)
-        left = parse(simplifier.simplify(), settings)
+        left = parse(simplifier.simplify(), replace(settings, max_page_bytes=LARGEST_BYTES))
     except PageRefusedError as error:
         return Extraction(status=error.status, detail=error.detail)
     blocks = tuple(_blocks(tree, left, domain_of(url), simplifier.lost))
-    return Extraction(blocks=blocks, dropped=tuple(_dropped(tree, sorted(simplifier.lost))))
+    return Extraction(blocks=blocks, dropped=tuple(_dropped(tree, sorted(simplifier.lost), explain)))
 
 
 class _Piece(NamedTuple):
@@ -121,10 +129,9 @@ def _slot(tree: Tree, node: int, domain: str) -> ImageSlot | None:
     )
 
 
-def _dropped(tree: Tree, lost: list[tuple[int, str]]) -> Iterator[Dropped]:
+def _dropped(tree: Tree, lost: list[tuple[int, str]], explain: bool) -> Iterator[Dropped]:
     """One for each subtree, and one for each picture in it."""
     for node, reason in lost:
-        yield Dropped(node, path_of(tree, node), reason, sample_of(tree, node))
-        if reason != "empty_element":
-            inside = range(node + 1, tree.ends[node])
-            yield from (Dropped(at, path_of(tree, at), reason) for at in inside if tree.tags[at] == "img")
+        inside = range(node + 1, tree.ends[node] if reason != "empty_element" else node)
+        for at in (node, *(at for at in inside if tree.tags[at] == "img")):
+            yield Dropped(at, path_of(tree, at), reason, sample_of(tree, at)) if explain else Dropped(at, "", reason)
