@@ -34,6 +34,8 @@ from curate.fetch.url import Target
 __all__ = ["RegionsLike", "walk"]
 
 HIDDEN = "hidden"
+MARKED = BLOCK | IMAGES | {"br"}
+"""Elements that the walk stops at; all others are passed through."""
 MOST_WORDS_CHARS = 2_000
 MOST_UP = 12
 
@@ -87,19 +89,23 @@ class _Walker:
 
     def run(self) -> None:
         tags, ends, texts, reasons = self.tree.tags, self.tree.ends, self.tree.texts, self.regions.reasons
-        opened, number = self.opened, 0
-        while number < len(tags):
-            while opened and ends[opened[-1]] <= number:
+        opened, number, count, until = self.opened, 0, len(self.tree.tags), len(self.tree.tags)
+        while number < count:
+            while until <= number:
                 self.end(opened[-1])
+                until = ends[opened[-1]] if opened else count
             tag = tags[number]
             if tag == TEXT:
-                self.text(number, texts[number])
-                number += 1
-            elif tag in DROPPED or reasons[number] == HIDDEN:
-                number = self.drop(number, DROPPED.get(tag, HIDDEN))
-            else:
+                if self.buffer or self.verbatim or not texts[number].isspace():
+                    self.text(number, texts[number])
+            elif reasons[number] == HIDDEN or tag in DROPPED:
+                self.put_down(number, DROPPED.get(tag, HIDDEN))
+                number = ends[number]
+                continue
+            elif tag in MARKED:
                 self.begin(number, tag)
-                number += 1
+                until = ends[opened[-1]] if opened else count
+            number += 1
         while opened:
             self.end(opened[-1])
         self.flush()
@@ -107,8 +113,6 @@ class _Walker:
     def text(self, number: int, text: str) -> None:
         """A text joins the block under way; the first one says which element and region the block belongs to."""
         if not self.buffer:
-            if text.isspace() and not self.verbatim:
-                return
             self.start(number)
         elif self.regions.reasons[number] != self.regions.reasons[self.first] and not text.isspace():
             self.flush()
@@ -229,11 +233,6 @@ class _Walker:
         for at, block in enumerate(own, place) if legend else ():
             if isinstance(block, ImageSlot):
                 self.blocks[at] = replace(block, caption=legend)
-
-    def drop(self, number: int, reason: str) -> int:
-        """Put a subtree down; the number of the node behind it."""
-        self.put_down(number, reason)
-        return self.tree.ends[number]
 
     def put_down(self, number: int, reason: str) -> None:
         """Say of a node why it is not in the output."""
