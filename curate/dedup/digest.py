@@ -1,10 +1,11 @@
 """Strings as 128-bit digests, so that equal ones can be found by sorting numbers.
 
 Two different strings are taken for one with a chance of n * n / 2^129 for n different strings: 1.5e-19 for ten billion.
-Up to 1 KiB numpy mixes a column of strings 16 bytes at a time, 16,000 strings side by side: 6 M image URLs or 2 M
-paragraphs of 360 bytes a second and core, where a call of BLAKE2b each makes 1 M. Longer strings do get that call: few
-strings side by side would waste it, and BLAKE2b reads them at 0.7 GB/s. The mixing is no cryptography: who sets out to
-make two strings with one digest can, and gains that one page counts as a copy of another.
+Up to 1 KiB numpy mixes a column of strings 16 bytes at a time, 16,000 strings side by side: 4.7 M image URLs or 1.3 M
+paragraphs of 310 bytes are hashed and grouped a second and core (`bench/frequency.py`), two to five times what a call
+of BLAKE2b for each makes. Longer strings do get that call, since few of them side by side would waste the mixing. It is
+no cryptography: who sets out to make two strings with one digest can, and gains that one page counts as a copy of
+another.
 """
 
 from __future__ import annotations
