@@ -100,9 +100,8 @@ def _pieces(left: Tree) -> Iterator[_Piece]:
         elif tag != TEXT:
             opened.append(_Open(left.ends[number], STRENGTHS.get(tag, 0), node))
         elif text := clean_text(left.texts[number]):
-            yield _Piece(
-                text, opened[-1].node if opened else 0, max([asked, *(element.strength for element in opened[shared:])])
-            )
+            asked = max([asked, *(element.strength for element in opened[shared:])])
+            yield _Piece(text, opened[-1].node if opened else 0, asked)
             shared, asked = len(opened), 0
 
 
