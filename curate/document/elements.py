@@ -108,7 +108,7 @@ def path_of(tree: Tree, number: int) -> str:
     steps: list[str] = []
     length = 0
     while number >= 0 and length < MOST_PATH_CHARS:
-        classes = (tree.attributes[number].get("class") or "").split()
+        classes = (tree.attributes[number].get("class") or "")[:MOST_PATH_CHARS].split()
         step = tree.tags[number] + (f".{classes[0]}" if classes else "")
         steps.append(step)
         length += len(step) + 1
