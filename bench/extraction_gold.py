@@ -20,7 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urljoin
 
-__all__ = ["ARCHIVE", "PAGE_URL", "GoldPage", "Summary", "Verdict", "gold_pages", "judge", "summary", "tokens_of"]
+__all__ = [
+    "ARCHIVE", "PAGE_URL", "GoldPage", "Summary", "Verdict", "gold_pages", "judge", "srcset_of", "summary", "tokens_of",
+]  # fmt: skip
 
 ARCHIVE = Path(__file__).resolve().parents[2] / "shared" / "data" / "htmlonly" / "readability-dev.tar.gz"
 PAGE_URL = "http://fakehost/test/page.html"
@@ -128,12 +130,17 @@ def images_of(html: str) -> Iterator[frozenset[str]]:
 def _addresses(attributes: Iterable[tuple[str, str | None]]) -> Iterator[str]:
     for name, value in attributes:
         if name == "src" or (name.startswith("data-") and value and value.startswith(("http", "/"))):
-            urls = [value or ""] if "set" not in name else _CANDIDATE.findall(value or "")
+            urls = [value or ""] if "set" not in name else srcset_of(value or "")
         elif name.endswith("srcset"):
-            urls = _CANDIDATE.findall(value or "")
+            urls = srcset_of(value or "")
         else:
             continue
         yield from (plain_url(url) for url in urls if url and not url.startswith("data:"))
+
+
+def srcset_of(value: str) -> list[str]:
+    """The addresses of a `srcset`; a plain address is one of one. An address may have commas, but not at its end."""
+    return _CANDIDATE.findall(value)
 
 
 def plain_url(url: str) -> str:

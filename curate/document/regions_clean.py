@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from curate.document.regions_main import FEW_LINKS as FEW_LINKS_IN_TEXT
-from curate.document.regions_main import LONG_PARAGRAPH, Slice
+from curate.document.regions_main import LEAST_SHARE, LONG_PARAGRAPH, Slice
 from curate.document.regions_marks import Marks
 from curate.document.regions_measure import Counts, Kind, Measures, children, outermost
 from curate.document.tree import TEXT, Tree
@@ -60,7 +60,8 @@ def clean(tree: Tree, measures: Measures, marks: Marks, slices: list[Slice]) -> 
     shares = frozenset(marks.shares)
     judged = [*measures.nodes(Kind.JUDGED), *(node for node in shares if measures.bits[node])]
     nodes = sorted(node for node in set(judged) if inside[node])
-    judge = _Judge(tree, measures, marks.weights, shares)
+    most_chars = LEAST_SHARE * sum(measures.totals[0, start] for start, _ in slices)
+    judge = _Judge(tree, measures, marks.weights, shares, most_chars)
     cuts: list[Cut] = []
     stack: list[tuple[int, list[float]]] = []
     for node, row in zip(reversed(nodes), reversed(measures.totals[:, nodes].T.tolist()), strict=True):
@@ -76,10 +77,14 @@ def clean(tree: Tree, measures: Measures, marks: Marks, slices: list[Slice]) -> 
 
 
 class _Judge:
-    """The rules for one part. What lies in code or in a table of data, and what holds such a table, is never cut."""
+    """The rules for one part. What lies in code or in a table of data, and what holds such a table, is never cut; what
+    has more than `most_chars` is not cut for its name."""
 
-    def __init__(self, tree: Tree, measures: Measures, weights: dict[int, int], shares: frozenset[int]) -> None:
+    def __init__(
+        self, tree: Tree, measures: Measures, weights: dict[int, int], shares: frozenset[int], most_chars: float
+    ) -> None:
         self.tree, self.densities, self.weights, self.shares = tree, measures.densities, weights, shares
+        self.most_chars = most_chars
         shelter = measures.nodes(Kind.SHELTER)
         tables = [node for node in shelter if tree.tags[node] == "table" and _is_data(tree, node)]
         self.in_figure = _spread(tree, [node for node in shelter if tree.tags[node] == "figure"])
@@ -97,7 +102,7 @@ class _Judge:
             return ("boilerplate", "unlikely_heading") if tag != "div" and weight < 0 else None
         if tag not in ("form", "fieldset", "table", "ul", "div") or self._is_sheltered(node):
             return None
-        if weight < 0:
+        if weight < 0 and left.chars <= self.most_chars:
             return "boilerplate", "unlikely_name"
         if left.commas >= ENOUGH_COMMAS or left.videos:
             return None

@@ -143,7 +143,7 @@ def _is_hidden(attributes: Mapping[str, str | None], name: str | None) -> bool:
     if "aria-hidden" in attributes and attributes["aria-hidden"] == "true" and "fallback-image" not in (name or ""):
         return True
     style = attributes.get("style")
-    if not style or ("none" not in style and "hidden" not in style):
+    if not style:
         return False
     plain = "".join(style.lower().split())
     return "display:none" in plain or "visibility:hidden" in plain
