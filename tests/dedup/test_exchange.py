@@ -106,3 +106,12 @@ def test_a_disk_that_refuses_is_one_line(tmp_path):
     bins = Bins(tmp_path / "bins" / "own", 0)
     with pytest.raises(StorageError, match=r"cannot write to .*bins"):
         bins.add(np.array([0]), pa.table({"x": ["a"]}))
+
+
+@pytest.mark.parametrize(("bin_rows", "files"), [(4, 1), (3, 2), (2, 2), (1, 3)])
+def test_shards_share_a_bin_while_it_has_room(tmp_path, bin_rows, files):
+    digests = digest_strings(pa.array(["a"]))
+    with Exchange(tmp_path / "files", 1, bin_rows, 0) as exchange:
+        for total in (1, 1, 2):
+            exchange.ask(total, np.array([0]), digests, lambda groups: pa.table({"n": groups.sizes}))
+        assert len(list((tmp_path / "files/places").iterdir())) == files

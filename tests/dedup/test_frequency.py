@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from document_shards import Doc, Part, bytes_of, column, image, run_barrier, text, write_shards
 from hypothesis import given, settings
@@ -54,6 +55,18 @@ def test_a_shard_without_pictures_has_its_file_all_the_same(tmp_path):
 
 def test_no_shards_no_files(tmp_path):
     assert run_barrier(ImageUrlFrequency(), [], tmp_path).files == ()
+
+
+def test_a_url_or_text_on_a_part_of_the_other_kind_does_not_count(tmp_path):
+    handles = write_shards(tmp_path, [[Doc(parts=[image("u"), text("u")])]])
+    parts = handles[0].parts.table()
+    both = pa.array(["u", "u"])
+    for name in ("url", "text"):
+        parts = parts.set_column(parts.column_names.index(name), name, both)
+    pq.write_table(parts, tmp_path / "00000_parts.parquet")
+    for barrier, expected in ((ImageUrlFrequency(), [1, None]), (ParagraphFrequency(), [None, 1])):
+        run_barrier(barrier, handles, tmp_path)
+        assert column(handles, barrier.writes[0]) == [expected]
 
 
 def test_what_was_counted_is_counted(tmp_path):
