@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Any, ClassVar
 
 import pyarrow as pa
 
 from curate.document.columns import DOCUMENT_COLUMNS, IMAGE, PART_COLUMNS, TEXT, part_names
-from curate.document.extract import extract
 from curate.document.extraction import Block, Extraction, TextBlock
 from curate.document.settings import DocumentSettings
+from curate.errors import ConfigError
 from curate.manifest import Attempt
 from curate.shard import Shard
 from curate.source.raw_page import OK, PageSource, RawPage
@@ -25,6 +26,8 @@ __all__ = ["Extract", "document_key"]
 
 BATCH_PARTS = 20_000
 EXTRACTION_FAILED = "extraction_failed"
+EXTRA = ("selectolax", "resiliparse", "tldextract")
+"""What pages need beyond the core: the extra `web`."""
 
 
 def document_key(shard: str, row: int) -> str:
@@ -54,6 +57,11 @@ class Extract(Stage):
     def identity(self) -> Any:
         own = {"stage": self.label, "version": self.version, "settings": settings_of(self.settings)}
         return {**own, "pages": self.source.page_identity()}
+
+    def require(self, runtime: Runtime) -> None:
+        missing = [module for module in EXTRA if find_spec(module) is None]
+        if missing:
+            raise ConfigError(f"documents need {', '.join(missing)}; pip install 'curate-vl[web]'")
 
     def run(self, shard: Shard, attempt: Attempt, runtime: Runtime) -> None:
         rows = shard.source()
@@ -130,6 +138,8 @@ class Parts:
 
 
 def _extracted(page: RawPage, settings: DocumentSettings) -> Extraction:
+    from curate.document.extract import extract
+
     if page.status != OK:
         return Extraction(status=page.status, detail=page.detail)
     try:

@@ -1,5 +1,7 @@
 """Pages become two aligned tables; whatever is wrong with a page is its row's status."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +12,7 @@ import pytest
 from curate.document.columns import DOCUMENT_COLUMNS, PART_COLUMNS
 from curate.document.settings import DocumentSettings
 from curate.document.stage import Extract
+from curate.errors import ConfigError
 from curate.manifest import Attempt
 from curate.shard import Shard
 from curate.slices import write_slices
@@ -91,7 +94,7 @@ def test_a_page_that_breaks_the_extractor_is_one_row_with_the_error(run, monkeyp
     def broken(*_: object) -> None:
         raise RecursionError("too much of it")
 
-    monkeypatch.setattr("curate.document.stage.extract", broken)
+    monkeypatch.setattr("curate.document.extract.extract", broken)
     shard, counts = run(RawPage("http://x.test/", PAGE), RawPage("http://x.test/2", PAGE))
     statuses = shard.columns(["document_status", "document_detail"]).to_pylist()
     assert (
@@ -121,3 +124,16 @@ def test_settings_and_source_are_what_the_fingerprint_covers():
     plain = Extract(Pages(()), DocumentSettings())
     assert plain.identity() == Extract(Pages((RawPage(None),)), DocumentSettings()).identity()
     assert plain.identity() != Extract(Pages(()), DocumentSettings(mode="obelics")).identity()
+
+
+def test_a_missing_extra_is_said_before_the_run(monkeypatch):
+    stage = Extract(Pages(()), DocumentSettings())
+    stage.require(Runtime())
+    monkeypatch.setattr("curate.document.stage.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"selectolax, resiliparse, tldextract; pip install 'curate-vl\[web\]'"):
+        stage.require(Runtime())
+
+
+def test_the_stage_can_be_named_without_the_extra():
+    code = "import sys; sys.modules['selectolax'] = None; import pipelines.interleaved"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
