@@ -163,11 +163,12 @@ def _labelled(tree: Tree, marks: Marks, choice: _Choice) -> Regions:
     for node, parent in enumerate(tree.parents):
         if not own[node]:
             own[node] = own[parent]
-    names = [labels[code][0] for code in own]
-    return Regions(names, [labels[code][1] for code in own], _scores(tree, choice.measures, own))
+    names, reasons = zip(*labels, strict=True)
+    scores = _scores(choice.measures, own)
+    return Regions(list(map(names.__getitem__, own)), list(map(reasons.__getitem__, own)), scores)
 
 
-def _scores(tree: Tree, measures: Measures, codes: list[int]) -> list[float]:
+def _scores(measures: Measures, codes: list[int]) -> list[float]:
     """By the links in the text around a node, and for what is outside by its length."""
     around, kind = np.array(measures.around), np.array(codes)
     plain = 1 - np.array(measures.densities)[around]

@@ -9,7 +9,8 @@ new one, 0.1 us for a known one. The memory is bounded: 20,000 names of at most 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
@@ -49,6 +50,7 @@ _ROLES = {
 }  # fmt: skip
 _UNSEEN = frozenset(("script", "style", "template", "head", "noscript", "iframe"))
 _PARTS = {"nav": "navigation", "footer": "footer", "aside": "aside", "dialog": _COOKIES}
+_TOP = frozenset(("html", "body"))
 _NEVER_BESIDE = frozenset(("html", "body", "main", "article"))
 _NO_PART = frozenset(("a", "img", "source", "input", "path", "svg", "use", "g", "br", "meta", "link"))
 """Too small to be a part of a page, whatever their names say."""
@@ -65,6 +67,9 @@ class Words(NamedTuple):
     excused: bool = False
     weight: int = 0
     share: bool = False
+
+
+_SILENT = Words()
 
 
 class Mark(NamedTuple):
@@ -101,7 +106,11 @@ def read_marks(tree: Tree) -> Marks:
             if tag in _PLAYERS and _is_video(attributes):
                 marks.videos.append(node)
         elif attributes:
-            _read_element(tree, node, attributes, marks)
+            hides = "style" in attributes or "hidden" in attributes or "aria-hidden" in attributes
+            if hides and tag not in _TOP and _is_hidden(attributes):
+                marks.hidden.append(node)
+            elif tag not in _NO_PART:
+                _read_element(tree, node, attributes, marks)
         elif tag in _PARTS:
             marks.beside.append(Mark(node, _PARTS[tag], True))
     return marks
@@ -109,12 +118,6 @@ def read_marks(tree: Tree) -> Marks:
 
 def _read_element(tree: Tree, node: int, attributes: Mapping[str, str | None], marks: Marks) -> None:
     tag = tree.tags[node]
-    name = attributes.get("class")
-    if _is_hidden(attributes, name) and tag not in ("html", "body"):
-        marks.hidden.append(node)
-        return
-    if tag in _NO_PART:
-        return
     if tag in _PLAYERS and _is_video(attributes):
         marks.videos.append(node)
     region = _PARTS.get(tag)
@@ -122,10 +125,11 @@ def _read_element(tree: Tree, node: int, attributes: Mapping[str, str | None], m
         region = _ROLES.get(attributes["role"] or "")
     if region is not None:
         marks.beside.append(Mark(node, region, True))
-    identity = attributes.get("id")
+    name, identity = attributes.get("class"), attributes.get("id")
     if not name and not identity:
         return
-    first, second = words_of(name or ""), words_of(identity or "")
+    first = words_of(name[:LONGEST_NAME]) if name else _SILENT
+    second = words_of(identity[:LONGEST_NAME]) if identity else _SILENT
     if first.weight or second.weight:
         marks.weights[node] = first.weight + second.weight
     if first.share or second.share:
@@ -137,10 +141,10 @@ def _read_element(tree: Tree, node: int, attributes: Mapping[str, str | None], m
         marks.beside.append(Mark(node, beside, False))
 
 
-def _is_hidden(attributes: Mapping[str, str | None], name: str | None) -> bool:
+def _is_hidden(attributes: Mapping[str, str | None]) -> bool:
     if "hidden" in attributes:
         return True
-    if "aria-hidden" in attributes and attributes["aria-hidden"] == "true" and "fallback-image" not in (name or ""):
+    if attributes.get("aria-hidden") == "true" and "fallback-image" not in (attributes.get("class") or ""):
         return True
     style = attributes.get("style")
     if not style:
@@ -164,24 +168,28 @@ def _in_table_or_code(tree: Tree, node: int) -> bool:
     return False
 
 
-def words_of(name: str) -> Words:
-    """What the value of a `class` or `id` says; of a longer one its first 200 characters."""
-    return _read_name(name if len(name) <= LONGEST_NAME else name[:LONGEST_NAME])
+def _finder(words: Iterable[str]) -> Callable[[str], object]:
+    """A search for any of the words: one pass over a name instead of one per word."""
+    return re.compile("|".join(map(re.escape, words))).search
+
+
+_names_excused, _names_for, _names_against = _finder(_EXCUSED), _finder(_FOR), _finder(_AGAINST)
+_names_beside = _finder(word for words in _BESIDE.values() for word in words)
 
 
 @lru_cache(maxsize=20_000)
-def _read_name(name: str) -> Words:
+def words_of(name: str) -> Words:
+    """What the value of a `class` or `id` says; to be asked for its first LONGEST_NAME characters."""
     low = name.lower()
     alone = set(low.translate(_SPLIT).split())
-    excused = any(word in low for word in _EXCUSED) or not alone.isdisjoint(_EXCUSED_ALONE)
-    weight = 25 if any(word in low for word in _FOR) else 0
-    if any(word in low for word in _AGAINST) or not alone.isdisjoint(_AGAINST_ALONE):
+    excused = bool(_names_excused(low)) or not alone.isdisjoint(_EXCUSED_ALONE)
+    weight = 25 if _names_for(low) else 0
+    if _names_against(low) or not alone.isdisjoint(_AGAINST_ALONE):
         weight -= 25
     return Words(_beside(low, alone), excused, weight, not alone.isdisjoint(_SHARE_ALONE))
 
 
 def _beside(low: str, alone: set[str]) -> str | None:
-    for region, words in _BESIDE.items():
-        if any(word in low for word in words):
-            return region
+    if _names_beside(low):
+        return next(region for region, words in _BESIDE.items() if any(word in low for word in words))
     return next((region for word, region in _BESIDE_ALONE.items() if word in alone), None)

@@ -80,6 +80,7 @@ def _codes() -> _Codes:
 
 
 _CODES = _codes()
+_TEXT, _BREAK, _INLINE, _LEAF = Kind.TEXT, Kind.BREAK, Kind.INLINE, Kind.LEAF
 _OTHER_COMMAS = "\u060c\ufe50\ufe10\ufe11\u2e41\u2e34\u2e32\uff0c"
 WITHIN_PAGE = 0.3
 """What a character counts in a link to another place of the same page: notes and contents are no navigation."""
@@ -179,54 +180,55 @@ def measure(tree: Tree, marks: Marks, left_out: Iterable[int]) -> Measures:
     borders = inside & ((bits & Kind.INLINE) == 0)
     events = np.flatnonzero(((bits & (Kind.LEAF | Kind.BREAK)) > 0) | borders)
     around = _around(tree.parents, kinds)
-    chars, commas, runs = _read_texts(tree, kinds, around, events.tolist())
-    totals = _totals(tree, bits, [chars, commas], marks.videos, runs)
+    texts, runs = _read_texts(tree, kinds, around, events.tolist())
+    totals = _totals(tree, bits, texts, marks.videos, runs)
     densities = totals[_LINKS] / np.maximum(totals[0], 1)
     return Measures(bits, totals, densities.tolist(), around, runs)
 
 
 def _read_texts(
     tree: Tree, kinds: list[int], around: list[int], events: list[int]
-) -> tuple[list[int], list[int], list[Run]]:
-    """Characters and commas of each node, and the runs. What ends a run: an element that is no part of a line, and two
-    line breaks, which old pages use for a paragraph."""
-    chars, commas, runs = [0] * len(kinds), [0] * len(kinds), []
+) -> tuple[list[list[int]], list[Run]]:
+    """The nodes that have text, their characters and their commas; and the runs. What ends a run: an element that is no
+    part of a line, and two line breaks, which old pages use for a paragraph."""
+    nodes: list[int] = []
+    chars: list[int] = []
+    commas: list[int] = []
+    runs: list[Run] = []
     texts = tree.texts
     first, block, length, found, breaks = -1, -1, 0, 0, 0
     for node in events:
         kind, size, count = kinds[node], 0, 0
-        if kind & Kind.TEXT:
+        if kind & _TEXT:
             text = texts[node].strip()
             if not text:
                 continue
-            size = chars[node] = _length(text)
-            count = commas[node] = text.count(",") if text.isascii() else _commas(text)
-        breaks = breaks + 1 if kind & Kind.BREAK else 0
-        if first >= 0 and (around[node] != block or not kind & Kind.INLINE or breaks == 2):
+            size = len(" ".join(text.split())) if "\n" in text or "  " in text else len(text)
+            count = text.count(",") if text.isascii() else _commas(text)
+            nodes.append(node)
+            chars.append(size)
+            commas.append(count)
+        breaks = breaks + 1 if kind & _BREAK else 0
+        if first >= 0 and (around[node] != block or not kind & _INLINE or breaks == 2):
             runs.append(Run(first, block, length, found))
             first = -1
-        if kind & Kind.LEAF:
+        if kind & _LEAF:
             if first < 0:
                 first, block, length, found = node, around[node], 0, 0
-            length, found = length + size, found + count
+            length += size
+            found += count
     if first >= 0:
         runs.append(Run(first, block, length, found))
-    return chars, commas, runs
+    return [nodes, chars, commas], runs
 
 
 def _around(parents: list[int], kinds: list[int]) -> list[int]:
     """For each node the nearest element that is no part of a line: itself, or one above it."""
     around = list(range(len(parents)))
-    inline = Kind.INLINE
     for node, kind in enumerate(kinds):
-        if kind & inline:
+        if kind & _INLINE:
             around[node] = around[parents[node]]
     return around
-
-
-def _length(text: str) -> int:
-    """Characters as a reader sees them: white space counts as one."""
-    return len(" ".join(text.split())) if "\n" in text or "  " in text else len(text)
 
 
 def _commas(text: str) -> int:
@@ -234,12 +236,13 @@ def _commas(text: str) -> int:
 
 
 def _totals(
-    tree: Tree, bits: Bits, counted: list[list[int]], videos: list[int], runs: list[Run]
+    tree: Tree, bits: Bits, texts: list[list[int]], videos: list[int], runs: list[Run]
 ) -> npt.NDArray[np.float64]:
     """Sums over subtrees. What is counted of characters by element needs the characters' sums first."""
     ends = np.array(tree.ends)
-    first = _sums(np.array(counted, np.float64), ends)
     own = np.zeros((len(COUNTS), len(bits)))
+    own[:2, texts[0]] = texts[1:]
+    first = _sums(own[:2], ends)
     for row, bit in enumerate(_BITS, 2):
         own[row] = (bits & bit) > 0
     for node in np.flatnonzero(bits & Kind.LINK).tolist():

@@ -11,7 +11,7 @@ from curate.document.extract import extract
 from curate.document.extraction import ImageSlot, TextBlock
 from curate.document.parse import parse
 from curate.document.regions import score_regions
-from curate.document.regions_marks import LONGEST_NAME, words_of
+from curate.document.regions_marks import LONGEST_NAME, read_marks, words_of
 from curate.document.tree import TEXT, Tree
 from curate.toyweb.pages import page
 from curate.toyweb.plan import Plan
@@ -170,7 +170,8 @@ def test_tables_of_data_stay_and_tables_of_links_go(table, expected):
     ],
 )
 def test_words_of_a_name(name, beside, excused, weight):
-    assert words_of(name)[:3] == (beside, excused, weight)
+    assert words_of(name[:LONGEST_NAME])[:3] == (beside, excused, weight)
+    assert not read_marks(parse(f"<body><div class='{name}'>")).beside or beside
 
 
 def test_the_article_is_found_among_other_boxes():
