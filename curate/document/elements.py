@@ -56,18 +56,13 @@ _CAPTION_WORDS = ("caption-text", "image-caption", "photo-caption", "img-caption
 _EMOJI_WORDS = ("emoji", "wp-smiley", "smiley", "emoticon")
 
 
-def block_name(tree: Tree, opened: list[int]) -> str:
-    """What a block of text is called: the innermost open element that gives blocks their name, `p` where none does."""
-    for number in reversed(opened):
-        tag = tree.tags[number]
-        if tag in _NAMED:
-            own = tree.attributes[number]
-            return "figcaption" if tag == "p" and own and _is_caption(own) else tag
-        if tag in ("td", "th"):
-            return "p"
-        if tree.attributes[number] and _is_caption(tree.attributes[number]):
-            return "figcaption"
-    return "p"
+def block_name(tag: str, element: Attributes, around: str) -> str:
+    """What a block of text in an element is called, where one in the element around it is called `around`."""
+    if tag in _NAMED:
+        return "figcaption" if tag == "p" and element and _is_caption(element) else tag
+    if tag in ("td", "th"):
+        return "p"
+    return "figcaption" if element and _is_caption(element) else around
 
 
 def table_rows(tree: Tree) -> frozenset[int]:

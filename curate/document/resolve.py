@@ -7,6 +7,7 @@ eight in `srcset` (1,293 pages). What is no picture of its own has a reason: inl
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
@@ -23,13 +24,16 @@ PIXEL_PX = 3
 ICON_PX = 16
 MOST_URL_CHARS = 8_192
 
-_LAZY = (
+_LAZY_NAMES = (
     "data-src", "data-original", "data-lazy-src", "data-lazyload", "data-lazy", "data-original-src", "data-image",
     "data-img-src", "data-hi-res-src", "data-full-src", "data-large-file", "data-orig-file", "data-url",
     "data-actualsrc", "data-src-fg", "data-scroll-image", "data-lateloadsrc", "data-gt-lazy-src",
     "data-lazy-load-src", "src2",
 )  # fmt: skip
-_LAZY_SETS = ("data-srcset", "data-lazy-srcset", "data-original-set", "data-bgset")
+_LAZY = {name: 1.9 - place / 1e3 for place, name in enumerate(_LAZY_NAMES)}
+"""Rank of each: an earlier name goes before a later one."""
+_SETS = ("srcset", "data-srcset", "data-lazy-srcset", "data-original-set", "data-bgset")
+_LATE = frozenset((*_LAZY_NAMES, *_SETS))
 _ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".avif", ".bmp", ".tif", ".tiff")
 _EMPTY_NAMES = frozenset(
     {
@@ -38,6 +42,7 @@ _EMPTY_NAMES = frozenset(
     }
 )  # fmt: skip
 _PIXEL_WORDS = ("/pixel?", "/pixel.", "/beacon", "/collect?", "/b/ss/", "/tr?id=", "/__utm.gif", "/count?", "/track?")
+_counts_visits = re.compile("|".join(map(re.escape, _PIXEL_WORDS))).search
 _PICTURE_TYPES = ("image/jpeg", "image/webp", "image/png", "image/gif", "image/avif", "")
 
 
@@ -55,25 +60,26 @@ class _Found(NamedTuple):
     rank: float
 
 
+def _rank(candidate: _Found) -> float:
+    return -candidate.rank
+
+
 def resolve(image: Attributes, sources: Sequence[Attributes], base: Target | None) -> Resolved:
     """What an `img` stands for. `sources` are the attributes of the `source` elements of its `picture`; `base` is what
     relative URLs are relative to, None where it is not known."""
     reason = _not_content(image)
     if reason:
         return Resolved((), reason=reason)
-    found = sorted(_candidates(image, sources), key=lambda candidate: -candidate.rank)
+    found = list(_candidates(image, sources))
+    if len(found) > 1:
+        found.sort(key=_rank)
     urls: dict[str, str] = {}
     refused = "no_url"
     for candidate in found:
         url = absolute(candidate.url, base)
-        if url is None:
-            refused = _why_not(candidate.url)
-        elif _is_svg(url):
-            refused = "vector_image"
-        elif _is_empty(url):
-            refused = "placeholder_image"
-        elif any(word in url for word in _PIXEL_WORDS):
-            refused = "tracking_pixel"
+        wrong = _why_not(candidate.url) if url is None else _no_picture(url)
+        if url is None or wrong is not None:
+            refused = wrong or refused
         else:
             urls.setdefault(url, candidate.place)
     if not urls:
@@ -97,8 +103,10 @@ def absolute(text: str, base: Target | None) -> str | None:
 def side_px(image: Attributes, name: str) -> int | None:
     """`width` or `height` in CSS pixels as the page says it, by attribute or inline style; None for %, auto, none."""
     text = (image.get(name) or "").strip().lower().removesuffix("px")
+    if not text and "style" in image:
+        text = _styled(image["style"] or "", name)
     if not text:
-        text = _styled(image.get("style") or "", name)
+        return None
     try:
         value = int(float(text))
     except (ValueError, OverflowError):
@@ -110,17 +118,20 @@ def _candidates(image: Attributes, sources: Sequence[Attributes]) -> Iterator[_F
     """All URLs that are given, with a rank: wider is better up to WIDEST_PX, and each better than plain `src`."""
     for source in sources:
         if (source.get("type") or "") in _PICTURE_TYPES:
-            for name in ("srcset", *_LAZY_SETS):
+            for name in _SETS:
                 yield from _of_set(source.get(name), "picture", 0.5)
-    for name in ("srcset", *_LAZY_SETS):
-        yield from _of_set(image.get(name), name, 0.6)
-    for name in _LAZY:
-        value = image.get(name)
-        if value and not value.lstrip().startswith(("{", "[")):
-            yield _Found(value, name, 1.9)
-    yield from _other_data(image)
-    if image.get("src"):
-        yield _Found(image["src"] or "", "src", 1.5)
+    for name, value in image.items():
+        if not value:
+            continue
+        if name == "src":
+            yield _Found(value, name, 1.5)
+        elif name in _SETS:
+            yield from _of_set(value, name, 0.6)
+        elif name in _LAZY:
+            if not value.lstrip().startswith(("{", "[")):
+                yield _Found(value, name, _LAZY[name])
+        elif name.startswith("data-") and _looks_like_picture(value):
+            yield _Found(value, name, 1.2)
 
 
 def _of_set(text: str | None, place: str, bonus: float) -> Iterator[_Found]:
@@ -130,18 +141,14 @@ def _of_set(text: str | None, place: str, bonus: float) -> Iterator[_Found]:
         yield _Found(candidate.url, place, rank + bonus / 1e3)
 
 
-def _other_data(image: Attributes) -> Iterator[_Found]:
-    """Any other `data-` attribute whose value looks like the URL of a picture."""
-    for name, value in image.items():
-        if value and name.startswith("data-") and name not in _LAZY and name not in _LAZY_SETS:
-            path = value.partition("?")[0].lower()
-            if path.endswith(_ENDINGS) and " " not in value.strip() and ("/" in value):
-                yield _Found(value, name, 1.2)
+def _looks_like_picture(value: str) -> bool:
+    """Whether some other `data-` attribute holds the URL of a picture."""
+    return "/" in value and " " not in value.strip() and value.partition("?")[0].lower().endswith(_ENDINGS)
 
 
 def _not_content(image: Attributes) -> str | None:
     """A counting pixel or an icon, by what the page says of its size."""
-    if any(image.get(name) for name in (*_LAZY, *_LAZY_SETS, "srcset")):
+    if not _LATE.isdisjoint(image) and any(image.get(name) for name in _LATE):
         return None  # its size may be that of the placeholder
     width, height = side_px(image, "width"), side_px(image, "height")
     sides = [side for side in (width, height) if side is not None]
@@ -152,14 +159,14 @@ def _not_content(image: Attributes) -> str | None:
     return None
 
 
-def _is_empty(url: str) -> bool:
-    """Whether the file's name is one of those that stand for a picture still to come."""
-    name = url.partition("?")[0].rpartition("/")[2].lower().partition(".")[0]
-    return name in _EMPTY_NAMES
-
-
-def _is_svg(url: str) -> bool:
-    return url.partition("?")[0].lower().endswith((".svg", ".svgz"))
+def _no_picture(url: str) -> str | None:
+    """What a URL stands for if not for a picture of the page's own, None if it may."""
+    name = url.partition("?")[0].rpartition("/")[2].lower()
+    if name.endswith((".svg", ".svgz")):
+        return "vector_image"
+    if name.partition(".")[0] in _EMPTY_NAMES:
+        return "placeholder_image"
+    return "tracking_pixel" if _counts_visits(url) else None
 
 
 def _why_not(text: str) -> str:

@@ -82,6 +82,8 @@ class _Walker:
     node: int = 0
     """First node of the block under way, and the element that it belongs to."""
     opened: list[int] = field(default_factory=list)
+    names: list[str] = field(default_factory=lambda: ["p"])
+    """What a block is called in each of the opened elements, and outside them."""
     verbatim: int = 0
     section: str | None = None
     slots: dict[str, int] = field(default_factory=dict)
@@ -130,9 +132,11 @@ class _Walker:
                 if self.buffer:
                     self.buffer.append(" | ")
                 return
-            self.flush()
+            if self.buffer:
+                self.flush()
             self.verbatim += tag in VERBATIM
             self.opened.append(number)
+            self.names.append(block_name(tag, self.tree.attributes[number], self.names[-1]))
         elif tag == "br":
             if self.buffer:
                 self.buffer.append(None)
@@ -142,22 +146,22 @@ class _Walker:
     def end(self, number: int) -> None:
         """A block element ends."""
         tag = self.tree.tags[number]
-        self.flush()
+        if self.buffer:
+            self.flush()
         self.opened.pop()
+        self.names.pop()
         self.verbatim -= tag in VERBATIM
         if tag == "figure":
             self.bind_caption(number)
 
     def flush(self) -> None:
         """What is in the buffer becomes a block, unless it is blank."""
-        if not self.buffer:
-            return
         text = _verbatim(self.buffer) if self.verbatim else _lines(self.buffer)
         self.buffer.clear()
         if not text:
             return
         first, regions, last = self.first, self.regions, self.blocks[-1] if self.blocks else None
-        name = block_name(self.tree, self.opened)
+        name = self.names[-1]
         near = name in LINES and isinstance(last, TextBlock) and last.block in LINES
         reason = regions.reasons[first]
         separator = "\n" if near else "\n\n"
@@ -241,6 +245,8 @@ class _Walker:
 
 def _lines(pieces: list[str | None]) -> str:
     """White space made single, NBSP and others too; the page's own line breaks kept."""
+    if len(pieces) == 1:
+        return " ".join((pieces[0] or "").split())
     if None not in pieces:
         return " ".join("".join(map(str, pieces)).split())
     lines: list[list[str]] = [[]]
