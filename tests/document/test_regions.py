@@ -12,6 +12,7 @@ from curate.document.extraction import ImageSlot, TextBlock
 from curate.document.parse import parse
 from curate.document.regions import score_regions
 from curate.document.regions_marks import LONGEST_NAME, read_marks, words_of
+from curate.document.regions_measure import measure
 from curate.document.tree import TEXT, Tree
 from curate.toyweb.pages import page
 from curate.toyweb.plan import Plan
@@ -102,6 +103,10 @@ def test_a_part_of_an_article_stays_or_has_a_reason(part, expected):
         (f"<div><p>XX {LONG} {LONG}</p><ul>{LINKS}</ul></div>", None),
         (f"<div><p>XX:</p><ul>{LINKS}</ul></div>", None),
         ("<div><p>XX has been said by a man who stood in the street <a href='/'>there</a></p><p>a</p></div>", None),
+        (
+            "<div><p>XX has been said by a man who stood in <a href='/'>the street there</a></p><p>a</p></div>",
+            "link_list",
+        ),
         ("<div><p>XX has been said by <a href='/'>a man who stood in the street</a></p><p>a</p></div>", "link_list"),
         ('<div class="entry"><p>XX has been said by <a href="/">a man there</a></p><p>a</p></div>', None),
         ('<div class="entry"><p>XX by <a href="/">a man who stood in the street</a></p><p>a</p></div>', "link_list"),
@@ -220,6 +225,7 @@ def test_a_thread_keeps_every_post(posts):
         "<body style='display:none'><p>XX</p></body>",
         "<table><tr><td>XX</td><td>1</td></tr></table>",
         f"<body><div class='comment'>XX {LONG}{LONG}</div><div class='comment'>{LONG}{LONG}</div></body>",
+        "<body><div class='comment'><p><a href='/'>XX, the first of many links</a></p><p>a</p></div></body>",
         f"<body><div class='sidebar-layout'>XX <p>{LONG}</p><p>{LONG}</p></div><p>{LONG} {LONG}</p></body>",
     ],
 )
@@ -228,9 +234,47 @@ def test_a_page_that_is_no_article_keeps_its_content(html):
 
 
 def test_comments_are_no_content_even_where_they_are_most_of_the_page():
-    html = f"<body><article>{STORY}</article><div id='comments'>XX {'<p>' + LONG * 3 + '</p>'}</div></body>" * 1
+    html = f"<body><article>{STORY}</article><div id='comments'>XX <p>{LONG * 9}</p></div></body>"
     assert reason(html, "XX") == "comments_section"
     assert reason(html, "Rivers") is None
+
+
+def test_posts_in_pairs_are_one_thread():
+    pair = f"<div>{f'<div><b>user</b><div>Post: {LONG}{LONG}</div><p>so</p></div>' * 2}</div>"
+    found = parse(f"<body><p>Board</p><div id='all'>{pair * 2}</div></body>")
+    reasons = score_regions(found).reasons
+    assert [reasons[n] for n, text in enumerate(found.texts) if text.startswith("Post")] == [None] * 4
+
+
+@pytest.mark.parametrize(("name", "expected"), [("story", None), ("other", "outside_main_content")])
+def test_a_neighbour_with_the_winners_name_needs_fewer_points(name, expected):
+    text = f"<p>{LONG}{LONG}</p>" * 8
+    weak = f"<div class='{name}'><section><p>XX is a line of some words</p><p>b</p></section><p>c</p></div>"
+    html = f"<body><div><div class='story'>{text}</div>{weak}</div></body>"
+    assert reason(html, "XX") == expected
+
+
+def test_a_box_of_linked_text_does_not_win():
+    linked = f"<p><a href='/'>XX {LONG}</a></p>" * 9
+    html = f"<body><div><div>{linked}</div></div><div><div>{STORY}</div></div></body>"
+    assert reason(html, "XX") == "outside_main_content"
+    assert reason(html, "Rivers") is None
+
+
+@pytest.mark.parametrize(
+    ("inside", "runs"),
+    [
+        ("a<br>b", 1),
+        ("a<br><br>b", 2),
+        ("a<br> <br>b", 2),
+        ("a<p>b</p>c", 3),
+        ("a <b>c</b> <img src=p> d", 1),
+        (" ", 0),
+    ],
+)
+def test_runs_of_text_end_at_blocks_and_at_two_line_breaks(inside, runs):
+    tree = parse(f"<body><div>{inside}</div></body>")
+    assert len(measure(tree, read_marks(tree), []).runs) == runs
 
 
 def test_a_noscript_belongs_where_it_stands():
@@ -278,12 +322,12 @@ def test_any_page_has_a_verdict_for_every_node(html):
 @pytest.mark.parametrize("tag", ["div", "table", "ul", "form", "nav", "figure", "code", "b", "section"])
 def test_time_grows_with_the_nodes_and_not_with_their_square(tag):
     def seconds(depth: int, paragraphs: int) -> float:
-        inner, size = 1 + depth, 2 + depth + 2 * paragraphs
-        tags = ["html", "body", *[tag] * depth, *["p", TEXT] * paragraphs]
-        rest = range(2 + depth, size, 2)
-        parents = [*range(-1, inner), *(parent for node in rest for parent in (inner, node))]
-        ends = [*[size] * (2 + depth), *(end for node in rest for end in (node + 2, node + 2))]
-        texts = [*[""] * (2 + depth), *["", SENTENCE] * paragraphs]
+        inner, size = 1 + depth, 3 + depth + 2 * paragraphs
+        tags = ["html", "body", *[tag] * depth, TEXT, *["p", TEXT] * paragraphs]
+        rest = range(3 + depth, size, 2)
+        parents = [*range(-1, inner), inner, *(parent for node in rest for parent in (inner, node))]
+        ends = [*[size] * (2 + depth), 3 + depth, *(end for node in rest for end in (node + 2, node + 2))]
+        texts = [*[""] * (2 + depth), "Few words.", *["", SENTENCE] * paragraphs]
         tree = Tree(tags, parents, ends, texts, [{"class": "menu"} if name == "p" else {} for name in tags])
         started = time.process_time()
         score_regions(tree)
