@@ -24,6 +24,8 @@ __all__ = [
 
 MOST_PATH_CHARS = 200
 SAMPLE_CHARS = 80
+MOST_SOURCES = 50
+"""Nodes of a `picture` that are looked at."""
 
 DROPPED = {
     "script": "script", "style": "style", "template": "template", "head": "head", "svg": "vector_image",
@@ -86,7 +88,8 @@ def sources_of(tree: Tree, image: int) -> list[Attributes]:
     picture = tree.parents[image]
     if picture < 0 or tree.tags[picture] != "picture":
         return []
-    return [tree.attributes[n] for n in range(picture + 1, tree.ends[picture]) if tree.tags[n] == "source"]
+    inside = range(picture + 1, min(tree.ends[picture], picture + MOST_SOURCES))
+    return [tree.attributes[number] for number in inside if tree.tags[number] == "source"]
 
 
 def is_emoji(image: Attributes) -> bool:

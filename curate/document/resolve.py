@@ -23,6 +23,9 @@ WIDEST_PX = 2_560
 PIXEL_PX = 3
 ICON_PX = 16
 MOST_URL_CHARS = 8_192
+MOST_STYLE_CHARS = 2_000
+USUAL_PX = 600
+"""Taken for the width of a candidate that says its density alone."""
 
 _LAZY_NAMES = (
     "data-src", "data-original", "data-lazy-src", "data-lazyload", "data-lazy", "data-original-src", "data-image",
@@ -41,9 +44,19 @@ _EMPTY_NAMES = frozenset(
         "grey", "gray", "1x1", "dot", "trans", "transp", "empty", "shim", "blank1x1", "transparent1x1",
     }
 )  # fmt: skip
-_PIXEL_WORDS = ("/pixel?", "/pixel.", "/beacon", "/collect?", "/b/ss/", "/tr?id=", "/__utm.gif", "/count?", "/track?")
+_SHEET_NAMES = frozenset(("sprite", "sprites", "spritesheet"))
+_PIXEL_WORDS = (
+    "/pixel?", "/pixel.", "/beacon", "/collect?", "/b/ss/", "/tr?id=", "/__utm.gif", "/count?", "/track?",
+    ".scorecardresearch.com/", "//pixel.", "//stats.wordpress.com/", "//counter.", ".doubleclick.net/",
+    ".google-analytics.com/", "//mc.yandex.ru/watch", ".statcounter.com/", "//bat.bing.com/", ".quantserve.com/",
+    ".amazon-adsystem.com/", ".assoc-amazon.com/",
+)  # fmt: skip
+"""What the addresses of counters and their hosts have in them."""
 _counts_visits = re.compile("|".join(map(re.escape, _PIXEL_WORDS))).search
-_PICTURE_TYPES = ("image/jpeg", "image/webp", "image/png", "image/gif", "image/avif", "")
+_LATE_TYPES = frozenset(("image/avif", "image/jp2"))
+"""Types that are taken where there is no other; few can read them."""
+_NO_TYPES = frozenset(("image/svg+xml", "image/jxl", "image/heic", "image/heif", "image/vnd.ms-photo"))
+_MIN_WIDTH, _MAX_WIDTH = "min-width:", "max-width:"
 
 
 class Resolved(NamedTuple):
@@ -93,7 +106,7 @@ def absolute(text: str, base: Target | None) -> str | None:
     if not text or len(text) > MOST_URL_CHARS:
         return None
     try:
-        if text[:7].lower() == "http://" or text[:8].lower() == "https://":
+        if text[:7].lower() in ("http://", "https:/", "http:\\\\", "https:\\"):
             return parse_url(text).url
         return join_url(base, text).url if base and not _has_scheme(text) else None
     except ValueError:
@@ -117,9 +130,7 @@ def side_px(image: Attributes, name: str) -> int | None:
 def _candidates(image: Attributes, sources: Sequence[Attributes]) -> Iterator[_Found]:
     """All URLs that are given, with a rank: wider is better up to WIDEST_PX, and each better than plain `src`."""
     for source in sources:
-        if (source.get("type") or "") in _PICTURE_TYPES:
-            for name in _SETS:
-                yield from _of_set(source.get(name), "picture", 0.5)
+        yield from _of_source(source)
     for name, value in image.items():
         if not value:
             continue
@@ -134,10 +145,23 @@ def _candidates(image: Attributes, sources: Sequence[Attributes]) -> Iterator[_F
             yield _Found(value, name, 1.2)
 
 
-def _of_set(text: str | None, place: str, bonus: float) -> Iterator[_Found]:
+def _of_source(source: Attributes) -> Iterator[_Found]:
+    """Of a `source`: one for narrow screens alone, or of a type that few can read, goes behind `src`."""
+    kind = (source.get("type") or "").partition(";")[0].strip().lower()
+    if kind in _NO_TYPES:
+        return
+    media = "".join((source.get("media") or "")[:MOST_URL_CHARS].lower().split())
+    is_late = kind in _LATE_TYPES or (_MAX_WIDTH in media and _MIN_WIDTH not in media)
+    usual_px = _leading_number(media.partition(_MIN_WIDTH)[2]) or USUAL_PX
+    for name in _SETS:
+        for found in _of_set(source.get(name), "picture", 0.5, usual_px):
+            yield found._replace(rank=found.rank - 2) if is_late else found
+
+
+def _of_set(text: str | None, place: str, bonus: float, usual_px: int = USUAL_PX) -> Iterator[_Found]:
     for candidate in parse_srcset(text) if text else ():
-        wide = candidate.width_px or int(candidate.density * 600)
-        rank = 2 + min(wide, WIDEST_PX) / WIDEST_PX if wide <= WIDEST_PX else 1.8 - wide / 1e7
+        wide = candidate.width_px or int(candidate.density * usual_px)
+        rank = 2 + wide / WIDEST_PX if wide <= WIDEST_PX else 1.8 - wide / 1e7
         yield _Found(candidate.url, place, rank + bonus / 1e3)
 
 
@@ -152,8 +176,8 @@ def _not_content(image: Attributes) -> str | None:
         return None  # its size may be that of the placeholder
     width, height = side_px(image, "width"), side_px(image, "height")
     sides = [side for side in (width, height) if side is not None]
-    if sides and max(sides) <= PIXEL_PX:
-        return "tracking_pixel"
+    if sides and min(sides) <= PIXEL_PX:
+        return "tracking_pixel" if max(sides) <= PIXEL_PX else "spacer_image"
     if len(sides) == 2 and max(sides) <= ICON_PX:
         return "icon"
     return None
@@ -162,10 +186,13 @@ def _not_content(image: Attributes) -> str | None:
 def _no_picture(url: str) -> str | None:
     """What a URL stands for if not for a picture of the page's own, None if it may."""
     name = url.partition("?")[0].rpartition("/")[2].lower()
+    stem = name.partition(".")[0]
     if name.endswith((".svg", ".svgz")):
         return "vector_image"
-    if name.partition(".")[0] in _EMPTY_NAMES:
+    if stem in _EMPTY_NAMES:
         return "placeholder_image"
+    if stem in _SHEET_NAMES or stem.endswith(("-sprite", "_sprite", "-sprites", "_sprites")):
+        return "sprite_sheet"
     return "tracking_pixel" if _counts_visits(url) else None
 
 
@@ -185,9 +212,17 @@ def _has_scheme(text: str) -> bool:
     return bool(colon) and head[:1].isalpha() and all(c.isalnum() or c in "+-." for c in head) and "." not in head
 
 
+def _leading_number(text: str) -> int:
+    """The digits that a text begins with, 0 for none."""
+    digits = text[:5]
+    while digits and not (digits.isascii() and digits.isdigit()):
+        digits = digits[:-1]
+    return int(digits or 0)
+
+
 def _styled(style: str, name: str) -> str:
     """The value of a property of an inline style, without `px`; "" where it is not given in pixels."""
-    for rule in style.lower().split(";"):
+    for rule in style[:MOST_STYLE_CHARS].lower().split(";"):
         key, _, value = rule.partition(":")
         if key.strip() == name:
             value = value.replace("!important", "").strip()

@@ -2,8 +2,11 @@
 
 The walk goes through the nodes in document order once, without recursion. Text gathers in a buffer until something
 ends the block: a block element begins or ends, or a picture stands in between. Unknown elements are passed through.
-What gives no block is put down with its reason, so every node is in the output, in a subtree that was dropped, or an
-element that holds nothing.
+What gives no block is put down with its reason, so every word and picture is in a block or in a subtree that was left
+out.
+
+White space is one space, no-break spaces and those of other widths too, but for the line breaks that a page asks for by
+`br`; in `pre` it stays as it is. Letters are in Unicode's normal form NFC. A picture inside a sentence parts it in two.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
+from unicodedata import is_normalized, normalize
 
 from curate.document.elements import (
     BLOCK,
@@ -27,7 +31,7 @@ from curate.document.elements import (
     table_rows,
 )
 from curate.document.extraction import Block, Dropped, ImageSlot, TextBlock
-from curate.document.resolve import Attributes, absolute, resolve, side_px
+from curate.document.resolve import Attributes, Resolved, absolute, resolve, side_px
 from curate.document.tree import TEXT, Tree
 from curate.fetch.url import Target
 
@@ -38,6 +42,10 @@ MARKED = BLOCK | IMAGES | {"br"}
 """Elements that the walk stops at; all others are passed through."""
 MOST_WORDS_CHARS = 2_000
 MOST_UP = 12
+MOST_IN_FIGURE = 200
+"""A figure of more blocks than this is part of the page's layout."""
+BETWEEN_TWINS = frozenset(("noscript", "picture", "source", "span", TEXT))
+MOST_BETWEEN = 12
 
 
 class RegionsLike(Protocol):
@@ -84,6 +92,8 @@ class _Walker:
     opened: list[int] = field(default_factory=list)
     names: list[str] = field(default_factory=lambda: ["p"])
     """What a block is called in each of the opened elements, and outside them."""
+    before: list[int] = field(default_factory=list)
+    """How many blocks there were before each of the opened elements."""
     verbatim: int = 0
     section: str | None = None
     slots: dict[str, int] = field(default_factory=dict)
@@ -100,7 +110,7 @@ class _Walker:
             if tag == TEXT:
                 if self.buffer or self.verbatim or not texts[number].isspace():
                     self.text(number, texts[number])
-            elif reasons[number] == HIDDEN or tag in DROPPED:
+            elif reasons[number] == HIDDEN or (tag in DROPPED and not self.is_spoken(tag)):
                 self.put_down(number, DROPPED.get(tag, HIDDEN))
                 number = ends[number]
                 continue
@@ -137,6 +147,7 @@ class _Walker:
             self.verbatim += tag in VERBATIM
             self.opened.append(number)
             self.names.append(block_name(tag, self.tree.attributes[number], self.names[-1]))
+            self.before.append(len(self.blocks))
         elif tag == "br":
             if self.buffer:
                 self.buffer.append(None)
@@ -151,8 +162,9 @@ class _Walker:
         self.opened.pop()
         self.names.pop()
         self.verbatim -= tag in VERBATIM
-        if tag == "figure":
-            self.bind_caption(number)
+        before = self.before.pop()
+        if tag == "figure" and 1 < len(self.blocks) - before <= MOST_IN_FIGURE:
+            self.bind_caption(before)
 
     def flush(self) -> None:
         """What is in the buffer becomes a block, unless it is blank."""
@@ -160,9 +172,11 @@ class _Walker:
         self.buffer.clear()
         if not text:
             return
+        if not is_normalized("NFC", text):
+            text = normalize("NFC", text)
         first, regions, last = self.first, self.regions, self.blocks[-1] if self.blocks else None
         name = self.names[-1]
-        near = name in LINES and isinstance(last, TextBlock) and last.block in LINES
+        near = isinstance(last, TextBlock) and (last.block in LINES if name in LINES else last.block == name == "pre")
         reason = regions.reasons[first]
         separator = "\n" if near else "\n\n"
         self.blocks.append(
@@ -185,6 +199,9 @@ class _Walker:
         found = resolve(image, sources_of(self.tree, number), self.base)
         if found.reason is not None:
             self.put_down(number, found.reason)
+            return
+        if self.is_twin(number):
+            self.join_twin(number, found)
             return
         slot = self.slot(number, image, found.urls, found.found_in)
         places = [url.partition("://")[2] for url in found.urls]
@@ -227,11 +244,34 @@ class _Walker:
                 return max(number, 0)
         return 0
 
-    def bind_caption(self, figure: int) -> None:
-        """Give the pictures of a figure its legend, wherever it stands."""
-        place = len(self.blocks)
-        while place and self.blocks[place - 1].node > figure:
-            place -= 1
+    def is_spoken(self, tag: str) -> bool:
+        """Whether it is a button that makes a heading fold its section."""
+        return tag == "button" and self.names[-1] in HEADINGS
+
+    def is_twin(self, number: int) -> bool:
+        """Whether a picture and the one before are one: loaded late by a script, and in `noscript` for the others."""
+        last = self.blocks[-1] if self.blocks else None
+        if not isinstance(last, ImageSlot) or any(piece is None or not piece.isspace() for piece in self.buffer):
+            return False
+        tree, between = self.tree, range(self.tree.ends[last.node], number)
+        if len(between) > MOST_BETWEEN or not all(tree.tags[node] in BETWEEN_TWINS for node in between):
+            return False
+        return bool(self.around(number, "noscript")) != bool(self.around(last.node, "noscript"))
+
+    def join_twin(self, number: int, found: Resolved) -> None:
+        """Give the slot before the addresses of its twin. Its own is maybe a preview where it comes from `src`."""
+        last = self.blocks[-1]
+        assert isinstance(last, ImageSlot)
+        urls = (*found.urls, *last.candidates) if last.found_in == "src" else (*last.candidates, *found.urls)
+        candidates = tuple(dict.fromkeys(urls))
+        place = last.found_in if candidates[0] == last.url else "noscript"
+        self.blocks[-1] = replace(last, url=candidates[0], candidates=candidates, found_in=place)
+        for url in found.urls:
+            self.slots.setdefault(url.partition("://")[2], len(self.blocks) - 1)
+        self.put_down(number, "noscript_copy")
+
+    def bind_caption(self, place: int) -> None:
+        """Give the pictures of a figure its legend, wherever it stands; its blocks begin at `place`."""
         own = self.blocks[place:]
         legend = " ".join(block.text for block in own if isinstance(block, TextBlock) and block.block == "figcaption")
         for at, block in enumerate(own, place) if legend else ():
