@@ -176,8 +176,8 @@ def _not_content(image: Attributes) -> str | None:
         return None  # its size may be that of the placeholder
     width, height = side_px(image, "width"), side_px(image, "height")
     sides = [side for side in (width, height) if side is not None]
-    if sides and min(sides) <= PIXEL_PX:
-        return "tracking_pixel" if max(sides) <= PIXEL_PX else "spacer_image"
+    if sides and max(sides) <= PIXEL_PX:
+        return "tracking_pixel"
     if len(sides) == 2 and max(sides) <= ICON_PX:
         return "icon"
     return None
