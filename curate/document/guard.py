@@ -73,9 +73,11 @@ def _is_harmless(html: bytes, starts: npt.NDArray[np.int64], tags: int) -> bool:
     """The first step: bounds that hold however the tags are nested."""
     if tags > MAX_TAGS:
         return False
-    lasting = MOST_ALIKE * len(FORMATTING) + _formatting_with_attributes(html, starts)
-    if lasting * tags > MAX_REOPENED:
-        return False
+    lasting = MOST_ALIKE * len(FORMATTING)
+    if (lasting + len(starts)) * tags > MAX_REOPENED:
+        lasting += _formatting_with_attributes(html, starts)
+        if lasting * tags > MAX_REOPENED:
+            return False
     ends = _ends(html, starts)
     return _are_few((ends - starts) // 2) or _are_few(_attributes(html, starts, ends))
 

@@ -7,7 +7,8 @@ from typing import NamedTuple
 __all__ = ["Candidate", "parse_srcset"]
 
 MOST_CANDIDATES = 100
-_BLANKS = " \t\n\f\r"
+MOST_CHARS = 65_536
+_TO_SPACES = str.maketrans("\t\n\f\r", "    ")
 
 
 class Candidate(NamedTuple):
@@ -20,27 +21,36 @@ class Candidate(NamedTuple):
 
 def parse_srcset(text: str) -> list[Candidate]:
     """The candidates in their order; those with a descriptor that is none are left out, as browsers do."""
+    text = text[:MOST_CHARS].translate(_TO_SPACES)
     found: list[Candidate] = []
     place, end = 0, len(text)
     while len(found) < MOST_CANDIDATES:
-        while place < end and text[place] in _BLANKS + ",":
+        while place < end and text[place] in " ,":
             place += 1
-        if place >= end:
+        if place == end:
             break
-        start = place
-        while place < end and text[place] not in _BLANKS:
-            place += 1
+        start, place = place, text.find(" ", place)
+        place = end if place < 0 else place
         url = text[start:place]
         if url.endswith(","):
             found.append(Candidate(url.rstrip(",")))
             continue
-        start = place
-        while place < end and text[place] != ",":
-            place = text.find(")", place) + 1 or end if text[place] == "(" else place + 1
+        start, place = place, _end_of_descriptors(text, place)
         size = _size(text[start:place].split())
         if size is not None:
             found.append(Candidate(url, *size))
     return found
+
+
+def _end_of_descriptors(text: str, place: int) -> int:
+    """Where the next comma is that stands in no parentheses."""
+    while True:
+        comma = text.find(",", place)
+        comma = len(text) if comma < 0 else comma
+        opening = text.find("(", place, comma)
+        if opening < 0:
+            return comma
+        place = text.find(")", opening) + 1 or len(text)
 
 
 def _size(descriptors: list[str]) -> tuple[int, float] | None:
