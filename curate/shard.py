@@ -83,7 +83,7 @@ class Shard:
     def table(self, family: str = "", columns: Sequence[str] | None = None) -> pa.Table:
         """One column file, whole or some of its columns."""
         with self._parquet(self.table_name(family), self._remedy) as file:
-            return file.read(columns=list(columns) if columns is not None else None)
+            return _rows(file, list(columns) if columns is not None else None)
 
     def schema(self, family: str = "") -> pa.Schema:
         """Names and types of one column file, from its footer."""
@@ -127,7 +127,7 @@ class Shard:
         with self._parquet(
             f"source/{self.id}.parquet", "delete source/plan.json there and run again, to cut the source anew"
         ) as file:
-            return file.read()
+            return _rows(file)
 
     def rows(self) -> int:
         """Rows of the sample table, failed ones too."""
@@ -202,6 +202,12 @@ def list_shards(storage: Storage) -> list[Shard]:
     """All shards that have a sample table, by id."""
     stems = (name.removesuffix(".parquet") for name in sorted(storage.files()) if name.endswith(".parquet"))
     return [Shard(storage, stem) for stem in stems if "." not in stem and not stem.endswith(PARTS) and stem != NO_SHARD]
+
+
+def _rows(file: pq.ParquetFile, columns: list[str] | None = None) -> pa.Table:
+    """All rows, group by group: Arrow cannot read lists of dictionary values over several groups at once."""
+    groups = [file.read_row_group(number, columns) for number in range(file.num_row_groups)]
+    return pa.concat_tables(groups) if groups else file.read(columns)
 
 
 def _sample(key: str, parts: dict[str, bytes]) -> Iterator[Sample]:

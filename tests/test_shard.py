@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.errors import ShardError
-from curate.manifest import write_parquet
+from curate.manifest import ROW_GROUP, write_parquet
 from curate.shard import Shard, key_width, list_shards, sample_key, shard_id
 from curate.storage import Storage
 from curate.tar import TarWriter
@@ -185,3 +185,14 @@ def test_shards_are_those_with_a_sample_table(shard: Shard) -> None:
     for name in ("00002.parquet", "00001.parquet", "00003.tar", "00004.select.parquet", "source/00005.parquet"):
         shard.storage.write(name, b"")
     assert [s.id for s in list_shards(shard.storage)] == ["00000", "00001", "00002"]
+
+
+def test_lists_of_reasons_are_read_whatever_the_number_of_rows(tmp_path: Path) -> None:
+    rows = 2 * ROW_GROUP + 1
+    reasons = [["too_small"] if row % 2 else [] for row in range(rows)]
+    put_table(
+        Storage(str(tmp_path)),
+        "00000.parquet",
+        {"drop_reasons": pa.array(reasons, pa.list_(pa.dictionary(pa.int16(), pa.string())))},
+    )
+    assert Shard(Storage(str(tmp_path)), "00000").columns(["drop_reasons"])["drop_reasons"].to_pylist() == reasons
