@@ -47,7 +47,7 @@ def extract(
     if not html.strip():
         return Extraction(status="empty", detail="no text at all", charset=charset, charset_rule=rule)
     try:
-        tree = parse(html, settings)
+        tree = parse(html, settings, blanks=False)
     except PageRefusedError as error:
         return Extraction(status=error.status, detail=error.detail, charset=charset, charset_rule=rule)
     place = _base(tree, url)
