@@ -29,7 +29,8 @@ MOST_SOURCES = 50
 
 DROPPED = {
     "script": "script", "style": "style", "template": "template", "head": "head", "svg": "vector_image",
-    "math": "formula", "canvas": "no_text", "iframe": "embedded_page", "object": "embedded_object",
+    "annotation": "formula_source", "annotation-xml": "formula_source",
+    "canvas": "no_text", "iframe": "embedded_page", "object": "embedded_object",
     "embed": "embedded_object", "audio": "audio", "video": "video", "select": "form_control",
     "textarea": "form_control", "input": "form_control", "button": "form_control", "datalist": "form_control",
     "progress": "form_control", "meter": "form_control", "noframes": "no_text", "noembed": "no_text",
