@@ -113,7 +113,8 @@ def test_bounds(html: str, status: str | None) -> None:
 SOUP = st.lists(
     st.sampled_from(
         ["<p>", "<div class=a>", "</div>", "<b>", "</b>", "<table>", "<tr>", "<td>", "</table>", "<ul>", "<li>",
-         "</ul>", "<!-- x -->", "<svg>", "</svg>", "<noscript>", "</noscript>", "<select>", "<option>", "<template>", "a ",
+         "</ul>", "<!-- x -->",
+         "<svg>", "</svg>", "<noscript>", "</noscript>", "<select>", "<option>", "<template>", "a ",
          "<frameset>", "</body>", "</html>", "<head>", "<title>", "</title>", "<script>", "</script>", "<br>", "<math>",
          "<img src=x>", "<a href=y>", "</a>", "<button>", "<?x ?>", "</p>"]
     ),
