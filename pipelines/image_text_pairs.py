@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from curate.config import build, build_filters
+from curate.errors import ConfigError
 from curate.fetch.picture import ImageSettings
 from curate.fetch.settings import FetchSettings
 from curate.fetch.stage import Fetch
@@ -60,6 +61,11 @@ def image_text_pairs(table: Mapping[str, Any], limit: int | None = None) -> Job:
     """The job of a config. Raises ConfigError."""
     config = build(Config, table, "")
     source = build_source(config.source)
+    if hasattr(source, "pages"):
+        raise ConfigError(
+            f"[source] kind = {config.source['kind']!r} gives pages, and this pipeline takes pairs; "
+            'set pipeline = "interleaved"'
+        )
     filters = with_fetch_status(build_filters(config.filters))
     adopts = isinstance(source, WebDataset)
     shards: Stage = Adopt() if adopts else Fetch(config.fetch, config.image, config.shards.samples)

@@ -90,6 +90,8 @@ def interleaved(table: Mapping[str, Any], limit: int | None = None) -> Job:
     source = build_source(config.source)
     if not hasattr(source, "pages"):
         raise ConfigError(f"[source] kind = {config.source['kind']!r} gives no pages; this pipeline makes documents")
+    if config.picture_filters and not config.fetch_images:
+        raise ConfigError("[picture_filters] judge pictures, and fetch_images = false gets none; remove one of them")
     rows = config.shards.rows
     return Job(
         steps=tuple(steps(config, source)),

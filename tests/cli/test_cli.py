@@ -168,6 +168,29 @@ def test_a_wrong_config_is_one_line_and_exits_with_2(config: Path, change: str, 
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("pipeline", "rest", "message"),
+    [
+        ("image_text_pairs", "kind = 'toy_pages'", "kind = 'toy_pages' gives pages, and this pipeline takes pairs"),
+        ("interleaved", "kind = 'toy_web'", "kind = 'toy_web' gives no pages; this pipeline makes documents"),
+        (
+            "interleaved",
+            "kind = 'toy_pages'\n[picture_filters.animated]",
+            "[picture_filters] judge pictures, and fetch_images = false gets none",
+        ),
+    ],
+)
+def test_what_does_not_fit_together_is_told_before_anything_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], pipeline: str, rest: str, message: str
+) -> None:
+    path = tmp_path / "odd.toml"
+    pictures = "fetch_images = false" if pipeline == "interleaved" else ""
+    path.write_text(f"pipeline = '{pipeline}'\n{pictures}\n[source]\n{rest}")
+    assert main(["run", str(path), "--out", str(tmp_path / "set"), "--on", "inline"]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "set").exists()
+
+
 def test_missing_things_are_named(tmp_path: Path) -> None:
     assert "no config" in call("run", tmp_path / "none.toml").stderr
     (tmp_path / "a.toml").write_text("x = ")
