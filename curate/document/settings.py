@@ -21,7 +21,7 @@ class DocumentSettings:
     mode: Literal["default", "obelics"] = "default"
     max_page_bytes: int = 10_000_000
     max_depth: int = 2_000
-    max_nodes: int = 300_000
+    max_nodes: int = 200_000
 
     def __post_init__(self) -> None:
         require_range("max_page_bytes", self.max_page_bytes, 1_000, 1_000_000_000)
