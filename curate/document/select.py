@@ -5,8 +5,9 @@
     unique    how often they occur elsewhere        whether they are copies, and what is left in them
     (final)   what became of the pictures           what is left in them
 
-A round starts from the verdict of the one before, so the last one tells the whole story: `keep` and the first reason
-ever given. Each round keeps columns of its own (`read_keep`, `unique_keep`, `keep`), on documents and on parts.
+A round starts from the verdict of the one before, so the last one tells the whole story: `keep`, the first reason ever
+given, and all reasons of all rounds. Each round keeps columns of its own (`read_keep`, `unique_keep`, `keep`), on
+documents and on parts.
 """
 
 from __future__ import annotations
@@ -95,8 +96,23 @@ class OfKind(Filter):
 class Round(Decision):
     """A decision that starts from the one of the round before."""
 
+    version: ClassVar[int] = 2
+
     round: str
     after: Round | None
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """The column with all reasons of the round before; none at the first."""
+        return (f"{prefix(self.after.round)}drop_reasons",) if self.after else ()
+
+    def decided(self, columns: pa.Table) -> pa.Table:
+        """The verdict on rows with the columns of `rules` and `told`, all reasons so far in it."""
+        own = decide(columns, self.rules)
+        for before in self.told:
+            every = _each_once(columns[before], own["drop_reasons"])
+            own = own.set_column(own.schema.get_field_index("drop_reasons"), DECISION.field("drop_reasons"), every)
+        return own
 
     @property
     def story(self) -> dict[str, tuple[str, ...]]:
@@ -127,7 +143,7 @@ class SelectParts(Round):
 
     @property
     def reads(self) -> tuple[str, ...]:
-        return part_names(dict.fromkeys(("key", "document", "kind", *columns_of(self.rules))))
+        return part_names(dict.fromkeys(("key", "document", "kind", *columns_of(self.rules), *self.told)))
 
     @property
     def writes(self) -> tuple[str, ...]:
@@ -136,7 +152,7 @@ class SelectParts(Round):
 
     def run(self, shard: Shard, attempt: Attempt, runtime: Runtime) -> None:
         columns = shard.parts.columns([name.removeprefix(PART) for name in self.reads])
-        decided = decide(columns, self.rules)
+        decided = self.decided(columns)
         write_decision(shard.parts, columns["key"], decided, self.round, attempt)
         counts = _counted(columns.append_column("keep", decided["keep"]), shard.rows())
         table = {prefix(self.round) + name: counts[name] for name in COUNTS}
@@ -165,16 +181,16 @@ class SelectDocuments(Round):
 
     @property
     def reads(self) -> tuple[str, ...]:
-        return rounded(columns_of(self.rules), self.round)
+        return rounded((*columns_of(self.rules), *self.told), self.round)
 
     @property
     def writes(self) -> tuple[str, ...]:
         return tuple(prefix(self.round) + name for name in DECISION.names)
 
     def run(self, shard: Shard, attempt: Attempt, runtime: Runtime) -> None:
-        names = columns_of(self.rules)
+        names = (*columns_of(self.rules), *self.told)
         columns = shard.columns(["key", *rounded(names, self.round)]).rename_columns(["key", *names])
-        decided = decide(columns, self.rules)
+        decided = self.decided(columns)
         write_decision(shard, columns["key"], decided, self.round, attempt)
         attempt.counts.update(count_reasons(decided))
 
@@ -191,6 +207,18 @@ def _earlier(step: Round | None) -> Rules:
     column = next(name for name in step.writes if name.endswith("drop_reason")).removeprefix(PART)
     given = {reason: words for _, rule in step.rules for reason, words in rule.reasons.items()}
     return ((EARLIER, Earlier(column, given)),)
+
+
+def _each_once(earlier: pa.ChunkedArray, own: pa.ChunkedArray) -> pa.Array:
+    """Lists of reasons joined row by row, the earlier ones first, none of them twice."""
+    lists = [column.combine_chunks() for column in (earlier, own)]
+    rows = np.concatenate([np.asarray(pc.list_parent_indices(some), dtype=np.int64) for some in lists])
+    words = pa.concat_arrays([pc.list_flatten(some).cast(pa.string()) for some in lists]).dictionary_encode()
+    _, first = np.unique(rows * (len(words.dictionary) + 1) + np.asarray(words.indices), return_index=True)
+    first = first[np.lexsort((first, rows[first]))]
+    offsets = np.searchsorted(rows[first], np.arange(len(own) + 1))
+    joined = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), words.take(pa.array(first)))
+    return joined.cast(DECISION.field("drop_reasons").type)
 
 
 def _counted(parts: pa.Table, documents: int) -> dict[str, Any]:

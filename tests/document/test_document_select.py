@@ -171,6 +171,23 @@ def test_the_first_reason_ever_given_stays(shard):
     assert reasons == [None, None, "short", None, None, "logo", None]
 
 
+def test_all_reasons_of_all_rounds_are_told_each_once(shard):
+    parts = SelectParts((), (("logo", Logo()),), "read")
+    few, short = ("images", Images(min=2)), ("short", Short(min=4))
+    read = SelectDocuments((few, short), "read")
+    run(parts, shard)
+    run(ScoreDocuments(Length(), "read"), fresh(shard))
+    run(read, fresh(shard))
+    final = SelectDocuments((few,), after=read)
+    run(SelectParts((), (), after=parts), fresh(shard))
+    counts = run(final, fresh(shard))
+    reasons = fresh(shard).columns(["drop_reasons"])["drop_reasons"].to_pylist()
+    assert reasons == [["few_images"], ["few_images", "short"], ["few_images", "short"]]
+    assert (counts["flagged.few_images"], counts["flagged.short"], counts["dropped.few_images"]) == (3, 2, 3)
+    assert "read_drop_reasons" in final.reads
+    assert fresh(shard).parts.columns(["drop_reasons"])["drop_reasons"].to_pylist() == [*[[]] * 5, ["logo"], []]
+
+
 def test_a_plan_of_rounds_names_every_column(shard):
     parts = SelectParts((("short", Short()),), (("logo", Logo()),), "read")
     read = SelectDocuments((("images", Images()), ("short", Short())), "read")
