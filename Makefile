@@ -27,6 +27,9 @@ bench: .venv/.bench  ## side by side with the peers, in one run
 	$(BIN)/python -m bench.pictures
 	$(BIN)/python -m bench.fetch
 	$(BIN)/python -m bench.selection
+	$(BIN)/python -m bench.extraction
+	$(BIN)/python -m bench.preset_differences
+	$(BIN)/python -m bench.frequency
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
