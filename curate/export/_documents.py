@@ -111,7 +111,7 @@ def export_documents(
 def _plan(format: Format, source: Storage, shard_samples: int, seed: int | None, target: Storage) -> Iterator[Slice]:
     if target.root == source.root:
         raise ConfigError(f"{target.root} is the data set itself; choose another --out")
-    shards = current_shards(source)
+    shards = current_shards(source, documents=True)
     decided = [s for s in shards if "keep" in s.column_files]
     chosen = find_documents(decided or shards, seed)
     undecided = [s.id for s in shards if s not in (decided or shards)]

@@ -45,7 +45,7 @@ class Mmc4Document:
 
 def choose_placement(source: Storage, wanted: PlacementRule | None) -> PlacementRule:
     """The rule that was asked for; else by similarity where the parts have embeddings. Raises ConfigError."""
-    have = [EMBEDDING in shard.parts.column_files for shard in current_shards(source)]
+    have = [EMBEDDING in shard.parts.column_files for shard in current_shards(source, documents=True)]
     if wanted not in ("similarity", "document", None):
         raise ConfigError(f"--placement {wanted} is not known: similarity or document")
     if wanted != "document" and any(have) and not all(have):

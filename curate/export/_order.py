@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.errors import ShardError
+from curate.errors import ConfigError, ShardError
 from curate.shard import Shard, list_shards
 from curate.slices import known_slices
 from curate.storage import Storage
@@ -63,9 +63,9 @@ def find_samples(source: Storage, seed: int | None) -> Order:
     """The kept samples of a data set: all that have a picture where nothing was selected yet.
 
     In order of shard and row when `seed` is None, else shuffled by it. A column `multiplicity` gives the copies.
-    Raises ShardError for a shard without an index, and where there is no data set.
+    Raises ShardError for a shard without an index, and where there is no data set; ConfigError for documents.
     """
-    shards = current_shards(source)
+    shards = current_shards(source, documents=False)
     decided = [s for s in shards if "keep" in s.column_files]
     taken = decided or shards
     parts = [_kept(shard, number, seed) for number, shard in enumerate(taken)]
@@ -81,13 +81,23 @@ def find_samples(source: Storage, seed: int | None) -> Order:
     return Order(shards=[s.id for s in taken], undecided=undecided, **arrays)
 
 
-def current_shards(source: Storage) -> list[Shard]:
-    """The shards of the current cut; without one, all that are there. Raises ShardError where there is no data set."""
+def current_shards(source: Storage, documents: bool) -> list[Shard]:
+    """The shards of the current cut; without one, all that are there.
+
+    Raises ShardError where there is no data set, ConfigError where it holds documents and pairs are wanted, or pairs
+    and documents are.
+    """
     cut, there = known_slices(source), list_shards(source)
     if cut is None and not there:
         raise ShardError(f"{source.root} holds no data set; name the folder that `curate run` wrote to")
     current = None if cut is None else {piece.shard for piece in cut}
-    return [s for s in there if current is None or s.id in current]
+    shards = [s for s in there if current is None or s.id in current]
+    if shards and source.exists(shards[0].parts.table_name()) != documents:
+        has, takes = ("pairs", "documents") if documents else ("documents", "pairs")
+        raise ConfigError(
+            f"{source.root} holds {has}, and this format takes {takes}; `curate export --help` tells which"
+        )
+    return shards
 
 
 def _kept(shard: Shard, number: int, seed: int | None) -> dict[str, Numbers]:

@@ -44,6 +44,16 @@ def test_every_format_is_found() -> None:
     assert set(FORMATS) < set(export_formats())
 
 
+def test_documents_are_no_pairs_and_pairs_no_documents(data: Storage, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="holds documents, and this format takes pairs"):
+        export("webdataset", data, Storage(str(tmp_path / "out")))
+    pairs = Storage(str(tmp_path / "pairs"))
+    put_table(pairs, "00000.parquet", pa.table({"key": ["000000"], "keep": [True]}))
+    for format in FORMATS:
+        with pytest.raises(ConfigError, match="holds pairs, and this format takes documents"):
+            export(format, pairs, Storage(str(tmp_path / format)))
+
+
 def test_only_kept_documents_and_parts_leave(data: Storage, tmp_path: Path) -> None:
     target = Storage(str(tmp_path / "out"))
     told = export("omnicorpus", data, target)
