@@ -21,7 +21,7 @@ MOST_ALIKE = 3
 STEPS_OF_ONE = 4
 """What a look at one of them takes, to see whether it is equal to a new one."""
 NEVER_OPEN = frozenset(b"area base br col embed hr img input link meta param source track wbr".split()) | frozenset(
-    b"p li dd dt option optgroup tr td th caption thead tbody tfoot colgroup rp rt".split()
+    b"p li dd dt option tr td th caption thead tbody tfoot colgroup".split()
 )
 CELLS = frozenset(b"td th caption".split())
 WALLS = frozenset(b"table template object applet marquee select button svg math".split())

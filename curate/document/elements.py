@@ -85,12 +85,17 @@ def table_rows(tree: Tree) -> frozenset[int]:
 
 
 def sources_of(tree: Tree, image: int) -> list[Attributes]:
-    """The `source` elements of the `picture` around an image."""
+    """The `source` elements before an image in its `picture`."""
     picture = tree.parents[image]
     if picture < 0 or tree.tags[picture] != "picture":
         return []
-    inside = range(picture + 1, min(tree.ends[picture], picture + MOST_SOURCES))
-    return [tree.attributes[number] for number in inside if tree.tags[number] == "source"]
+    found: list[Attributes] = []
+    for number in range(image - 1, max(picture, image - MOST_SOURCES), -1):
+        if tree.tags[number] == "source":
+            found.append(tree.attributes[number])
+        elif tree.tags[number] in IMAGES:
+            break
+    return found[::-1]
 
 
 def is_emoji(image: Attributes) -> bool:

@@ -1,0 +1,167 @@
+"""Pages made to do harm: each ends in bounded time and memory, with its blocks or with a reason, and harms no other.
+
+Time is bounded by a clock of this test's own that is generous (20 s where 2 s are meant on a slow machine, and minutes
+or hours is what many of these pages take a parser without a guard), so that no test hangs on what it finds.
+"""
+
+import resource
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import pytest
+
+from curate.document.extract import extract
+from curate.document.extraction import Extraction
+from curate.document.settings import DocumentSettings
+
+MOST_S = 20
+MOST_BYTES = 1_500_000_000
+URL = "https://ex.com/a/b.html"
+REFUSED = ("too_large", "too_deep", "too_many_nodes", "too_many_attributes", "too_many_names", "too_tangled")
+NESTED = (
+    "div", "span", "p", "a", "b", "i", "font", "nobr", "table", "ul", "li", "dl", "dd", "select", "option", "optgroup",
+    "button", "form", "fieldset", "label", "object", "applet", "marquee", "template", "svg", "math", "noscript", "ruby",
+    "rt", "h1", "blockquote", "pre", "figure", "picture", "details", "summary", "center", "iframe", "textarea", "title",
+    "script", "style", "frameset", "frame", "noframes", "body", "html", "head", "td", "tr", "caption", "colgroup",
+    "col", "img", "br", "hr", "input", "x-y", "plaintext", "xmp", "video", "audio", "canvas", "main", "article", "nav",
+)  # fmt: skip
+
+
+@contextmanager
+def in_time() -> Iterator[None]:
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise TimeoutError(f"not done in {MOST_S} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(MOST_S)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def read(page: str | bytes, content_type: str | None = None) -> Extraction:
+    with in_time():
+        found = extract(page.encode() if isinstance(page, str) else page, URL, content_type)
+    assert found.status in ("ok", "empty", *REFUSED)
+    assert (found.status == "ok") or (found.detail and not found.blocks)
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tag", NESTED)
+def test_a_hundred_thousand_nested_tags(tag: str) -> None:
+    read(f"<{tag}>" * 100_000)
+    read(f"<p>x</p><{tag} class='a b'>t" * 20_000)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "<b><p>", "<b><i></b></i>", "<a><div>", "<table><tr><td>", "<table><div>", "<table>x", "<b><table>", "<ul><li>",
+        "<p><b>", "<svg><foreignObject>", "<math><mi>", "<ruby><rt>", "<select><option>", "<button><p>", "<object><p>",
+        "<dl><dd><dt>", "<div></span>", "<span></i>", "<div></p>", "<picture><source srcset='a 1x'><img>", "<h1><h2>",
+        "<figure><figcaption>x", "<noscript><img src=x>", "<template><div>", "<form><input>", "<a href=x><img src=y>",
+        "<br class=x>", "<!--x--!>", "<img srcset=','>", "<tr><td><table>", "<nav><ul>", "<div hidden>", "</br>",
+    ],
+)  # fmt: skip
+def test_a_hundred_thousand_pairs(pattern: str) -> None:
+    read(pattern * 50_000)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "pattern",
+    ["<font color={0}><p>", "<b x={0}>y", "<p><i class={0}>", "<x-{0}>", "<x-{0}></x-{0}>", "<p a{0}>", "<p id=a{0}>",
+     "<body a{0}>", "<html a{0}=1>", "<div class=c{0}>", "<img src=/{0}.jpg>", "<a href=/{0}>x</a>", "<h2>{0}</h2>",
+     "<table><font x={0}>", "<base href=/{0}>", "<meta property=og:title content={0}>",
+     "<link href={0} rel=canonical>", "<a title={0}>"],
+)  # fmt: skip
+def test_a_hundred_thousand_that_differ(pattern: str) -> None:
+    read("".join(pattern.format(number) for number in range(60_000)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "page",
+    [
+        "<div " + " ".join(f"a{number}=1" for number in range(300_000)) + ">x",
+        "<div " + "a=1 " * 1_000_000 + ">x",
+        "<div class='" + "c " * 1_000_000 + "'>x",
+        "<div style='" + "width:1px;" * 500_000 + "'><img src=/a.jpg style='" + "width:1px;" * 500_000 + "'>",
+        "<div id='" + "x" * 5_000_000 + "'>x",
+        "<img src='/" + "x" * 5_000_000 + "'>",
+        "<img srcset='" + "/a.jpg 1x, " * 500_000 + "'>",
+        "<img srcset='" + ", " * 2_000_000 + "'>",
+        "<img srcset='a " + "(" * 2_000_000 + "'>",
+        "<img " + " ".join(f"data-{number}='/{number}.jpg'" for number in range(5_000)) + ">",
+        "<img alt='" + "a " * 2_000_000 + "' src=/a.jpg>",
+        "<picture>" + "<source srcset=/a.jpg>" * 40_000 + "<img src=/a.jpg>" * 40_000 + "</picture>",
+        "<a href='" + "../" * 1_000_000 + "'><img src='" + "../" * 2_000 + "a.jpg'></a>",
+        "<title>" + "x " * 2_000_000,
+        "<p>" + "x " * 4_000_000,
+        "<p>" + "\u0301" * 2_000_000,
+        "<p>" + "<br>" * 200_000,
+        "<pre>" + "x\n" * 2_000_000,
+        "<p>" + "&amp;" * 1_500_000,
+        "<p>" + "&CounterClockwiseContourIntegral;" * 250_000,
+        "<!--" * 2_000_000,
+        "<!-- x -->" * 900_000,
+        "<!--" + "-" * 9_000_000,
+        "<!-- " + "<p>x</p>" * 500_000,
+        "<script>" + "<!--<script>" * 500_000,
+        "<![CDATA[" * 900_000,
+        "<svg><![CDATA[" * 500_000,
+        "<" * 9_000_000,
+        "<p" * 2_000_000,
+        "</" * 4_000_000,
+        "<?" * 4_000_000,
+        "&" * 9_000_000,
+        "\0" * 9_000_000,
+        "<p>\0</p>" * 90_000,
+        "<div>" * 1_900 + "<div>x</div>" * 90_000,
+        "<div>" * 1_900 + "<p>x<b>y</b></p>" * 40_000,
+        "<figure>" * 1_900 + "<img src=/a.jpg><figcaption>x</figcaption>" * 20_000,
+        "<ul>" * 1_900 + "<li>x" * 20_000,
+        "<table>" * 1_900 + "<tr><td>x" * 20_000,
+        "<table>" + "<tr><td>x" * 90_000,
+        "<div class=comment>x</div>" * 70_000,
+    ],
+    ids=range(41),
+)
+def test_bombs(page: str) -> None:
+    read(page)
+
+
+@pytest.mark.parametrize("page", [b"<p>x</p>", b"\0", b"<div>", b"\xff", b"<!--", b"a " * 4])
+def test_fifty_megabytes(page: bytes) -> None:
+    found = read(page * (50_000_000 // len(page)))
+    assert found.status == "too_large"
+    assert "50" in found.detail
+
+
+@pytest.mark.parametrize("charset", ["utf-8", "gb18030", "big5", "shift_jis", "euc-kr", "iso-2022-jp", "utf-16", None])
+@pytest.mark.parametrize("byte", [b"\x1b$B", b"\x80", b"\xe4\xb8", b"\0\xd8", b"\x81\x30"])
+def test_ten_megabytes_of_wrong_bytes(byte: bytes, charset: str | None) -> None:
+    read(byte * (9_999_999 // len(byte)), charset and f"text/html; charset={charset}")
+
+
+def test_a_bound_of_the_settings_may_be_wider() -> None:
+    page = b"<p>" + b"x " * 6_000_000
+    assert extract(page, URL).status == "too_large"
+    assert extract(page, URL, settings=DocumentSettings(max_page_bytes=20_000_000)).status == "ok"
+
+
+def test_unclosed_things_end_with_the_page() -> None:
+    assert [block.text for block in read("<p>a<!-- b").blocks] == ["a"]
+    assert [block.text for block in read("<p>a<script>b").blocks] == ["a"]
+    assert [block.text for block in read("<p>a<b title='b").blocks] == ["a"]
+
+
+def test_memory_stays_bounded() -> None:
+    """Over all the pages of this module, and of whatever ran before in the same process."""
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1_024 < MOST_BYTES
