@@ -103,6 +103,8 @@ def test_a_srcset_without_end_is_cut() -> None:
         ("<picture><source srcset=/n.jpg media='(max-width: 600px)'><img src=/b.jpg></picture>", "/b.jpg"),
         ("<picture><source srcset=/n.jpg media='(min-width:400px)'><source srcset=/w.jpg media='(min-width: 1200px)'>"
          "<img src=/b.jpg></picture>", "/w.jpg"),
+        ("<picture><source srcset=/a.jpg media='(min-width: 9px) and (max-width: 600px)'><img src=/b.jpg></picture>",
+         "/a.jpg"),
         ("<div><source srcset=/a.jpg><img src=/b.jpg></div>", "/b.jpg"),
         # What is no picture of the page's own.
         ("<img>", "no_url"), ("<img src>", "no_url"), ("<img src=' '>", "no_url"),
@@ -126,6 +128,12 @@ def test_a_srcset_without_end_is_cut() -> None:
 )  # fmt: skip
 def test_what_an_image_stands_for(html: str, expected: str) -> None:
     assert best(html) == expected
+
+
+def test_an_image_has_the_sources_between_it_and_the_image_before() -> None:
+    tree = parse("<picture><source a><source b><img><source c><img></picture><img>")
+    images = [number for number, tag in enumerate(tree.tags) if tag == "img"]
+    assert [["".join(source) for source in sources_of(tree, image)] for image in images] == [["a", "b"], ["c"], []]
 
 
 def test_all_candidates_are_kept_best_first_and_once() -> None:
