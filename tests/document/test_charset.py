@@ -65,7 +65,7 @@ def meta(charset: str) -> str:
         (page(GERMAN), None, "utf-8", "utf8", GERMAN),
         (page("plain"), None, "utf-8", "utf8", "plain"),
         (page(JAPANESE, "iso2022_jp"), None, "iso-2022-jp", "detector", JAPANESE),
-        (b"<p>caf\xe9", "text/html; charset=latin1", "windows-1252", "http", "caf\xe9"),
+        (b"<p>caf\xe9", None, "iso-8859-2", "detector", "caf\xe9"),
         (b"<p>\x81", None, "windows-1252", "default", "\ufffd"),
         (b"", None, "utf-8", "utf8", ""),
     ],
