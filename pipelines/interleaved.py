@@ -19,7 +19,7 @@ from curate.dedup.image_sets import ImageSets
 from curate.dedup.image_urls import ImageUrlFrequency
 from curate.dedup.paragraphs import ParagraphFrequency
 from curate.dedup.urls import UrlDuplicates
-from curate.document.columns import PART
+from curate.document.columns import DOCUMENT_COLUMNS, PART, PART_COLUMNS
 from curate.document.score import ScoreDocuments, ScoreParts
 from curate.document.select import COUNTS, SelectDocuments, SelectParts
 from curate.document.settings import DocumentSettings
@@ -108,6 +108,8 @@ def steps(config: Config, source: Any) -> Iterable[Step]:
     image = tuple(build_filters(config.image_filters, "image_filters").items())
     pictures = tuple(build_filters(config.picture_filters, "picture_filters").items())
     documents = tuple(build_filters(config.document_filters, "document_filters").items())
+    for section, rules in (("text_filters", text), ("image_filters", image), ("document_filters", documents)):
+        refuse_pictures(section, rules, set(source.known_columns() or ()))
     status = (("document_status", filter_class("document_status")()),)
 
     fetched = bool(getattr(source, "fetches_pages", False))
@@ -144,6 +146,14 @@ def scorers(*rules: Rules) -> list[Scorer]:
     """The scorers that these filters need, each once."""
     needed = (rule.scorer() for some in rules for _, rule in some)
     return list({scorer.name: scorer for scorer in needed if scorer is not None}.values())
+
+
+def refuse_pictures(section: str, rules: Rules, given: set[str]) -> None:
+    """Raise ConfigError for a filter that needs a picture where there is none yet. `given` are the source's columns."""
+    for name, rule in rules:
+        scorer = rule.scorer()
+        if (_OF_PICTURES - given) & {*rule.columns, *(scorer.reads if scorer else ())}:
+            raise ConfigError(f"[{section}.{name}] judges pictures, which come last; write [picture_filters.{name}]")
 
 
 def at_once(rules: Rules) -> Rules:
@@ -185,14 +195,15 @@ class Copies:
         return replace(barrier, distinct_urls=bool(self.wanted & _columns(self.dedup.url_duplicates)))
 
 
-def _columns(barrier: Barrier) -> set[str]:
-    return {name.removeprefix(PART) for name in barrier.writes}
+def _columns(step: Step) -> set[str]:
+    return {name.removeprefix(PART) for name in step.writes}
 
 
 def _waits(rule: Filter) -> bool:
     return bool(_COUNTED & set(rule.columns))
 
 
+_OF_PICTURES = _columns(FetchImages(FetchSettings(), ImageSettings())) - DOCUMENT_COLUMNS.keys() - PART_COLUMNS.keys()
 _COUNTED = frozenset[str]().union(
     *map(_columns, (UrlDuplicates(), ImageUrlFrequency(), ParagraphFrequency(), ImageSets()))
 )

@@ -173,6 +173,8 @@ def test_a_wrong_config_is_one_line_and_exits_with_2(config: Path, change: str, 
     [
         ("image_text_pairs", "kind = 'toy_pages'", "kind = 'toy_pages' gives pages, and this pipeline takes pairs"),
         ("interleaved", "kind = 'toy_web'", "kind = 'toy_web' gives no pages; this pipeline makes documents"),
+        ("interleaved", "kind = 'toy_pages'\n[image_filters.blur]", "write [picture_filters.blur]"),
+        ("interleaved", "kind = 'toy_pages'\n[document_filters.image_size]", "write [picture_filters.image_size]"),
         (
             "interleaved",
             "kind = 'toy_pages'\n[picture_filters.animated]",
