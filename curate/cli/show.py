@@ -36,6 +36,7 @@ def run(options: argparse.Namespace) -> int:
     from curate.report.shard import find_shard, has_documents, overview, sample_row, write_picture
 
     if is_page(options.what):
+        _refuse_image(options)
         page = open_page(options.what, options.url)
         if options.why:
             show(why_page(page.found), options.format)
@@ -52,6 +53,7 @@ def run(options: argparse.Namespace) -> int:
         from curate.document.missing import read_with_missing
         from curate.document.read import read_document
 
+        _refuse_image(options)
         if options.why:
             show(why_document(read_document(shard, options.key, kept=False)), options.format)
         else:
@@ -62,6 +64,13 @@ def run(options: argparse.Namespace) -> int:
             write_picture(shard, options.key, options.image)
         show(found, options.format)
     return 0
+
+
+def _refuse_image(options: argparse.Namespace) -> None:
+    from curate.errors import ConfigError
+
+    if options.image is not None:
+        raise ConfigError("--image writes the picture of a pair; --html FILE writes a document with its pictures")
 
 
 def _render(document: Document, options: argparse.Namespace) -> None:

@@ -71,6 +71,14 @@ def test_why_of_a_document(data: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert "in_output" in shown(capsys, data / "00000", "00000000000", "--why", "--format", "table")
 
 
+def test_the_picture_of_a_pair_is_not_asked_of_documents_or_pages(
+    data: Path, page: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for what in ((data / "00000", "00000000000"), (page,)):
+        assert "--html FILE writes a document" in refused(capsys, *what, "--image", tmp_path / "x.jpg")
+    assert not (tmp_path / "x.jpg").exists()
+
+
 def test_a_shard_of_documents(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = json.loads(shown(capsys, data / "00001"))
     assert (found["rows"], found["parts"]) == (2, 6)
