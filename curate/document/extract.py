@@ -47,7 +47,8 @@ def extract(
     if not html.strip():
         return Extraction(status="empty", detail="no text at all", charset=charset, charset_rule=rule)
     try:
-        tree = parse(html, settings, blanks=False)
+        is_as_parsed = charset == "utf-8" and rule != "bom"
+        tree = parse(body if is_as_parsed else html, settings, blanks=False)
     except PageRefusedError as error:
         return Extraction(status=error.status, detail=error.detail, charset=charset, charset_rule=rule)
     place = _base(tree, url)

@@ -13,6 +13,8 @@ What is deeper than `max_depth` and still harmless is found by the walk over the
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -79,12 +81,13 @@ def _is_harmless(html: bytes, starts: npt.NDArray[np.int64], tags: int) -> bool:
         if lasting * tags > MAX_REOPENED:
             return False
     ends = _ends(html, starts)
-    return _are_few((ends - starts) // 2) or _are_few(_attributes(html, starts, ends))
+    # 50,000 different names have three letters and a separator on average.
+    return _are_few((ends - starts) / 2, 2) or _are_few(_attributes(html, starts, ends))
 
 
-def _are_few(attributes: npt.NDArray[np.int64]) -> bool:
-    """Whether so many attributes of each tag are no harm, be all of them different."""
-    return bool(attributes.sum() <= MAX_NAMES and np.square(attributes, dtype=np.float64).sum() <= MAX_COMPARED)
+def _are_few(attributes: npt.NDArray[Any], alike: int = 1) -> bool:
+    """Whether so many attributes of each tag are no harm, if `alike` of them have the same name."""
+    return bool(attributes.sum() <= alike * MAX_NAMES and np.square(attributes, dtype=np.float64).sum() <= MAX_COMPARED)
 
 
 def _formatting_with_attributes(html: bytes, starts: npt.NDArray[np.int64]) -> int:
