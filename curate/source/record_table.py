@@ -92,9 +92,25 @@ class RecordTable:
 
     def _pointers(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         files, offsets, lengths, urls = batch.columns
-        archives = [under(self.prefix, file) if file else None for file in files.to_pylist()]
-        columns = [pa.array(archives, pa.string()), offsets.cast(pa.int64()), lengths.cast(pa.int64()), urls]
+        archives = [under(self.prefix, str(file)) if file else None for file in files.to_pylist()]
+        columns = [pa.array(archives, pa.string()), _numbers(offsets), _numbers(lengths), urls]
         return pa.record_batch(columns, schema=_SCHEMA)
+
+
+def _numbers(values: pa.Array) -> pa.Array:
+    """Offsets or lengths in bytes, int64; null where a cell is no whole number."""
+    try:
+        return values.cast(pa.int64())
+    except pa.ArrowException:
+        return pa.array([_whole(value) for value in values.to_pylist()], pa.int64())
+
+
+def _whole(value: Any) -> int | None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return int(number) if number.is_integer() and abs(number) < 1 << 53 else None
 
 
 def _page(number: int, row: Mapping[str, Any]) -> RawPage:

@@ -65,6 +65,25 @@ def test_each_pointer_is_a_page(tmp_path: Path, shard: Shard, ending: str, kind:
     assert {p.status for p in found} == {OK}
 
 
+@pytest.mark.parametrize("odd", ["x", "1.5", "", "nan", "1e300"])
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_a_cell_that_is_no_number_is_a_bad_pointer(tmp_path: Path, shard: Shard, ending: str, odd: str) -> None:
+    (tmp_path / "a.warc.gz").write_bytes(packed(PAGES, "gzip"))
+    url, name, offset, length = pointers(packed(PAGES, "gzip"))[0]
+    first = (url, name, str(offset), str(length))
+    rows = [first, (url, name, odd, str(length)), first]
+    source = RecordTable(write_table(tmp_path / f"index.{ending}", rows), prefix=str(tmp_path))
+    assert [p.status for p in pages(source, shard)] == [OK, "bad_pointer", OK]
+
+
+def test_numbers_with_a_point_and_with_gaps_are_read(tmp_path: Path, shard: Shard) -> None:
+    (tmp_path / "a.warc.gz").write_bytes(packed(PAGES, "gzip"))
+    url, name, offset, length = pointers(packed(PAGES, "gzip"))[1]
+    rows = [(url, name, float(offset), float(length)), (url, name, float("nan"), float(length))]
+    source = RecordTable(write_table(tmp_path / "index.parquet", rows), prefix=str(tmp_path))
+    assert [p.status for p in pages(source, shard)] == [OK, "bad_pointer"]
+
+
 def test_pointers_that_lead_nowhere_keep_their_place(tmp_path: Path, shard: Shard) -> None:
     data = packed(warcio_records(4), "gzip")
     (tmp_path / "a.warc.gz").write_bytes(data)
