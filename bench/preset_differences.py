@@ -16,6 +16,7 @@ import tarfile
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 from urllib.parse import unquote
@@ -113,6 +114,18 @@ class Fates:
         return KEPT if None in reasons else next((str(reason) for reason in reasons), self.cause(node))
 
 
+def in_whole_tree(found: Extraction, html: str, whole: Tree) -> Extraction:
+    """The default's extraction with the numbers that nodes have in the whole tree: it reads one without blank texts."""
+    lean, numbers, at = parse(html, blanks=False), [], -1
+    for tag, text in zip(lean.tags, lean.texts, strict=True):
+        at += 1
+        while whole.tags[at] != tag or whole.texts[at] != text:
+            at += 1
+        numbers.append(at)
+    blocks = tuple(replace(block, node=numbers[block.node]) for block in found.blocks)
+    return replace(found, blocks=blocks, dropped=tuple(replace(d, node=numbers[d.node]) for d in found.dropped))
+
+
 class Differences:
     """Pictures and words by side (`both`, `default only`, `preset only`, `other address`) and cause."""
 
@@ -131,7 +144,7 @@ class Differences:
         self.pages[page.group if found[0].status == found[1].status == "ok" else found[0].status] += 1
         if found[0].status == found[1].status == "ok":
             tree = parse(html)
-            default, preset = (Fates(tree, one) for one in found)
+            default, preset = Fates(tree, in_whole_tree(found[0], html, tree)), Fates(tree, found[1])
             words = _words(default, preset)
             words["default only", "between two scripts with <!-- and -->"] = _words_in(parse(whole)) - _words_in(tree)
             for kind, rows in (("pictures", _pictures(default, preset)), ("words", +words)):
