@@ -27,6 +27,9 @@ from curate.source.source import no_service
 
 __all__ = ["Archives"]
 
+EMPTY = "not_an_archive"
+"""The status of a page that stands for a file of no bytes: what a download that failed leaves behind."""
+
 _SCHEMA = pa.schema([("archive", pa.string()), ("start", pa.int64()), ("end", pa.int64()), ("url", pa.string())])
 
 
@@ -73,7 +76,8 @@ class Archives:
     def pages(self, rows: pa.Table, shard: Shard) -> Iterator[RawPage]:
         """A page for each record that is one, was to be one, or is broken, in the order of the file.
 
-        What cannot be opened or read on is one page with the status `archive_unreadable`.
+        What cannot be opened or read on is one page with the status `archive_unreadable`; a file without bytes is one
+        that is `not_an_archive`.
         """
         for row in rows.select(["archive", "start", "end"]).to_pylist():
             yield from self._range_pages(row["archive"], row["start"], row["end"])
@@ -99,6 +103,8 @@ class Archives:
     def _range_pages(self, archive: str, start: int, end: int | None) -> Iterator[RawPage]:
         try:
             with closing(open_archive(archive)) as file:
+                if start == 0 and end is None and not file.read(1):
+                    yield RawPage(None, status=EMPTY, detail="the file has no bytes", file=archive, offset=0)
                 for record in read_records(file, start, end):
                     page = self.page(record, archive)
                     if page is not None:

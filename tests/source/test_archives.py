@@ -173,6 +173,12 @@ def test_any_range_gives_the_same_pages(tmp_path: Path, shard: Shard, kind: str)
     assert len(ranges(Archives(str(path), range_mb=1))) >= (2 if kind not in ("gzip_whole",) else 1)
 
 
+def test_a_file_without_bytes_is_told(tmp_path: Path, shard: Shard) -> None:
+    (tmp_path / "a.warc.gz").write_bytes(b"")
+    (found,) = pages(Archives(str(tmp_path / "a.warc.gz")), shard)
+    assert (found.status, found.file, found.offset) == ("not_an_archive", str(tmp_path / "a.warc.gz"), 0)
+
+
 def test_a_list_of_paths_is_put_behind_the_prefix(tmp_path: Path, shard: Shard) -> None:
     (tmp_path / "crawl").mkdir()
     for name in ("a", "b"):
