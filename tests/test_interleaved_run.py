@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -154,3 +155,31 @@ def test_killed_again_and_again_it_ends_with_the_same_bytes(config, done, tmp_pa
     out = tmp_path / "killed"
     assert disturb(config, out, "local", random.Random(2), 5) >= 1
     assert without_clocks(out) == without_clocks(done)
+
+
+def asked(out):
+    """When each picture's URL was asked for."""
+    found = {}
+    for shard in list_shards(Storage(str(out))):
+        table = shard.parts.columns(["asked_url", "started"]).drop_null()
+        found |= dict(zip(table["asked_url"].to_pylist(), table["started"].to_pylist(), strict=True))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "again"),
+    [("min = 2\n", "min = 3\n", False), ("size_px = 128", "size_px = 96", True)],
+    ids=["a bound", "a size"],
+)
+def test_pictures_are_asked_for_again_only_under_other_settings(config, done, tmp_path, old, new, again):
+    out, changed = tmp_path / "set", tmp_path / "changed.toml"
+    shutil.copytree(done, out)
+    changed.write_text(CONFIG.replace(old, new, 1))
+    before = asked(out)
+    assert main(["run", str(changed), "--out", str(out), "--on", "inline"]) == 0
+    after = asked(out)
+    assert after
+    assert [url for url in after if url in before and (after[url] != before[url]) != again] == []
+    fresh = tmp_path / "fresh"
+    assert main(["run", str(changed), "--out", str(fresh), "--on", "inline"]) == 0
+    assert without_clocks(out) == without_clocks(fresh)

@@ -29,7 +29,11 @@ from curate.fetch.status import FetchStatus
 from curate.manifest import Attempt
 from curate.shard import Shard
 
-__all__ = ["ROW", "WRITTEN_COLUMNS", "DocumentWriter"]
+__all__ = ["ASKED_AS", "ASKED_URL", "ROW", "WRITTEN_COLUMNS", "DocumentWriter"]
+
+ASKED_URL = "asked_url"
+ASKED_AS = "asked_as"
+"""The URL that a slot's picture was asked for by, and a digest of the settings; null where it was not."""
 
 ROW = "row"
 """Column of the table of kept parts: their row in the shard's table of parts."""
@@ -56,11 +60,11 @@ class DocumentWriter:
     """Writes the files of one shard.
 
     `parts` are the kept parts of kept documents, in order, with the columns WRITTEN_COLUMNS and ROW; `rows` says what
-    became of each URL, and `arrivals` has the pictures.
+    became of each URL, `arrivals` has the pictures, and `mark` is a digest of the settings they were asked for under.
     """
 
-    def __init__(self, shard: Shard, parts: pa.Table, rows: Mapping[str, Row], arrivals: Arrivals) -> None:
-        self._shard, self._parts, self._rows, self._arrivals = shard, parts, rows, arrivals
+    def __init__(self, shard: Shard, parts: pa.Table, rows: Mapping[str, Row], arrivals: Arrivals, mark: str) -> None:
+        self._shard, self._parts, self._rows, self._arrivals, self._mark = shard, parts, rows, arrivals, mark
         self._members: dict[int, str] = {}
 
     def write(self, documents: np.ndarray, attempt: Attempt) -> None:
@@ -120,6 +124,9 @@ class DocumentWriter:
         found = pa.table(arrays(slots.values(), columns))
         if not clock:
             found = found.append_column(IMAGE_MEMBER, pa.array(map(self._members.get, slots), pa.string()))
+            urls = dict(zip(self._parts[ROW].to_pylist(), self._parts["url"].to_pylist(), strict=True))
+            found = found.append_column(ASKED_URL, pa.array([urls[slot] or "" for slot in slots], pa.string()))
+            found = found.append_column(ASKED_AS, pa.array([self._mark] * len(slots), pa.string()))
         places = np.full(len(key), -1, np.int64)
         places[list(slots)] = np.arange(len(slots))
         table = found.take(pa.array(places, mask=places < 0)).add_column(0, "key", key)
