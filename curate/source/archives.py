@@ -20,7 +20,7 @@ from curate.archive.record import Record
 from curate.errors import StorageError
 from curate.shard import Shard
 from curate.source.archive_files import COMMON_CRAWL, ArchiveFile, ArchiveFiles
-from curate.source.open_archive import UNREADABLE, open_archive
+from curate.source.open_archive import UNREADABLE, is_final, open_archive
 from curate.source.raw_page import RawPage
 from curate.source.record_page import record_page
 from curate.source.source import no_service
@@ -110,4 +110,6 @@ class Archives:
                     if page is not None:
                         yield page
         except StorageError as error:
+            if not is_final(error):
+                raise
             yield RawPage(None, status=UNREADABLE, detail=str(error), file=archive, offset=start)

@@ -1,7 +1,8 @@
 """An archive, or part of one, as a file on any fsspec URL: read by ranges, tried again, with one kind of error.
 
-Object stores and web servers fail now and then, each client with exceptions of its own. A read is tried three times;
-what fails then ends the range with a status, and no error of ours can be mistaken for one of theirs.
+Object stores and web servers fail now and then, each client with exceptions of its own. A read is tried three times.
+What is final then, an archive that is not there or not for us, is told of as a page's status. Anything else may be over
+tomorrow: it fails the shard, which is tried again and set aside, so that an outage never becomes data.
 """
 
 from __future__ import annotations
@@ -16,19 +17,28 @@ import fsspec
 from curate.errors import StorageError
 from curate.storage import plain_errors
 
-__all__ = ["UNREADABLE", "open_archive", "read_range", "size_of"]
+__all__ = ["UNREADABLE", "is_final", "open_archive", "read_range", "size_of"]
 
 UNREADABLE = "archive_unreadable"
 """The status of a page that stands for what could not be opened or read."""
 
 _PAUSES_S = (0.5, 4.0)
 _FINAL = (PermissionError, IsADirectoryError, NotADirectoryError, ValueError, ImportError)
+_LATER = (408, 425, 429)
+"""Answers of a web server that ask for patience."""
 T = TypeVar("T")
 
 
 def open_archive(url: str) -> IO[bytes]:
     """Open for reading, seekable. It and its reads raise StorageError, with the URL and the cause, and nothing else."""
     return cast(IO[bytes], _ArchiveFile(url))
+
+
+def is_final(error: StorageError) -> bool:
+    """Whether reading again cannot help: it is not there, not for us, or no archive's URL at all."""
+    status = getattr(error.__cause__, "status", None)
+    refused = isinstance(status, int) and 400 <= status < 500 and status not in _LATER
+    return refused or isinstance(error.__cause__, (*_FINAL, FileNotFoundError))
 
 
 def size_of(url: str) -> int | None:
@@ -92,10 +102,10 @@ def _repeated(url: str, call: Callable[[], T]) -> T:
         try:
             with plain_errors(f"read {url}"):
                 return call()
-        except FileNotFoundError:
-            raise StorageError(f"cannot read {url}: there is no such file") from None
+        except FileNotFoundError as error:
+            raise StorageError(f"cannot read {url}: there is no such file") from error
         except StorageError as error:
-            if pause_s is None or isinstance(error.__cause__, _FINAL):
+            if pause_s is None or is_final(error):
                 raise
             time.sleep(pause_s)
     raise AssertionError

@@ -20,7 +20,7 @@ from curate.archive.reader import MOST_BYTES, read_record_at
 from curate.errors import StorageError
 from curate.shard import Shard
 from curate.source.archive_files import COMMON_CRAWL, under
-from curate.source.open_archive import UNREADABLE, read_range
+from curate.source.open_archive import UNREADABLE, is_final, read_range
 from curate.source.raw_page import RawPage
 from curate.source.record_page import record_page
 from curate.source.source import no_service
@@ -124,6 +124,8 @@ def _page(number: int, row: Mapping[str, Any]) -> RawPage:
     try:
         data = read_range(archive, offset, length)
     except StorageError as error:
+        if not is_final(error):
+            raise
         return replace(place, status=UNREADABLE, detail=str(error))
     record = read_record_at(io.BytesIO(data), 0, length)
     page = record_page(record, archive)

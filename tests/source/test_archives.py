@@ -9,12 +9,13 @@ import pytest
 from archive_bytes import pack, packed, page, warc_record, warcio_records
 from range_server import serving
 
-from curate.errors import ConfigError, SourceError
+from curate.errors import ConfigError, SourceError, StorageError
 from curate.shard import Shard
 from curate.source import open_archive
 from curate.source.archive_files import under
 from curate.source.archives import Archives
 from curate.source.kinds import build_source
+from curate.source.open_archive import is_final
 from curate.source.raw_page import OK, RawPage
 from curate.source.record_page import is_html
 from curate.storage import Storage
@@ -233,6 +234,13 @@ def test_the_identity_tells_files_and_ranges_apart(tmp_path: Path) -> None:
     assert Archives(str(path)).identity() != before
 
 
+class Answer(Exception):
+    """What a web client raises for a status."""
+
+    def __init__(self, status: int) -> None:
+        self.status = status
+
+
 def test_archives_on_a_web_server_are_read_by_ranges(tmp_path: Path, shard: Shard) -> None:
     records = [warc_record(page(n, 60_000), WARC_Target_URI=f"http://a/{n}") for n in range(200)]
     (tmp_path / "a.warc.gz").write_bytes(packed(records, "gzip"))
@@ -251,10 +259,27 @@ def test_a_server_that_fails_for_a_while_is_asked_again(tmp_path: Path, shard: S
     with serving(tmp_path, failures=2) as server:
         found = pages(Archives(paths_file=str(tmp_path / "paths.txt"), prefix=server.url), shard)
         assert [p.status for p in found] == [OK, "revisit", "http_301"] * 2
-    with serving(tmp_path, failures=1000) as server:
-        found = pages(Archives(paths_file=str(tmp_path / "paths.txt"), prefix=server.url), shard)
-        assert [p.status for p in found] == ["archive_unreadable"]
-        assert "503" in found[0].detail
+    with serving(tmp_path, failures=1000) as server, pytest.raises(StorageError, match="503"):
+        pages(Archives(paths_file=str(tmp_path / "paths.txt"), prefix=server.url), shard)
+
+
+@pytest.mark.parametrize(
+    ("cause", "final"),
+    [
+        (FileNotFoundError(), True),
+        (PermissionError(), True),
+        (OSError("timed out"), False),
+        (ConnectionError(), False),
+        (Answer(403), True),
+        (Answer(410), True),
+        (Answer(429), False),
+        (Answer(503), False),
+    ],
+)
+def test_an_outage_is_no_final_answer(cause: Exception, final: bool) -> None:
+    error = StorageError("cannot read it")
+    error.__cause__ = cause
+    assert is_final(error) == final
 
 
 def test_archives_in_a_bucket(s3: Storage, shard: Shard) -> None:
