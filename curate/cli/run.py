@@ -69,7 +69,7 @@ def summary(job: Job, storage: Storage, outcome: Outcome) -> dict[str, Any]:
         reasons = step.story
         answer["funnel" if len(decisions) == 1 else f"funnel_of_{unit}"] = [asdict(r) for r in funnel(entries, reasons)]
         kept, rows = (sum(entry.counts[name] for entry in entries) for name in ("kept", "in"))
-        answer[unit] = f"{kept:,} kept of {rows:,}"
+        answer[unit] = f"{kept:,} kept of {rows:,}" if rows else "none; check kind and path of [source]"
         truth = against_truth(shards, reasons) if unit == "samples" else []
         truth = against_page_truth(shards) if unit == "documents" else truth
         if truth:

@@ -24,6 +24,8 @@ def source_kinds() -> list[str]:
 def build_source(table: Mapping[str, Any]) -> Source:
     """The source of a `[source]` table. Raises ConfigError for an unknown kind or key."""
     kind, known = table.get("kind"), source_kinds()
+    if kind is None:
+        raise ConfigError(f"[source] does not say which; add `kind = ...`, one of {', '.join(known)}")
     if kind not in known:
         raise ConfigError(f"[source] kind = {kind!r} is not one of them; {nearest(str(kind), known)}")
     cls = _class(str(kind))
