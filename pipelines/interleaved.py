@@ -110,6 +110,8 @@ def steps(config: Config, source: Any) -> Iterable[Step]:
     documents = tuple(build_filters(config.document_filters, "document_filters").items())
     for section, rules in (("text_filters", text), ("image_filters", image), ("document_filters", documents)):
         refuse_pictures(section, rules, set(source.known_columns() or ()))
+    refuse_other_kind("text_filters", text, _OF_SLOTS, "image_filters")
+    refuse_other_kind("image_filters", image, _OF_TEXT, "text_filters")
     status = (("document_status", filter_class("document_status")()),)
 
     fetched = bool(getattr(source, "fetches_pages", False))
@@ -154,6 +156,16 @@ def refuse_pictures(section: str, rules: Rules, given: set[str]) -> None:
         scorer = rule.scorer()
         if (_OF_PICTURES - given) & {*rule.columns, *(scorer.reads if scorer else ())}:
             raise ConfigError(f"[{section}.{name}] judges pictures, which come last; write [picture_filters.{name}]")
+
+
+def refuse_other_kind(section: str, rules: Rules, missing: Iterable[str], right: str) -> None:
+    """Raise ConfigError for a filter of a column that parts of this kind never have: it would keep everything."""
+    for name, rule in rules:
+        scorer = rule.scorer()
+        wrong = sorted({*rule.columns, *(scorer.reads if scorer else ())}.intersection(missing))
+        if wrong:
+            words = f"reads {wrong[0]!r}, which these parts do not have; write [{right}.{name}]"
+            raise ConfigError(f"[{section}.{name}] {words}")
 
 
 def at_once(rules: Rules) -> Rules:
@@ -204,6 +216,8 @@ def _waits(rule: Filter) -> bool:
 
 
 _OF_PICTURES = _columns(FetchImages(FetchSettings(), ImageSettings())) - DOCUMENT_COLUMNS.keys() - PART_COLUMNS.keys()
+_OF_SLOTS = ("url", "alt", "title", "caption", "section", "rendered_width_px", "rendered_height_px", "link_url")
+_OF_TEXT = ("text", "block")
 _COUNTED = frozenset[str]().union(
     *map(_columns, (UrlDuplicates(), ImageUrlFrequency(), ParagraphFrequency(), ImageSets()))
 )

@@ -175,6 +175,8 @@ def test_a_wrong_config_is_one_line_and_exits_with_2(config: Path, change: str, 
         ("interleaved", "kind = 'toy_web'", "kind = 'toy_web' gives no pages; this pipeline makes documents"),
         ("interleaved", "kind = 'toy_pages'\n[image_filters.blur]", "write [picture_filters.blur]"),
         ("interleaved", "kind = 'toy_pages'\n[document_filters.image_size]", "write [picture_filters.image_size]"),
+        ("interleaved", "kind = 'toy_pages'\n[text_filters.caption_words]", "write [image_filters.caption_words]"),
+        ("interleaved", "kind = 'toy_pages'\n[image_filters.text_words]", "write [text_filters.text_words]"),
         (
             "interleaved",
             "kind = 'toy_pages'\n[picture_filters.animated]",
