@@ -11,7 +11,7 @@ White space is one space, no-break spaces and those of other widths too, but for
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 from unicodedata import is_normalized, normalize
@@ -38,6 +38,7 @@ from curate.fetch.url import Target
 __all__ = ["RegionsLike", "walk"]
 
 HIDDEN = "hidden"
+EMPTY = "empty_element"
 MARKED = BLOCK | IMAGES | {"br"}
 """Elements that the walk stops at; all others are passed through."""
 MOST_WORDS_CHARS = 2_000
@@ -66,13 +67,17 @@ def walk(
 ) -> tuple[list[Block], list[Dropped]]:
     """Blocks and slots in reading order, and what was left out. `base` is what relative URLs are relative to.
 
-    With `explain`, what was left out says where it stood and how it begins, which takes as long as the walk itself.
+    With `explain`, what was left out says where it stood and how it begins, and elements that hold nothing are told
+    too: then every node is in a block, in a subtree that was left out, or around one of them. It takes as long as the
+    walk itself.
     """
     walker = _Walker(tree, regions, base, table_rows(tree))
     walker.run()
+    if not explain:
+        return walker.blocks, [Dropped(node, "", reason) for node, reason in walker.dropped]
+    dropped = sorted(walker.dropped + [(node, EMPTY) for node in _empty(tree, walker)])
     return walker.blocks, [
-        Dropped(node, path_of(tree, node), reason, sample_of(tree, node)) if explain else Dropped(node, "", reason)
-        for node, reason in walker.dropped
+        Dropped(node, path_of(tree, node), reason, sample_of(tree, node)) for node, reason in dropped
     ]
 
 
@@ -281,6 +286,25 @@ class _Walker:
     def put_down(self, number: int, reason: str) -> None:
         """Say of a node why it is not in the output."""
         self.dropped.append((number, reason))
+
+
+def _empty(tree: Tree, walker: _Walker) -> Iterator[int]:
+    """The outermost elements without text, picture or anything that was left out; line breaks are text."""
+    told = {node for node, _ in walker.dropped} | {block.node for block in walker.blocks}
+    holds = [
+        node in told or tag == "br" or (tag == TEXT and not text.isspace())
+        for node, (tag, text) in enumerate(zip(tree.tags, tree.texts, strict=True))
+    ]
+    for node in range(len(tree) - 1, 0, -1):
+        holds[tree.parents[node]] |= holds[node]
+    edges = {node: tree.ends[node] for node, _ in walker.dropped}
+    node = 0
+    while node < len(tree):
+        if not holds[node] and tree.tags[node] != TEXT:
+            yield node
+            node = tree.ends[node]
+        else:
+            node = edges.get(node, node + 1)
 
 
 def _lines(pieces: list[str | None]) -> str:

@@ -3,11 +3,13 @@
 import html as html_module
 import unicodedata
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from curate.document.charset import decode
 from curate.document.extract import extract
 from curate.document.extraction import Block, Extraction, ImageSlot, TextBlock
 from curate.document.parse import parse
@@ -322,3 +324,36 @@ def test_no_bytes_raise(body: bytes, url: str | None) -> None:
     assert found.status in ("ok", "empty")
     for block in found.blocks:
         (block.text if isinstance(block, TextBlock) else block.url).encode()
+
+
+def test_with_explain_every_node_is_told_of():
+    html = "<p>a <b>b</b><i></i></p><div><span> </span></div><hr><script>x</script><ul><li><img src=a.jpg></ul>"
+    found = extract(html.encode(), "http://x.test/", explain=True)
+    told = [(one.path.rpartition("/")[2], one.reason) for one in found.dropped if one.reason != "head"]
+    assert told == [("i", "empty_element"), ("div", "empty_element"), ("hr", "empty_element"), ("script", "script")]
+    assert not [one for one in extract(html.encode(), "http://x.test/").dropped if one.reason == "empty_element"]
+
+
+@pytest.mark.parametrize("name", ["openstax", "sites"])
+def test_on_real_pages_no_node_is_left_untold(name):
+    pages = sorted((Path(__file__).parents[3] / "shared" / "data" / "web" / name).rglob("*.htm*"))[:5]
+    if not pages:
+        pytest.skip("the books are not beside the checkout")
+    for path in pages:
+        body = path.read_bytes()
+        found = extract(body, f"http://book.test/{path.name}", explain=True)
+        tree = parse(decode(body).text, blanks=False)
+        inside = {block.node for block in found.blocks}
+        for one in found.dropped:
+            inside.update(range(one.node, tree.ends[one.node]))
+        for node in range(len(tree) - 1, 0, -1):
+            if node in inside or tree.tags[node] == "br":
+                inside.add(tree.parents[node])
+        blocks = {block.node for block in found.blocks}
+        for node in range(1, len(tree)):
+            if tree.parents[node] in blocks and tree.tags[node] == TEXT:
+                inside.add(node)
+        words = [
+            tree.tags[n] for n in range(len(tree)) if n not in inside and tree.tags[n] in ("div", "p", "img", "hr")
+        ]
+        assert words == [], path.name
