@@ -69,10 +69,6 @@ class FetchImages(Stage):
         plain = replace(self.fetch, retry="none", retry_round=1)
         return fingerprint([settings_of(plain), settings_of(self.image)])
 
-    def supersedes(self) -> Stage | None:
-        before = self.fetch.round_before()
-        return replace(self, fetch=before) if before else None
-
     def require(self, runtime: Runtime) -> None:
         if self.fetch.backend != "curate":
             raise ConfigError(f'[fetch] backend = "{self.fetch.backend}" fetches pairs alone; remove it for documents')
