@@ -52,24 +52,22 @@ def extract(
     except PageRefusedError as error:
         return Extraction(status=error.status, detail=error.detail, charset=charset, charset_rule=rule)
     place = _base(tree, url)
+    if settings.mode == "obelics":
+        from curate.document.obelics import extract_obelics
+
+        found = extract_obelics(html, url, settings, explain)
+    else:
+        blocks, dropped = walk(tree, score_regions(tree), place, explain)
+        found = Extraction(tuple(blocks), tuple(dropped))
     title, language, canonical = _head(tree)
     return replace(
-        _read(tree, html, url, settings, explain),
+        found,
         charset=charset,
         charset_rule=rule,
         title=title,
         language=language,
         canonical_url=absolute(canonical, place) if canonical else None,
     )
-
-
-def _read(tree: Tree, html: str, url: str | None, settings: DocumentSettings, explain: bool) -> Extraction:
-    if settings.mode == "obelics":
-        from curate.document.obelics import extract_obelics
-
-        return extract_obelics(html, url, settings, explain)
-    blocks, dropped = walk(tree, score_regions(tree), _base(tree, url), explain)
-    return Extraction(tuple(blocks), tuple(dropped))
 
 
 def _of_text(text: str) -> Extraction:
