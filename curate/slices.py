@@ -14,7 +14,7 @@ import hashlib
 import io
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -24,7 +24,7 @@ from curate.manifest import write_parquet
 from curate.shard import Slice, shard_id
 from curate.storage import Storage
 
-__all__ = ["SlicePlan", "known_slices", "read_plan", "slice_digest", "write_plan", "write_slices"]
+__all__ = ["SlicePlan", "known_slices", "read_plan", "slice_digest", "write_cut", "write_plan", "write_slices"]
 
 PLAN = "source/plan.json"
 
@@ -77,6 +77,21 @@ def write_slices(storage: Storage, tables: Iterable[pa.Table], known: Iterable[S
         if there.get(shard) != digest:
             storage.write(f"source/{shard}.parquet", data)
         yield Slice(shard, table.num_rows, digest)
+
+
+def write_cut(
+    storage: Storage, plan: SlicePlan, tables: Iterable[pa.Table], known: Iterable[Slice] = ()
+) -> Iterator[Slice]:
+    """Write a whole cut and yield its slices as they come: the plan without slices first, with all of them at the end.
+
+    `known` is as for `write_slices`.
+    """
+    write_plan(storage, replace(plan, slices=(), complete=False))
+    slices = []
+    for piece in write_slices(storage, tables, known):
+        slices.append(piece)
+        yield piece
+    write_plan(storage, replace(plan, slices=tuple(slices), complete=True))
 
 
 def slice_digest(table: pa.Table) -> str:

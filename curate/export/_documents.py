@@ -29,12 +29,12 @@ from curate.document.read import documents_at
 from curate.errors import ConfigError, ShardError
 from curate.export._document_order import digest, find_documents
 from curate.export._interleave import Missing, settle
-from curate.export._order import current_shards
+from curate.export._order import current_shards, planned
 from curate.manifest import Attempt, CommitLog
 from curate.plan import Job
 from curate.sample import Document, Picture
 from curate.shard import Shard, Slice
-from curate.slices import SlicePlan, known_slices, read_plan, write_plan, write_slices
+from curate.slices import SlicePlan, known_slices, read_plan
 from curate.stage import Runtime, Stage
 from curate.storage import Storage, plain_errors
 from curate.tar import TarWriter
@@ -117,19 +117,8 @@ def _plan(format: Format, source: Storage, shard_samples: int, seed: int | None,
     undecided = [s.id for s in shards if s not in (decided or shards)]
     identity = {"documents": digest(source, chosen), "undecided": undecided}
     settings = {"shard_samples": shard_samples, "seed": seed, "format": format.name, "options": asdict(format)}
-    plan = read_plan(target)
-    if plan is not None and (plan.identity, plan.settings) != (identity, settings):
-        other = "holds another export (other documents, order, format or settings)"
-        raise ConfigError(f"{target.root} {other}; choose another --out, or delete it")
-    if plan is not None and plan.complete:
-        yield from plan.slices
-        return
-    write_plan(target, SlicePlan(identity, settings))
-    slices = []
-    for piece in write_slices(target, _cut(chosen, shard_samples)):
-        slices.append(piece)
-        yield piece
-    write_plan(target, SlicePlan(identity, settings, tuple(slices), complete=True))
+    other = "other documents, order, format or settings"
+    yield from planned(target, SlicePlan(identity, settings), other, _cut(chosen, shard_samples))
 
 
 def _cut(chosen: pa.Table, samples: int) -> Iterator[pa.Table]:

@@ -8,7 +8,7 @@ and the sample's key alone, so the order depends neither on how many samples go 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,12 +18,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.errors import ConfigError, ShardError
-from curate.shard import Shard, list_shards
-from curate.slices import known_slices
+from curate.shard import Shard, Slice, list_shards
+from curate.slices import SlicePlan, known_slices, read_plan, write_cut
 from curate.storage import Storage
 from curate.tar import BLOCK
 
-__all__ = ["Order", "current_shards", "find_samples"]
+__all__ = ["Order", "current_shards", "find_samples", "planned"]
 
 Numbers = npt.NDArray[Any]
 
@@ -79,6 +79,20 @@ def find_samples(source: Storage, seed: int | None) -> Order:
         arrays[name] = np.concatenate(column)[order] if column else order
     undecided = [s.id for s in shards if s not in taken]
     return Order(shards=[s.id for s in taken], undecided=undecided, **arrays)
+
+
+def planned(target: Storage, wanted: SlicePlan, other: str, tables: Iterable[pa.Table]) -> Iterator[Slice]:
+    """The slices of an export: those of the plan that is there, else cut from `tables` and written.
+
+    Raises ConfigError where the folder holds another export; `other` says in what it may differ.
+    """
+    plan = read_plan(target)
+    if plan is not None and (plan.identity, plan.settings) != (wanted.identity, wanted.settings):
+        raise ConfigError(f"{target.root} holds another export ({other}); choose another --out, or delete it")
+    if plan is not None and plan.complete:
+        yield from plan.slices
+        return
+    yield from write_cut(target, wanted, tables)
 
 
 def current_shards(source: Storage, documents: bool) -> list[Shard]:

@@ -19,17 +19,18 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import IO, Any, ClassVar
+from typing import Any, ClassVar
 
 import pyarrow as pa
 
 from curate.errors import ConfigError, ShardError
-from curate.export._order import find_samples
+from curate.export._order import find_samples, planned
+from curate.fetch.members import IndexedTar
 from curate.fetch.pair_writer import SAMPLE_COLUMNS
 from curate.manifest import Attempt, CommitLog
 from curate.plan import Job
 from curate.shard import Shard, Slice
-from curate.slices import SlicePlan, known_slices, read_plan, write_plan, write_slices
+from curate.slices import SlicePlan, known_slices, read_plan
 from curate.source.columns import value_column
 from curate.source.tar_rows import member_row
 from curate.source.tar_samples import read_contents
@@ -63,19 +64,8 @@ def _plan(source: Storage, shard_samples: int, seed: int | None, target: Storage
     order = find_samples(source, seed)
     identity = {"samples": order.digest(), "undecided": list(order.undecided)}
     settings = {"shard_samples": shard_samples, "seed": seed}
-    plan = read_plan(target)
-    if plan is not None and (plan.identity, plan.settings) != (identity, settings):
-        other = "holds another export (other samples, order or shard size)"
-        raise ConfigError(f"{target.root} {other}; choose another --out, or delete it")
-    if plan is not None and plan.complete:
-        yield from plan.slices
-        return
-    write_plan(target, SlicePlan(identity, settings))
-    slices = []
-    for piece in write_slices(target, order.tables(shard_samples)):
-        slices.append(piece)
-        yield piece
-    write_plan(target, SlicePlan(identity, settings, tuple(slices), complete=True))
+    other = "other samples, order or shard size"
+    yield from planned(target, SlicePlan(identity, settings), other, order.tables(shard_samples))
 
 
 def _finish(target: Storage) -> dict[str, Any]:
@@ -109,13 +99,14 @@ class Pack(Stage):
         origin, plan = Storage(self.origin), shard.source()
         path = attempt.path(shard.tar)
         with plain_errors(f"write {path}"), open(path, "wb") as target:
-            pack = _Packer(target)
+            tar = TarWriter(target)
+            pack = _Packer(IndexedTar(tar))
             for place, raw in _read_ahead(origin, plan):
                 pack.add(raw, place)
-            pack.tar.finish()
+            tar.finish()
         first = plan["shard"][0].as_py() if len(plan) else None
         attempt.write_table(shard.table_name(), pack.samples(Shard(origin, first) if first else None))
-        attempt.write_table(shard.table_name("index"), pack.index())
+        attempt.write_table(shard.table_name("index"), pack.tar.index())
         attempt.counts.update({"in": len(plan), "kept": len(pack.rows)})
         done = len(pack.rows)
         counts = {"count": done, "successes": done, "failed_to_download": 0, "failed_to_resize": 0}
@@ -126,10 +117,9 @@ class Pack(Stage):
 class _Packer:
     """Samples on their way into one tar."""
 
-    def __init__(self, target: IO[bytes]) -> None:
-        self.tar = TarWriter(target)
+    def __init__(self, tar: IndexedTar) -> None:
+        self.tar = tar
         self.rows: dict[str, dict[str, Any]] = {}
-        self.names: list[tuple[str, str]] = []
 
     def add(self, raw: bytes, place: dict[str, Any]) -> None:
         """Append a sample from its bytes in its own tar. Raises ShardError when they are not one sample."""
@@ -140,8 +130,7 @@ class _Packer:
             raise ShardError(f"{name} is not the one sample that its index says; make the shard anew")
         key = self._free_key(groups[0].key, place["copy"])
         for extension, member in groups[0].members.items():
-            self.tar.add(f"{key}.{extension}", raw[member.offset : member.offset + member.size])
-            self.names.append((key, extension))
+            self.tar.add(key, extension, raw[member.offset : member.offset + member.size])
         self.rows[key] = member_row(groups[0], data) | {"key": key, "status": "success", "error_message": None}
 
     def samples(self, like: Shard | None) -> pa.Table:
@@ -149,17 +138,6 @@ class _Packer:
         kinds = like.schema() if like is not None else pa.schema(SAMPLE_COLUMNS.items())
         rows = list(self.rows.values())
         return pa.table({f.name: value_column([row.get(f.name) for row in rows], f.type) for f in kinds})
-
-    def index(self) -> pa.Table:
-        """Where each member lies."""
-        return pa.table(
-            {
-                "key": pa.array([key for key, _ in self.names], pa.string()),
-                "extension": pa.array([extension for _, extension in self.names], pa.string()),
-                "offset": pa.array([m.offset for m in self.tar.members], pa.int64()),
-                "size": pa.array([m.size for m in self.tar.members], pa.int64()),
-            }
-        )
 
     def _free_key(self, key: str, copy: int) -> str:
         """The key, or for a copy of it `KEY-1`; two samples of one tar never share one."""

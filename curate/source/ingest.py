@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from curate.errors import ConfigError
 from curate.shard import Slice
-from curate.slices import SlicePlan, read_plan, slice_digest, write_plan, write_slices
+from curate.slices import SlicePlan, read_plan, slice_digest, write_cut
 from curate.source.source import Source
 from curate.storage import Storage
 
@@ -41,12 +41,8 @@ def ingest(source: Source, storage: Storage, samples_per_shard: int, limit: int 
             return
     if plan is not None and plan.identity != identity:
         _require_same_rows(plan, _cut(source, samples_per_shard, limit), identity, storage)
-    write_plan(storage, SlicePlan(identity, settings))
-    slices = []
-    for piece in write_slices(storage, _cut(source, samples_per_shard, limit), plan.slices if plan else ()):
-        slices.append(piece)
-        yield piece
-    write_plan(storage, SlicePlan(identity, settings, tuple(slices), complete=True))
+    tables = _cut(source, samples_per_shard, limit)
+    yield from write_cut(storage, SlicePlan(identity, settings), tables, plan.slices if plan else ())
 
 
 def known_cut(source: Source, storage: Storage, samples_per_shard: int, limit: int | None = None) -> list[Slice] | None:
