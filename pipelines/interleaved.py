@@ -150,19 +150,23 @@ def scorers(*rules: Rules) -> list[Scorer]:
     return list({scorer.name: scorer for scorer in needed if scorer is not None}.values())
 
 
+def needed(rule: Filter) -> set[str]:
+    """All columns that a filter and its scorer read."""
+    scorer = rule.scorer()
+    return {*rule.columns, *(scorer.reads if scorer else ())}
+
+
 def refuse_pictures(section: str, rules: Rules, given: set[str]) -> None:
     """Raise ConfigError for a filter that needs a picture where there is none yet. `given` are the source's columns."""
     for name, rule in rules:
-        scorer = rule.scorer()
-        if (_OF_PICTURES - given) & {*rule.columns, *(scorer.reads if scorer else ())}:
+        if (_OF_PICTURES - given) & needed(rule):
             raise ConfigError(f"[{section}.{name}] judges pictures, which come last; write [picture_filters.{name}]")
 
 
 def refuse_other_kind(section: str, rules: Rules, missing: Iterable[str], right: str) -> None:
     """Raise ConfigError for a filter of a column that parts of this kind never have: it would keep everything."""
     for name, rule in rules:
-        scorer = rule.scorer()
-        wrong = sorted({*rule.columns, *(scorer.reads if scorer else ())}.intersection(missing))
+        wrong = sorted(needed(rule).intersection(missing))
         if wrong:
             words = f"reads {wrong[0]!r}, which these parts do not have; write [{right}.{name}]"
             raise ConfigError(f"[{section}.{name}] {words}")

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from curate.document.columns import DOCUMENT_COLUMNS, IMAGE, PART_COLUMNS, TEXT, part_names
-from curate.document.extraction import Block, Extraction, TextBlock
+from curate.document.extraction import Block, Extraction, ImageSlot, TextBlock
 from curate.document.settings import DocumentSettings
 from curate.errors import ConfigError
 from curate.manifest import Attempt
@@ -183,7 +183,7 @@ def _text_values(block: TextBlock) -> dict[str, Any]:
     }
 
 
-def _image_values(slot: Any) -> dict[str, Any]:
+def _image_values(slot: ImageSlot) -> dict[str, Any]:
     return {
         "kind": IMAGE,
         "region": slot.region,
