@@ -19,7 +19,19 @@ import pyarrow.compute as pc
 
 from curate.stage import settings_of
 
-__all__ = ["Batch", "Filter", "Pixels", "Scorer", "Verdict", "above", "below", "between", "check_bounds", "verdict"]
+__all__ = [
+    "Batch",
+    "Filter",
+    "Pixels",
+    "Scorer",
+    "Verdict",
+    "above",
+    "below",
+    "between",
+    "check_bounds",
+    "elongation",
+    "verdict",
+]
 
 Pixels = npt.NDArray[np.uint8]
 """A decoded picture: height x width x 3, sRGB."""
@@ -140,6 +152,13 @@ def above(values: pa.ChunkedArray, high: float | None) -> pa.ChunkedArray | pa.A
 def _bound(values: pa.ChunkedArray, bound: float) -> pa.Scalar:
     """A bound in the precision of the column, so that .6 is not above .6 where the column holds it as float32."""
     return pa.scalar(bound, values.type) if pa.types.is_floating(values.type) else pa.scalar(bound)
+
+
+def elongation(width: pa.ChunkedArray, height: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The longer side over the shorter, float64, at least 1; null where a side is, not-a-number where both are 0."""
+    sides = (width.cast(pa.float64()), height.cast(pa.float64()))
+    longer = pc.max_element_wise(*sides, skip_nulls=False)
+    return pc.divide(longer, pc.min_element_wise(*sides, skip_nulls=False))
 
 
 def check_bounds(

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from curate.filter import Filter, Verdict, between, check_bounds
+from curate.filter import Filter, Verdict, between, check_bounds, elongation
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,4 @@ class SlotAspectRatio(Filter):
         check_bounds(None, self.max, least=1)
 
     def judge(self, columns: pa.Table) -> Verdict:
-        sides = [columns[name].cast(pa.float64()) for name in self.reads]
-        longer = pc.max_element_wise(*sides, skip_nulls=False)
-        shorter = pc.min_element_wise(*sides, skip_nulls=False)
-        return between(pc.divide(longer, shorter), None, self.max, "", "shown_too_elongated")
+        return between(elongation(*columns.select(self.reads).columns), None, self.max, "", "shown_too_elongated")
