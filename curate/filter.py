@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeAlias
 
@@ -17,12 +17,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.stage import settings_of
+from curate.stage import Barrier, settings_of
 
 __all__ = [
     "Batch",
     "Filter",
     "Pixels",
+    "Rules",
     "Scorer",
     "Verdict",
     "above",
@@ -45,11 +46,11 @@ class Batch:
     """Rows of one shard for a scorer.
 
     `columns` holds the scorer's `reads`, row by row. `pixels` is aligned with the rows when the scorer reads
-    `image`: None for a row without a readable picture.
+    `image`: what its `prepare` made of each picture, None for a row without a readable one.
     """
 
     columns: pa.Table
-    pixels: Sequence[Pixels | None] = field(default_factory=tuple)
+    pixels: Sequence[Any | None] = field(default_factory=tuple)
 
     def __len__(self) -> int:
         return int(self.columns.num_rows)
@@ -59,20 +60,50 @@ class Scorer(ABC):
     """Makes columns from columns or pixels. A subclass is a frozen dataclass; its fields are its settings.
 
     `writes` maps each new column to its Arrow type. Raise `version` when the same input gives another result.
+    `gpus` is how many GPUs it wants, 0 or 1; it must do without where there is none.
     """
 
-    name: ClassVar[str]
     version: ClassVar[int] = 1
-    reads: ClassVar[tuple[str, ...]]
-    writes: ClassVar[Mapping[str, pa.DataType]]
+
+    @property
+    @abstractmethod
+    def name(self) -> str: ...
+
+    @property
+    @abstractmethod
+    def reads(self) -> tuple[str, ...]: ...
+
+    @property
+    @abstractmethod
+    def writes(self) -> Mapping[str, pa.DataType]: ...
+
+    @property
+    def gpus(self) -> float:
+        return 0.0
 
     def identity(self) -> Any:
         """What the fingerprint covers: name, version, settings, and (overridden) the digest of a model file."""
         return {"scorer": self.name, "version": self.version, "settings": settings_of(self)}
 
+    def provenance(self) -> Mapping[str, str]:
+        """What every written column says of itself in its file: which model made it, by name and fingerprint."""
+        return {}
+
+    def prepare(self, pixels: Pixels) -> Any:
+        """What this scorer keeps of a decoded picture, e.g. its thumbnail; it stands in `Batch.pixels` for it.
+
+        Called by the threads that decode, so that it costs the scorer's own time nothing.
+        """
+        return pixels
+
     @abstractmethod
     def score(self, batch: Batch) -> Mapping[str, pa.Array]:
         """One array per written column, as long as the batch; null where the row could not be scored."""
+
+    def start(self, batch: Batch) -> Callable[[], Mapping[str, pa.Array]]:
+        """Begin to score; the answer is `score`'s. Overridden where a device can work while the next batch is made."""
+        answer = self.score(batch)
+        return lambda: answer
 
 
 class Filter(ABC):
@@ -80,7 +111,7 @@ class Filter(ABC):
 
     `reasons` lists every reason it can give, each with the words that a report shows. A reason says what was wrong
     with the sample (`too_few_words`), and no two filters share one. Raise `version` when the same settings give
-    another verdict.
+    another verdict. `reads` are the columns under the default settings, for people who look for a filter.
     """
 
     version: ClassVar[int] = 1
@@ -95,14 +126,25 @@ class Filter(ABC):
         """The scorer that writes the columns this filter reads, if the sample table does not have them."""
         return None
 
+    def barriers(self, earlier: Rules) -> tuple[Barrier, ...]:
+        """Work over all shards that writes columns this filter reads, in order; each runs once however many name it.
+
+        `earlier` are the filters before this one in the config: a rank may be asked for among what they keep.
+        """
+        return ()
+
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns read under these settings; `reads` unless a subclass narrows it."""
+        """The columns read under these settings; `reads` unless a subclass says otherwise."""
         return self.reads
 
     @abstractmethod
     def judge(self, columns: pa.Table) -> Verdict:
         """A reason per row, null to keep. `columns` has exactly `self.columns`."""
+
+
+Rules: TypeAlias = tuple[tuple[str, Filter], ...]
+"""Filters in the order of a config, each with its name there."""
 
 
 def verdict(rows: int, *rules: tuple[str, pa.Array | pa.ChunkedArray]) -> Verdict:

@@ -11,7 +11,7 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,15 +19,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.errors import StageError
-from curate.filter import Filter
+from curate.filter import Filter, Rules
 from curate.manifest import Attempt
 from curate.shard import Shard
 from curate.stage import Runtime, Stage
 
 __all__ = ["DECISION", "Decision", "Rules", "Select", "columns_of", "count_reasons", "decide"]
-
-Rules: TypeAlias = tuple[tuple[str, Filter], ...]
-"""Filters in the order of a config, each with its name there."""
 
 CHUNK_ROWS = 1 << 18
 
