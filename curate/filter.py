@@ -81,6 +81,14 @@ class Scorer(ABC):
     def gpus(self) -> float:
         return 0.0
 
+    @property
+    def batch_pictures(self) -> int | None:
+        """How many pictures it takes at a time; None for the usual number."""
+        return None
+
+    def require(self) -> None:
+        """Called once before a run starts: raise ConfigError for what would fail on every shard."""
+
     def identity(self) -> Any:
         """What the fingerprint covers: name, version, settings, and (overridden) the digest of a model file."""
         return {"scorer": self.name, "version": self.version, "settings": settings_of(self)}

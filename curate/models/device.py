@@ -1,0 +1,41 @@
+"""Where models run: a GPU where there is one, else the CPU, with the same code.
+
+A worker is told which GPU is its own (`use_gpu`); under Ray the cluster hides the others, so it is always the first.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from curate.errors import ConfigError
+
+__all__ = ["computes", "device", "use_gpu"]
+
+_own_gpu = 0
+
+
+def use_gpu(number: int) -> None:
+    """Have models that are loaded from now on in this process run on this GPU."""
+    global _own_gpu
+    _own_gpu = number
+
+
+def device(wanted: Literal["auto", "cpu", "cuda"]) -> Any:
+    """The torch device. Raises ConfigError when a GPU is demanded and there is none."""
+    import torch
+
+    if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise ConfigError('device = "cuda" and torch sees no GPU; write device = "auto", or mend the driver')
+    return torch.device("cuda", min(_own_gpu, torch.cuda.device_count() - 1))
+
+
+def computes(precision: str, where: Any) -> Any:
+    """The torch type to compute in: that of `precision` where the device has it, else float32, which is exacter."""
+    import torch
+
+    if where.type == "cuda":
+        return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+    return torch.bfloat16 if precision == "bf16" and native else torch.float32
