@@ -8,6 +8,7 @@ A section is a dataclass: its fields are the keys, their annotations the types, 
 from __future__ import annotations
 
 import dataclasses
+import re
 import tomllib
 import types
 import typing
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from curate.errors import ConfigError, PluginError
-from curate.filter import Filter
+from curate.filter import Filter, Labelled
 from curate.registry import filter_class, nearest
 
 __all__ = ["build", "build_filters", "read_toml", "require_range"]
@@ -62,16 +63,23 @@ def build(cls: type[T], table: Mapping[str, Any], where: str) -> T:
 
 
 def build_filters(table: Mapping[str, Any], section: str = "filters") -> dict[str, Filter]:
-    """The `[filters.*]` tables in their order, or those of another section: name to filter. Raises ConfigError."""
+    """The `[filters.*]` tables in their order, or those of another section: name to filter. Raises ConfigError.
+
+    `[filters.NAME-LABEL]` is one more filter of that name, with reasons of its own.
+    """
     filters: dict[str, Filter] = {}
     for name, settings in table.items():
         if not isinstance(settings, Mapping):
             raise ConfigError(f"[{section}] {name} must be a table; write [{section}.{name}]")
+        plain, dash, label = name.partition("-")
+        if dash and not re.fullmatch("[a-z0-9_]+", label):
+            raise ConfigError(f"[{section}.{name}]: what follows the dash is of small letters, digits and _")
         try:
-            cls = filter_class(name)
+            cls = filter_class(plain)
         except PluginError as error:
             raise ConfigError(f"[{section}.{name}] {error}") from None
-        filters[name] = build(cls, settings, f"{section}.{name}")
+        rule = build(cls, settings, f"{section}.{name}")
+        filters[name] = Labelled(rule, label) if label else rule
     return filters
 
 

@@ -17,11 +17,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.stage import Barrier, settings_of
+from curate.stage import Work, settings_of
 
 __all__ = [
     "Batch",
     "Filter",
+    "Labelled",
     "Pixels",
     "Rules",
     "Scorer",
@@ -88,6 +89,7 @@ class Scorer(ABC):
 
     def require(self) -> None:
         """Called once before a run starts: raise ConfigError for what would fail on every shard."""
+        return None
 
     def identity(self) -> Any:
         """What the fingerprint covers: name, version, settings, and (overridden) the digest of a model file."""
@@ -134,8 +136,15 @@ class Filter(ABC):
         """The scorer that writes the columns this filter reads, if the sample table does not have them."""
         return None
 
-    def barriers(self, earlier: Rules) -> tuple[Barrier, ...]:
-        """Work over all shards that writes columns this filter reads, in order; each runs once however many name it.
+    def scorers(self, models: Mapping[str, Any]) -> tuple[Scorer, ...]:
+        """All scorers that write columns this filter reads. `models` are the settings of the config's `[models]`, by
+        name: overridden by a filter whose signal needs one of them."""
+        own = self.scorer()
+        return () if own is None else (own,)
+
+    def steps(self, earlier: Rules) -> tuple[Work, ...]:
+        """Work that writes columns this filter reads and is no scorer of one shard alone: stages and barriers, in
+        order. Each runs once, however many filters name it.
 
         `earlier` are the filters before this one in the config: a rank may be asked for among what they keep.
         """
@@ -153,6 +162,43 @@ class Filter(ABC):
 
 Rules: TypeAlias = tuple[tuple[str, Filter], ...]
 """Filters in the order of a config, each with its name there."""
+
+
+@dataclass(frozen=True)
+class Labelled(Filter):
+    """A filter that stands in a config more than once, as `[filters.NAME-LABEL]`: its reasons carry the label."""
+
+    rule: Filter
+    label: str
+
+    @property
+    def reads(self) -> tuple[str, ...]:  # type: ignore[override]
+        return self.rule.reads
+
+    @property
+    def reasons(self) -> Mapping[str, str]:  # type: ignore[override]
+        return {f"{reason}_{self.label}": f"{words} ({self.label})" for reason, words in self.rule.reasons.items()}
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return self.rule.columns
+
+    def identity(self) -> Any:
+        return {"label": self.label, "rule": self.rule.identity()}
+
+    def scorer(self) -> Scorer | None:
+        return self.rule.scorer()
+
+    def scorers(self, models: Mapping[str, Any]) -> tuple[Scorer, ...]:
+        return self.rule.scorers(models)
+
+    def steps(self, earlier: Rules) -> tuple[Work, ...]:
+        return self.rule.steps(earlier)
+
+    def judge(self, columns: pa.Table) -> Verdict:
+        found = self.rule.judge(columns)
+        words = [f"{reason}_{self.label}" for reason in found.dictionary.to_pylist()]
+        return pa.DictionaryArray.from_arrays(found.indices, pa.array(words, pa.string()))
 
 
 def verdict(rows: int, *rules: tuple[str, pa.Array | pa.ChunkedArray]) -> Verdict:

@@ -122,6 +122,11 @@ class Shard:
             )
         return pa.table({n: arrays[n] for n in names})
 
+    def provenance(self, column: str) -> dict[str, str]:
+        """What a column says of itself in its file: the model that made it, if one did."""
+        about = self.schema(self.column_files[column]).field(column).metadata or {}
+        return {name.decode(): value.decode() for name, value in about.items() if not name.startswith(b"PARQUET:")}
+
     def source(self) -> pa.Table:
         """The rows of the source that this shard is made from."""
         with self._parquet(

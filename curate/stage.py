@@ -20,7 +20,9 @@ __all__ = ["Barrier", "Resources", "Runtime", "Stage", "Work", "settings_of"]
 
 @dataclass(frozen=True)
 class Resources:
-    """What one shard of a stage needs while it runs: CPU cores and GPUs; either may be a fraction."""
+    """What one shard of a stage needs while it runs: CPU cores and GPUs; either may be a fraction.
+
+    A stage that asks for a GPU does without where there is none."""
 
     cpus: float = 1.0
     gpus: float = 0.0
@@ -28,11 +30,13 @@ class Resources:
 
 @dataclass(frozen=True)
 class Runtime:
-    """What a run knows and a result must not depend on: threads to use, how many workers run beside, addresses."""
+    """What a run knows and a result must not depend on: threads to use, how many workers run beside, addresses, and
+    which GPU is the worker's own."""
 
     threads: int = 1
     workers: int = 1
     addresses: Mapping[str, str] = field(default_factory=dict)
+    gpu: int = 0
 
 
 def settings_of(value: object) -> Any:

@@ -1,6 +1,7 @@
 """Image-text pairs: rows of URLs and captions become shards, are scored, and every row gets a verdict.
 
-source -> fetch (or adopt, for shards that exist) -> one score step per new signal -> select [-> subset]
+source -> fetch (or adopt, for shards that exist) -> one score step per model and per new signal
+       -> what needs all shards at once (ranks, batches, clusters) -> select [-> subset]
 
 A filter whose columns the config names among those of the source is decided on them, and nothing is scored for it.
 """
@@ -18,11 +19,12 @@ from curate.fetch.picture import ImageSettings
 from curate.fetch.settings import FetchSettings
 from curate.fetch.stage import Fetch
 from curate.filter import Filter
+from curate.models.settings import build_models
 from curate.plan import Job
 from curate.registry import filter_class
 from curate.run.scheduler import RunSettings
-from curate.score import Score
 from curate.select import Select
+from curate.signals import signal_steps
 from curate.source.ingest import ingest, known_cut
 from curate.source.kinds import build_source
 from curate.source.webdataset import Adopt, WebDataset
@@ -52,6 +54,7 @@ class Config:
     shards: Shards = Shards()
     fetch: FetchSettings = field(default_factory=FetchSettings)
     image: ImageSettings = field(default_factory=ImageSettings)
+    models: Mapping[str, Any] = field(default_factory=dict)
     filters: Mapping[str, Any] = field(default_factory=dict)
     subset: Subset | None = None
     run: RunSettings = field(default_factory=RunSettings)
@@ -69,10 +72,8 @@ def image_text_pairs(table: Mapping[str, Any], limit: int | None = None) -> Job:
     filters = with_fetch_status(build_filters(config.filters))
     adopts = isinstance(source, WebDataset)
     shards: Stage = Adopt() if adopts else Fetch(config.fetch, config.image, config.shards.samples)
-    given = set(source.known_columns() or ())
-    new = (f.scorer() for f in filters.values() if not given.issuperset(f.columns))
-    scorers = {s.name: s for s in new if s is not None}
-    steps: list[Stage | Barrier] = [shards, *map(Score, scorers.values()), Select(tuple(filters.items()))]
+    signals = signal_steps(filters, build_models(config.models), set(source.known_columns() or ()))
+    steps: list[Stage | Barrier] = [shards, *signals, Select(tuple(filters.items()))]
     if config.subset is not None:
         steps.append(config.subset)
     rows = config.shards.samples

@@ -16,6 +16,9 @@ MIDDLE = {
     "document",
     "score",
     "select",
+    "rank",
+    "cut",
+    "decode",
     "dedup",
     "balance",
     "caption",
@@ -63,6 +66,12 @@ def test_a_file_imports_only_what_it_may(path: Path) -> None:
             "source",
             "fetch",
             "document",
+            "cut",
+            "rank",
+            "dedup",
+            "shard",
+            "manifest",
+            "stage",
         }
         assert not {"filters", "pipelines"} & tops(path)
     if package == "pipelines":

@@ -5,6 +5,8 @@ memory ran out, or by a decoder that crashed) loses that one unit, and is replac
 the whole pool. Workers are forked from a server process that has imported what the first unit needs: 0.4 CPU seconds
 less for two workers than starting each from nothing. A worker whose parent is gone ends itself at once, in the middle
 of its work: what it wrote was not committed and nobody will see it.
+
+Each GPU has one worker of its own, beside the others: it keeps its models from shard to shard, and takes no other work.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import signal
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 
@@ -26,16 +28,23 @@ __all__ = ["ProcessEngine"]
 
 @dataclass
 class _Worker:
+    """A process. `gpu` is the number of the one it owns, None for a worker without."""
+
     process: ForkServerProcess
     pipe: Connection
+    gpu: int | None = None
     unit: Unit | None = None
 
 
 class ProcessEngine:
-    """`workers` processes, started when there is work for them."""
+    """`workers` processes, and one more for each of `gpus`; they are started when there is work for them.
 
-    def __init__(self, workers: int) -> None:
-        self.slots = workers
+    Without a GPU, units that ask for one run as any other.
+    """
+
+    def __init__(self, workers: int, gpus: int = 0) -> None:
+        self.slots = workers + gpus
+        self._most, self._gpus = workers, gpus
         self._context = mp.get_context("forkserver")
         self._workers: list[_Worker] = []
         self._waiting: deque[Unit] = deque()
@@ -63,28 +72,46 @@ class ProcessEngine:
         self._workers.clear()
 
     def _hand_out(self) -> None:
-        while self._waiting:
-            worker = next((w for w in self._workers if w.unit is None), None)
-            if worker is None and len(self._workers) < self.slots:
-                worker = self._start(self._waiting[0])
+        """Give each waiting unit, in turn, to a free worker of its kind; one that finds none waits on."""
+        waiting, self._waiting = self._waiting, deque()
+        while waiting:
+            unit = waiting.popleft()
+            worker = self._free(unit)
             if worker is None:
-                return
-            unit = self._waiting.popleft()
+                self._waiting.append(unit)
+                continue
             try:
-                worker.pipe.send(unit)
+                worker.pipe.send(self._placed(unit, worker))
                 worker.unit = unit
             except OSError:
                 self._bury(worker)
-                self._waiting.appendleft(unit)
+                waiting.appendleft(unit)
 
-    def _start(self, unit: Unit) -> _Worker:
+    def _free(self, unit: Unit) -> _Worker | None:
+        """A worker for a unit: one that waits, or a new one while there may be more."""
+        on_gpu = bool(unit.gpus and self._gpus)
+        of_kind = [w for w in self._workers if (w.gpu is not None) == on_gpu]
+        waiting = next((w for w in of_kind if w.unit is None), None)
+        if waiting is not None or len(of_kind) >= (self._gpus if on_gpu else self._most):
+            return waiting
+        taken = {w.gpu for w in of_kind}
+        return self._start(unit, next(n for n in range(self._gpus) if n not in taken) if on_gpu else None)
+
+    def _placed(self, unit: Unit, worker: _Worker) -> Unit:
+        """The unit as this worker gets it. Beside a GPU pictures are decoded by its share of the cores."""
+        if worker.gpu is None:
+            return unit
+        threads = max(unit.runtime.threads, len(os.sched_getaffinity(0)) // self._gpus)
+        return replace(unit, runtime=replace(unit.runtime, gpu=worker.gpu, threads=threads))
+
+    def _start(self, unit: Unit, gpu: int | None) -> _Worker:
         if not self._workers:
             self._context.set_forkserver_preload(sorted({type(task.stage).__module__ for task in unit.tasks}))
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=_work, args=(theirs,), daemon=True, name="curate-worker")
         process.start()
         theirs.close()
-        worker = _Worker(process, ours)
+        worker = _Worker(process, ours, gpu)
         self._workers.append(worker)
         return worker
 

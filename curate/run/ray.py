@@ -1,21 +1,25 @@
-"""The engine for a cluster: one Ray task per unit. The only file that imports ray.
+"""The engine for a cluster: one Ray task per unit, and one actor per GPU. The only file that imports ray.
 
 Ray gives the machines and moves nothing: a unit goes in as a few hundred bytes, files are read and written by the
 worker, a `Done` comes back. Ray's own retries are off, so that there is one policy for lost work, the scheduler's.
 State lives in files; a driver that is killed is started again and goes on.
+
+A unit that asks for a GPU goes to an actor that owns one and keeps its models from unit to unit (Ray ends the process
+of a task that used a GPU). In a cluster without GPUs such units are tasks like all others.
 """
 
 from __future__ import annotations
 
 import socket
 import time
+from collections import deque
 from dataclasses import replace
 from typing import Any
 
 from curate.errors import ConfigError
 from curate.run.unit import Done, Failure, Unit, run_unit
 
-__all__ = ["RayEngine"]
+__all__ = ["GpuWorker", "RayEngine"]
 
 CAPACITY_FRESH_S = 10.0
 KNOCK_S = 10.0
@@ -32,9 +36,12 @@ class RayEngine:
         self._address, self._cpus = address, cpus
         self._ray: Any = None
         self._remote: Any = None
+        self._actor: Any = None
         self._owned = False
         self._running: dict[Any, Unit] = {}
-        self._slots = 1
+        self._waiting: deque[Unit] = deque()
+        self._actors: dict[Any, Any] = {}
+        self._slots, self._gpus = 1, 0
         self._asked = -CAPACITY_FRESH_S
 
     @property
@@ -42,17 +49,22 @@ class RayEngine:
         """CPUs of the cluster as it is now; asked for anew every 10 s, because clusters grow and shrink."""
         if self._ray is not None and time.monotonic() - self._asked >= CAPACITY_FRESH_S:
             self._asked = time.monotonic()
-            self._slots = max(1, int(self._ray.cluster_resources().get("CPU", 1)))
+            resources = self._ray.cluster_resources()
+            self._slots = max(1, int(resources.get("CPU", 1)))
+            self._gpus = int(resources.get("GPU", 0))
         return self._slots
 
     def submit(self, unit: Unit) -> None:
         if self._ray is None:
             self._start()
-        runtime = replace(unit.runtime, workers=self.slots)
-        cpus = max(unit.cpus, runtime.threads)
-        name = f"{unit.tasks[0].stage.label} {unit.shard}"
-        task = self._remote.options(num_cpus=cpus, num_gpus=unit.gpus, name=name)
-        self._running[task.remote(replace(unit, runtime=runtime))] = unit
+        unit = replace(unit, runtime=replace(unit.runtime, workers=self.slots))
+        if unit.gpus and self._gpus:
+            self._waiting.append(unit)
+            self._hand_out()
+            return
+        cpus = max(unit.cpus, unit.runtime.threads)
+        task = self._remote.options(num_cpus=cpus, name=f"{unit.tasks[0].stage.label} {unit.shard}")
+        self._running[task.remote(unit)] = unit
 
     def wait_any(self, timeout_s: float) -> list[Done]:
         if not self._running:
@@ -60,14 +72,34 @@ class RayEngine:
         ready, rest = self._ray.wait(list(self._running), num_returns=1, timeout=timeout_s)
         if ready and rest:
             ready += self._ray.wait(rest, num_returns=len(rest), timeout=0)[0]
-        return [self._collect(reference) for reference in ready]
+        done = [self._collect(reference) for reference in ready]
+        self._hand_out()
+        return done
 
     def close(self) -> None:
         for reference in self._running:
-            self._ray.cancel(reference, force=True)
+            if reference not in self._actors.values():
+                self._ray.cancel(reference, force=True)
+        for actor in self._actors:
+            self._ray.kill(actor)
+        self._actors.clear()
+        self._waiting.clear()
         self._running.clear()
         if self._owned:
             self._ray.shutdown()
+
+    def _hand_out(self) -> None:
+        """Give waiting units to actors that do nothing; a new actor is made for a GPU that has none."""
+        while self._waiting:
+            actor = next((actor for actor, work in self._actors.items() if work is None), None)
+            if actor is None and len(self._actors) < self._gpus:
+                threads = max(1, self._slots // self._gpus - 1)
+                actor = self._actor.options(num_gpus=1, num_cpus=threads).remote(threads)
+            if actor is None:
+                return
+            unit = self._waiting.popleft()
+            self._actors[actor] = reference = actor.run.remote(unit)
+            self._running[reference] = unit
 
     def _start(self) -> None:
         """Join or start a cluster: put off until there is work, because it takes seconds."""
@@ -83,17 +115,34 @@ class RayEngine:
                 raise ConfigError(_no_cluster(self._address or "this machine", str(error).strip())) from error
         self._ray, self._owned = ray, owned
         self._remote = ray.remote(max_retries=0)(run_unit)
+        self._actor = ray.remote(max_restarts=0)(GpuWorker)
 
     def _collect(self, reference: Any) -> Done:
         unit = self._running.pop(reference)
         label = unit.tasks[0].stage.label
+        actor = next((actor for actor, work in self._actors.items() if work == reference), None)
+        if actor is not None:
+            self._actors[actor] = None
         try:
             done: Done = self._ray.get(reference)
-            return done
+            return replace(done, unit=unit)
         except self._ray.exceptions.RayTaskError as error:
             return Done(unit, (), Failure(label, "error", str(error)))
         except self._ray.exceptions.RayError as error:
+            self._actors.pop(actor, None)
             return Done(unit, (), Failure(label, "lost", f"{type(error).__name__} on shard {unit.shard}: {error}"))
+
+
+class GpuWorker:
+    """Runs units in a process that lives as long as the run; Ray shows it one GPU, so that is the first it sees."""
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+
+    def run(self, unit: Unit) -> Done:
+        """As `run_unit`, with the threads that belong to this worker for decoding."""
+        threads = max(unit.runtime.threads, self._threads)
+        return run_unit(replace(unit, runtime=replace(unit.runtime, gpu=0, threads=threads)))
 
 
 def _require_answer(address: str) -> None:

@@ -1,0 +1,45 @@
+"""Who a row is, wherever it lies: what orders rows and draws them must not depend on how they are packed into shards.
+
+A key tells the shard and the place in it. The digest of URL, caption and the picture's SHA-256 does not: the same rows
+cut into other shards have the same digests. Rows with one digest are copies of one another, and which of them comes
+first changes nothing but keys.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curate.dedup.digest import Digests, digest_strings, join_digests
+from curate.shard import Shard
+
+__all__ = ["IDENTITY", "identities", "keyed"]
+
+IDENTITY = ("url", "caption", "sha256")
+_STEP = np.uint64(0x9E3779B97F4A7C15)
+
+
+def identities(shard: Shard) -> Digests:
+    """The digest of each row's identity, uint64 (rows, 2)."""
+    columns = shard.columns(IDENTITY)
+    url, caption, sha256 = (
+        digest_strings(pc.fill_null(columns[name].cast(pa.large_string()), "")) for name in IDENTITY
+    )
+    return join_digests(join_digests(url, caption), sha256)
+
+
+def keyed(digests: Digests, seed: int) -> npt.NDArray[np.uint64]:
+    """A number for each digest, drawn by a seed: sorted by it, rows are in a random order that a seed gives again."""
+    with np.errstate(over="ignore"):
+        salt = np.array([seed], np.uint64) * _STEP + _STEP
+        mixed = digests[:, 0] ^ _finish(salt)[0]
+        return _finish(_finish(mixed) ^ digests[:, 1])
+
+
+def _finish(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """The last steps of SplitMix64: every bit of the answer depends on every bit of the value."""
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
