@@ -27,6 +27,8 @@ __all__ = ["Clip", "clip_fingerprint", "open_clip_model"]
 
 Embeddings = npt.NDArray[np.float32]
 """(n, dimensions), each row of unit length."""
+Answer = Callable[[], Embeddings]
+"""Work that was begun; a call waits for its end."""
 
 CPU_BATCH = 32
 TEXT_BATCH = 256
@@ -63,89 +65,109 @@ class Clip:
         self._std = self._constant(self.towers.std)
         self._texts: OrderedDict[str, Embeddings] = OrderedDict()
         self.prepare = self.towers.prepare
-        self._pictures: Callable[[Sequence[Any]], Callable[[], Embeddings]] | None = None
+        self._pictures: Callable[[Sequence[Any]], Answer] | None = None
         self.batch = settings.batch or CPU_BATCH
 
-    def start_pictures(self, views: Sequence[npt.NDArray[np.uint8]]) -> Callable[[], Embeddings]:
+    def start_pictures(self, views: Sequence[npt.NDArray[np.uint8]]) -> Answer:
         """Begin to embed prepared pictures, uint8 (size, size, 3) each; the answer is asked for by a call."""
-        if self.device.type == "cuda":
-            if self._pictures is None:
-                from curate.models.cuda import CudaPictures
+        if self.device.type != "cuda":
+            return self._halving(self._begin_views, views)
+        if self._pictures is None:
+            from curate.models.cuda import CudaPictures
 
-                self._pictures = CudaPictures(self.picture_tower, self.towers.size, self.device, self.settings.batch)
-            return self._pictures(views)
-        found = self.halving(self._embed_views, views, "batch")
-        return lambda: found
+            self._pictures = CudaPictures(self.picture_tower, self.towers.size, self.device, self.settings.batch)
+        return self._pictures(views)
 
     def pictures(self, views: Sequence[npt.NDArray[np.uint8]]) -> Embeddings:
         """Embeddings of prepared pictures."""
         return self.start_pictures(views)()
 
-    def texts(self, texts: Sequence[str]) -> Embeddings:
-        """Embeddings of texts, each distinct one computed once."""
+    def start_texts(self, texts: Sequence[str]) -> Answer:
+        """Begin to embed texts, each distinct one once; the answer is asked for by a call."""
         clean = [_readable(text) for text in texts]
-        found = {text: self._texts[text] for text in dict.fromkeys(clean) if text in self._texts}
-        new = [text for text in dict.fromkeys(clean) if text not in found]
-        if new:
-            found.update(zip(new, self._embed_texts(new), strict=True))
-        for text in new:
-            self._texts[text] = found[text]
-        while len(self._texts) > KEPT_TEXTS:
-            self._texts.popitem(last=False)
-        return (
-            np.stack([found[text] for text in clean])
-            if clean
-            else np.empty((0, embedding_length(self.settings)), np.float32)
-        )
+        known = {text: self._texts[text] for text in dict.fromkeys(clean) if text in self._texts}
+        new = [text for text in dict.fromkeys(clean) if text not in known]
+        begun = self._begin_texts(new) if new else None
+
+        def answer() -> Embeddings:
+            rows = known | dict(zip(new, begun(), strict=True)) if begun else known
+            self._texts.update((text, rows[text]) for text in new)
+            while len(self._texts) > KEPT_TEXTS:
+                self._texts.popitem(last=False)
+            empty = np.empty((0, embedding_length(self.settings)), np.float32)
+            return np.stack([rows[text] for text in clean]) if clean else empty
+
+        return answer
+
+    def texts(self, texts: Sequence[str]) -> Embeddings:
+        """Embeddings of texts."""
+        return self.start_texts(texts)()
 
     def picture_tower(self, pixels: Any) -> Any:
         """uint8 (n, size, size, 3) on the device to unit float32 (n, dimensions) there."""
         values = pixels.permute(0, 3, 1, 2).to(self._torch.float32).div_(255).sub_(self._mean).div_(self._std)
         return _unit(self.towers.module.encode_image(values.to(self.kind)))
 
-    def halving(self, work: Callable[[Sequence[Any]], Embeddings], items: Sequence[Any], limit: str = "") -> Embeddings:
-        """`work` on all items in pieces; when memory runs out, pieces are halved from then on."""
-        done: list[Embeddings] = []
+    def _halving(self, begin: Callable[[Sequence[Any]], Answer], items: Sequence[Any], most: int = 0) -> Answer:
+        """Begin with all items in pieces of `batch` or `most`; when memory runs out, pieces are halved."""
+        begun: list[Answer] = []
         size = start = 0
         while start < len(items):
-            size = min(size or len(items), self.batch if limit else TEXT_BATCH)
+            size = min(size or len(items), most or self.batch)
             try:
-                done.append(work(items[start : start + size]))
+                begun.append(begin(items[start : start + size]))
                 start += size
             except self._torch.OutOfMemoryError:
                 if size <= 1:
                     raise
                 self._free()
-                size = size // 2
-                self.batch = size if limit else self.batch
-        return np.concatenate(done)
+                size //= 2
+                self.batch = self.batch if most else size
+        return lambda: np.concatenate([answer() for answer in begun])
 
-    def _embed_views(self, views: Sequence[npt.NDArray[np.uint8]]) -> Embeddings:
+    def _begin_views(self, views: Sequence[npt.NDArray[np.uint8]]) -> Answer:
         with self._torch.inference_mode():
-            return self._host(self.picture_tower(self._torch.from_numpy(np.stack(views)).to(self.device)))
+            return self._leaving(self.picture_tower(self._torch.from_numpy(np.stack(views)).to(self.device)))
 
-    def _embed_texts(self, texts: Sequence[str]) -> Embeddings:
+    def _begin_texts(self, texts: Sequence[str]) -> Answer:
         """Texts of like length together, so that little padding is computed."""
         tokens = self.towers.tokenize(list(texts)).numpy()
         lengths = tokens.shape[1] - np.argmax(tokens[:, ::-1] != 0, axis=1)
         order = np.argsort(lengths, kind="stable")
-        rows = self.halving(lambda part: self._embed_tokens(tokens[part], int(lengths[part].max())), order.tolist())
-        answer = np.empty_like(rows)
-        answer[order] = rows
+
+        def begin(part: Sequence[int]) -> Answer:
+            longest = int(lengths[part].max()) if self.towers.trims else tokens.shape[1]
+            with self._torch.inference_mode():
+                own = self._torch.from_numpy(np.ascontiguousarray(tokens[part, :longest])).to(self.device)
+                return self._leaving(_unit(self.towers.encode_text(own)))
+
+        begun = self._halving(begin, order.tolist(), TEXT_BATCH)
+
+        def answer() -> Embeddings:
+            rows = begun()
+            placed = np.empty_like(rows)
+            placed[order] = rows
+            return placed
+
         return answer
 
-    def _embed_tokens(self, tokens: npt.NDArray[np.int64], longest: int) -> Embeddings:
-        own = tokens[:, :longest] if self.towers.trims else tokens
-        with self._torch.inference_mode():
-            on_device = self._torch.from_numpy(np.ascontiguousarray(own)).to(self.device)
-            return self._host(_unit(self.towers.encode_text(on_device)))
+    def _leaving(self, values: Any) -> Answer:
+        """An answer on its way to the host."""
+        if self.device.type != "cuda":
+            found: Embeddings = values.numpy()
+            return lambda: found
+        pinned = self._torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+        pinned.copy_(values, non_blocking=True)
+        done = self._torch.cuda.current_stream(self.device).record_event()
+
+        def answer() -> Embeddings:
+            done.synchronize()
+            return np.array(pinned.numpy())
+
+        return answer
 
     def _constant(self, values: Sequence[float]) -> Any:
         return self._torch.tensor(values, dtype=self._torch.float32, device=self.device).view(1, 3, 1, 1)
-
-    def _host(self, values: Any) -> Embeddings:
-        found: Embeddings = values.cpu().numpy()
-        return found
 
     def _free(self) -> None:
         if self.device.type == "cuda":

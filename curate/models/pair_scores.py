@@ -112,8 +112,8 @@ class ScorePairs(Scorer):
         )
         captions = batch.columns["caption"].to_pylist()
         said = np.array([bool(caption and not caption.isspace()) for caption in captions], dtype=bool)
-        texts = self._clip.texts([c for c, has in zip(captions, said, strict=True) if has])
-        return lambda: self._columns((pictures() if pictures else None, seen), (texts, said))
+        texts = self._clip.start_texts([c for c, has in zip(captions, said, strict=True) if has])
+        return lambda: self._columns((pictures() if pictures else None, seen), (texts(), said))
 
     def _columns(self, picture: Placed, text: Placed) -> Mapping[str, pa.Array]:
         """What is written. A value that is not finite is no score: the row is null, as one that failed."""
