@@ -22,7 +22,7 @@ from curate.decode import Unprepared, prepared
 from curate.errors import CurateError, StageError
 from curate.filter import Batch, Scorer
 from curate.manifest import Attempt
-from curate.models.device import use_gpu
+from curate.models.device import work_on
 from curate.shard import Shard
 from curate.stage import Resources, Runtime, Stage
 
@@ -86,8 +86,7 @@ class Score(Stage):
     @classmethod
     def run_together(cls, work: Sequence[tuple[Self, Attempt]], shard: Shard, runtime: Runtime) -> None:
         first, scorers = work[0][0], [stage.scorer for stage, _ in work]
-        if first.resources.gpus:
-            use_gpu(runtime.gpu)
+        work_on(runtime.gpu, runtime.threads)
         names = {"key": None} | dict.fromkeys(c for s in scorers for c in s.reads if c != IMAGE)
         columns = first.inputs(shard, list(names))
         results = [Result(scorer, columns) for scorer in scorers]

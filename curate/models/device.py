@@ -1,6 +1,7 @@
 """Where models run: a GPU where there is one, else the CPU, with the same code.
 
-A worker is told which GPU is its own (`use_gpu`); under Ray the cluster hides the others, so it is always the first.
+A worker is told which GPU is its own and how many threads (`work_on`); under Ray the cluster hides the other GPUs, so
+it is always the first. Two workers with two threads each on two cores are slower than with one each.
 """
 
 from __future__ import annotations
@@ -9,15 +10,14 @@ from typing import Any, Literal
 
 from curate.errors import ConfigError
 
-__all__ = ["computes", "device", "use_gpu"]
+__all__ = ["computes", "device", "work_on"]
 
-_own_gpu = 0
+_own = {"gpu": 0, "threads": 1}
 
 
-def use_gpu(number: int) -> None:
-    """Have models that are loaded from now on in this process run on this GPU."""
-    global _own_gpu
-    _own_gpu = number
+def work_on(gpu: int, threads: int) -> None:
+    """Have models that are loaded from now on in this process use this GPU, or this many threads of the CPU."""
+    _own.update(gpu=gpu, threads=threads)
 
 
 def device(wanted: Literal["auto", "cpu", "cuda"]) -> Any:
@@ -25,10 +25,11 @@ def device(wanted: Literal["auto", "cpu", "cuda"]) -> Any:
     import torch
 
     if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
+        torch.set_num_threads(_own["threads"])
         return torch.device("cpu")
     if not torch.cuda.is_available():
         raise ConfigError('device = "cuda" and torch sees no GPU; write device = "auto", or mend the driver')
-    return torch.device("cuda", min(_own_gpu, torch.cuda.device_count() - 1))
+    return torch.device("cuda", min(_own["gpu"], torch.cuda.device_count() - 1))
 
 
 def computes(precision: str, where: Any) -> Any:
