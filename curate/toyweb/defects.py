@@ -44,6 +44,11 @@ def _bad(share: float, must: str = "", may: str = "", scene: bool = True, early:
     return Defect(share, "bad", fetch, frozenset(must.split()), frozenset(others.split()), scene)
 
 
+def _words(share: float, must: str = "", may: str = "") -> Defect:
+    """A row whose caption says nothing of the picture, so that a model that compares them is right to say so."""
+    return _bad(share, must, f"{may} clip_similarity match_probability")
+
+
 def _lost(share: float, *fetch: FetchStatus, must: str = "", scene: bool = True) -> Defect:
     """A row that never becomes a picture."""
     return Defect(share, "bad", fetch, frozenset(f"{must} fetch_status".split()), frozenset(), scene)
@@ -58,24 +63,28 @@ NEAR_COPIES = ("near_reencoded", "near_resized", "near_cropped", "near_mirrored"
 DEFECTS: Mapping[str, Defect] = {
     CLEAN: Defect(1.0, "clean"),
     # the words
-    "other_scene": _bad(0.03),
-    "wrong_attribute": _bad(0.03),
-    "boilerplate": _bad(0.02, "caption_blocklist", "caption_words language"),
-    "file_name": _bad(0.02, "caption_blocklist", "caption_words caption_chars caption_alphabetic language"),
-    "url_caption": _bad(0.01, "caption_blocklist", "caption_words caption_alphabetic language"),
-    "repetition": _bad(0.015, "caption_repetition", "language caption_words caption_chars"),
-    "symbols": _bad(0.015, "caption_alphabetic", "language caption_words caption_chars caption_blocklist"),
-    "too_short": _bad(0.015, "caption_words caption_chars", "language caption_alphabetic caption_blocklist"),
-    "too_long": _bad(0.01, "", "caption_words caption_chars caption_repetition"),
-    "other_language": _bad(0.05, "language", "caption_words"),
+    "other_scene": _bad(0.03, "clip_similarity match_probability"),
+    "wrong_attribute": _bad(0.03, "match_probability", "clip_similarity"),
+    "boilerplate": _words(0.02, "caption_blocklist", "caption_words language"),
+    "file_name": _words(0.02, "caption_blocklist", "caption_words caption_chars caption_alphabetic language"),
+    "url_caption": _words(0.01, "caption_blocklist", "caption_words caption_alphabetic language"),
+    "repetition": _words(0.015, "caption_repetition", "language caption_words caption_chars"),
+    "symbols": _words(0.015, "caption_alphabetic", "language caption_words caption_chars caption_blocklist"),
+    "too_short": _words(0.015, "caption_words caption_chars", "language caption_alphabetic caption_blocklist"),
+    "too_long": _words(0.01, "", "caption_words caption_chars caption_repetition"),
+    "other_language": _words(0.05, "language", "caption_words"),
     # the picture
-    "icon": _bad(0.02, "image_size", "single_color blur", early=FetchStatus.IMAGE_TOO_SMALL),
-    "banner": _bad(0.02, "aspect_ratio", "image_size", early=FetchStatus.ASPECT_RATIO_TOO_LARGE),
-    "single_color": _bad(0.02, "single_color", "blur", scene=False),
-    "blurred": _bad(0.02, "blur"),
-    "text_in_picture": _bad(0.02),
-    "watermark": _bad(0.02),
-    "animated": _bad(0.01, "animated"),
+    "icon": _bad(
+        0.02, "image_size", "single_color blur clip_similarity match_probability", early=FetchStatus.IMAGE_TOO_SMALL
+    ),
+    "banner": _bad(
+        0.02, "aspect_ratio", "image_size clip_similarity match_probability", early=FetchStatus.ASPECT_RATIO_TOO_LARGE
+    ),
+    "single_color": _bad(0.02, "single_color", "blur clip_similarity match_probability", scene=False),
+    "blurred": _bad(0.02, "blur", "clip_similarity match_probability"),
+    "text_in_picture": _bad(0.02, "", "text_in_image clip_similarity match_probability"),
+    "watermark": _bad(0.02, "", "text_in_image clip_similarity match_probability"),
+    "animated": _bad(0.01, "animated", "clip_similarity match_probability"),
     # copies
     "exact_copy": _bad(0.03),
     **{name: _bad(0.008) for name in NEAR_COPIES},

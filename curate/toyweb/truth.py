@@ -1,8 +1,8 @@
 """Measures filters and fetch against the labels: what was dropped, what should have been, and what was rightly so.
 
 Precision: of the rows a filter dropped, the share it was right about (`must` or `may` names it). Recall: of the rows
-it ought to catch (`must`), the share it dropped. A row whose picture did not arrive is left out of the recall of
-filters that look at pictures, since they never saw it.
+it ought to catch (`must`), the share it dropped. A row whose picture did not arrive is left out of both for filters
+that look at pictures, since they never saw it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,18 @@ from curate.toyweb.defects import DEFECTS
 
 __all__ = ["PICTURE_FILTERS", "Score", "contamination", "score", "surprises"]
 
-PICTURE_FILTERS = frozenset({"animated", "aspect_ratio", "blur", "image_size", "single_color"})
+PICTURE_FILTERS = frozenset(
+    {
+        "animated",
+        "aspect_ratio",
+        "blur",
+        "clip_similarity",
+        "image_size",
+        "match_probability",
+        "single_color",
+        "text_in_image",
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -58,10 +69,9 @@ def score(
     ]
     table = []
     for name, own in filters.items():
-        dropped = [defect for defect, why, _ in rows if not why.isdisjoint(own)]
-        wanted = [
-            why for defect, why, arrived in rows if name in defect.must and (arrived or name not in PICTURE_FILTERS)
-        ]
+        seen = [(defect, why) for defect, why, arrived in rows if arrived or name not in PICTURE_FILTERS]
+        dropped = [defect for defect, why in seen if not why.isdisjoint(own)]
+        wanted = [why for defect, why in seen if name in defect.must]
         right = sum(name in defect.must or name in defect.may for defect in dropped)
         table.append(Score(name, len(dropped), right, len(wanted), sum(not why.isdisjoint(own) for why in wanted)))
     return table
