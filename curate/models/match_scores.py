@@ -73,7 +73,9 @@ class ScoreMatches(Scorer):
         values = np.full(len(captions), np.nan, np.float32)
         if rows:
             values[rows] = _match(
-                self.settings, np.stack([np.asarray(batch.pixels[row]) for row in rows]), [captions[row] for row in rows]
+                self.settings,
+                np.stack([np.asarray(batch.pixels[row]) for row in rows]),
+                [captions[row] for row in rows],
             )
         return {match_probability(self.model): pa.array(values, mask=~np.isfinite(values))}
 
