@@ -19,12 +19,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from curate.cut import Cut
+from curate.errors import ConfigError
 from curate.filter import Batch, Scorer
 from curate.models.contrast import largest_products
 from curate.models.embeddings import embeddings_of, file_length, read_embeddings
 from curate.models.pair_scores import image_embedding
 from curate.models.settings import check_model_name
-from curate.source.model_file import file_digest
+from curate.source.model_file import config_digest
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,14 @@ class CompareWithTargets(Scorer):
             "version": self.version,
             "model": self.model,
             "p": self.p,
-            "targets": file_digest(Path(self.targets)),
+            "targets": config_digest(self.targets, "[filters.norm_sim] targets"),
         }
+
+    def require(self) -> None:
+        try:
+            file_length(Path(self.targets), "[filters.norm_sim] targets")
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
 
     def score(self, batch: Batch) -> Mapping[str, pa.Array]:
         rows, known = embeddings_of(batch.columns[0])
@@ -96,7 +103,8 @@ class NormSim(Cut):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_model_name(self.model)
-        file_length(Path(self.targets), "targets")
+        if not self.targets:
+            raise ValueError('needs targets = "a .npy of embeddings"')
 
     @property
     def score(self) -> str:

@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from curate.errors import SourceError
+from curate.errors import ConfigError, SourceError
 
-__all__ = ["KNOWN_MODELS", "ModelFile", "file_digest"]
+__all__ = ["KNOWN_MODELS", "ModelFile", "config_digest", "file_digest"]
 
 CHUNK_BYTES = 1 << 20
 TIMEOUT_S = 60.0
@@ -66,6 +66,14 @@ def file_digest(path: Path) -> str:
     """SHA-256 of a local file, hex. Raises OSError."""
     with open(path, "rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def config_digest(path: str, option: str) -> str:
+    """SHA-256 of a file that a config names under `option`. Raises ConfigError."""
+    try:
+        return file_digest(Path(path))
+    except OSError as error:
+        raise ConfigError(f"{option} = {path!r} cannot be read: {error.strerror}; give the path of the file") from None
 
 
 _FASTTEXT = "https://dl.fbaipublicfiles.com/fasttext/supervised-models/"
