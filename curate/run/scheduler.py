@@ -230,8 +230,9 @@ def run_job(
     slices = _Slices(job, storage)
     for phase in phases(job.steps):
         titles = [stage.label for chain in phase.chains for stage in chain]
-        watch.phase(" + ".join(titles) if titles else "")
-        _run_stages(run, phase, slices, watch)
+        if titles or not slices.ended:
+            watch.phase(" + ".join(titles))
+            _run_stages(run, phase, slices, watch)
         if phase.barrier is not None:
             _run_barrier(run, phase.barrier, watch)
     run.outcome.manifest = Manifest.fold(run.log, run.finished(), run.outcome.commits)
