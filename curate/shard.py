@@ -122,10 +122,14 @@ class Shard:
             )
         return pa.table({n: arrays[n] for n in names})
 
+    def provenances(self) -> dict[str, dict[str, str]]:
+        """What each column says of itself in its file: the model that made it, if one did."""
+        schemas = {family: self.schema(family) for family in dict.fromkeys(self.column_files.values())}
+        return {c: _told(schemas[family].field(c)) for c, family in self.column_files.items()}
+
     def provenance(self, column: str) -> dict[str, str]:
-        """What a column says of itself in its file: the model that made it, if one did."""
-        about = self.schema(self.column_files[column]).field(column).metadata or {}
-        return {name.decode(): value.decode() for name, value in about.items() if not name.startswith(b"PARQUET:")}
+        """The same of one column."""
+        return _told(self.schema(self.column_files[column]).field(column))
 
     def source(self) -> pa.Table:
         """The rows of the source that this shard is made from."""
@@ -207,6 +211,11 @@ def list_shards(storage: Storage) -> list[Shard]:
     """All shards that have a sample table, by id."""
     stems = (name.removesuffix(".parquet") for name in sorted(storage.files()) if name.endswith(".parquet"))
     return [Shard(storage, stem) for stem in stems if "." not in stem and not stem.endswith(PARTS) and stem != NO_SHARD]
+
+
+def _told(field: pa.Field) -> dict[str, str]:
+    about = {name.decode(): value.decode() for name, value in (field.metadata or {}).items()}
+    return {name: value for name, value in about.items() if not name.startswith("PARQUET:")}
 
 
 def _rows(file: pq.ParquetFile, columns: list[str] | None = None) -> pa.Table:

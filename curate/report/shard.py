@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.errors import ShardError, StorageError
@@ -45,6 +46,9 @@ def overview(shard: Shard) -> dict[str, Any]:
         for column, family in table.column_files.items():
             files.setdefault(table.table_name(family), []).append(column)
     answer["columns"] = [{"file": file, "columns": columns} for file, columns in files.items()]
+    made = [{"column": column, **about} for table in tables for column, about in table.provenances().items() if about]
+    if made:
+        answer["made_by_models"] = made
     return answer
 
 
@@ -58,7 +62,8 @@ def _counts(table: Shard, unit: str) -> dict[str, Any]:
 
 
 def sample_row(shard: Shard, key: str) -> dict[str, Any]:
-    """All columns of one row that have a value; raises ShardError when there is no such key, or no such shard."""
+    """All columns of one row that have a value, embeddings by their length. Raises ShardError when there is no such
+    key, or no such shard."""
     shard.rows()
     names = list(shard.column_files)
     table = shard.columns([n for n in names if shard.column_files[n] != "index"])
@@ -66,7 +71,9 @@ def sample_row(shard: Shard, key: str) -> dict[str, Any]:
     if not rows:
         there = f"its keys go from {table['key'][0]} to {table['key'][-1]}" if len(table) else "it has no rows"
         raise ShardError(f"shard {shard.id} has no key {key!r}; {there}")
-    return {name: value for name, value in rows[0].items() if value is not None}
+    lengths = {f.name: f.type.list_size for f in table.schema if pa.types.is_fixed_size_list(f.type)}
+    short = {name: f"{lengths[name]} numbers" if name in lengths else value for name, value in rows[0].items()}
+    return {name: value for name, value in short.items() if rows[0][name] is not None}
 
 
 def write_picture(shard: Shard, key: str, target: Path) -> None:
