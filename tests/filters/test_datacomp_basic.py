@@ -123,14 +123,16 @@ def test_the_preset_is_the_published_rule():
     assert list(FILTERS) == ["caption_words", "caption_chars", "language", "image_size", "aspect_ratio"]
 
 
-def test_laion400m_keeps_5_characters_and_5_kilobytes():
+def test_laion400m_keeps_5_characters_5_kilobytes_and_a_similarity_of_30_percent():
     rules = build_filters(read_toml(ROOT / "configs" / "laion400m.toml")["filters"])
     columns = pa.table(
         {
-            "caption_chars": pa.array([4, 5, 5, 5], pa.int32()),
-            "original_width": pa.array([1, 1, 1, None], pa.int32()),
-            "original_height": pa.array([1, 1, 1, None], pa.int32()),
-            "original_bytes": pa.array([5000, 5000, 4999, None], pa.int64()),
+            "caption_chars": pa.array([4, 5, 5, 5, 5, 5], pa.int32()),
+            "original_width": pa.array([1, 1, 1, None, 1, 1], pa.int32()),
+            "original_height": pa.array([1, 1, 1, None, 1, 1], pa.int32()),
+            "original_bytes": pa.array([5000, 5000, 4999, None, 5000, 5000], pa.int64()),
+            "b32_similarity": pa.array([0.3, 0.3, 0.3, 0.3, 0.2999, None], pa.float32()),
         }
     )
-    assert decide(columns, tuple(rules.items()))["keep"].to_pylist() == [False, True, False, True]
+    kept = decide(columns, tuple(rules.items()))["keep"].to_pylist()
+    assert kept == [False, True, False, True, False, False]
