@@ -18,6 +18,7 @@ MIDDLE = {
     "select",
     "rank",
     "cut",
+    "imported",
     "decode",
     "dedup",
     "balance",
@@ -59,6 +60,7 @@ def test_a_file_imports_only_what_it_may(path: Path) -> None:
         assert parts(path) <= {
             "filter",
             "text",
+            "grammar",
             "language",
             "models",
             "config",
@@ -67,6 +69,7 @@ def test_a_file_imports_only_what_it_may(path: Path) -> None:
             "fetch",
             "document",
             "cut",
+            "imported",
             "rank",
             "dedup",
             "shard",

@@ -17,6 +17,12 @@ TYPES = {
     "repeated_characters_ratio": pa.float32(),
     "repeated_words_ratio": pa.float32(),
     "caption_letters_ratio": pa.float32(),
+    "caption_nouns": pa.int32(),
+    "caption_verbs": pa.int32(),
+    "caption_relations": pa.int32(),
+    "caption_synset": pa.string(),
+    "caption_count": pa.int64(),
+    "sieve_similarity": pa.float32(),
     "language": pa.string(),
     "language_probability": pa.float32(),
     "original_width": pa.int32(),
@@ -58,6 +64,8 @@ TYPES = {
     "image_set_duplicate_of": pa.string(),
     "document_status": pa.string(),
     "fetch_status": pa.string(),
+    "score": pa.float32(),
+    "image_cluster_targeted": pa.bool_(),
 }
 
 
