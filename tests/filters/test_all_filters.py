@@ -18,6 +18,7 @@ NAMES = sorted(p.stem for p in FOLDER.glob("*.py") if p.stem != "__init__")
 LIST = {"file": str(FOLDER / "text_stop_words.txt")}
 NEEDS = {
     "url_host": {"hosts": ["example.com"]},
+    "imported": {"column": "score", "min": 0.5},
     "text_flagged_words": LIST,
     "text_common_words": LIST,
     "text_perplexity": {"model": LIST["file"]},
