@@ -2,11 +2,13 @@
 
 import importlib
 import sys
+import tempfile
 from collections import Counter
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from wordnet_files import write_wordnet
 
 from curate.config import build
 from curate.document.select import COUNTS
@@ -16,7 +18,10 @@ from curate.shard import IMAGE_EXTENSIONS
 FOLDER = Path(__file__).resolve().parents[2] / "filters"
 NAMES = sorted(p.stem for p in FOLDER.glob("*.py") if p.stem != "__init__")
 LIST = {"file": str(FOLDER / "text_stop_words.txt")}
+WORDNET = tempfile.TemporaryDirectory()
+write_wordnet(Path(WORDNET.name))
 NEEDS = {
+    "text_synset": {"wordnet": WORDNET.name, "synsets": str(Path(WORDNET.name) / "ids.txt")},
     "url_host": {"hosts": ["example.com"]},
     "imported": {"column": "score", "min": 0.5},
     "text_flagged_words": LIST,
