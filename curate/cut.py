@@ -73,7 +73,7 @@ class Cut(Filter):
 
     def steps(self, earlier: Rules) -> tuple[Work, ...]:
         """The rank, after what writes the score (overridden where that is no scorer)."""
-        return (Rank(self.score, earlier if self.among == "earlier" else ()),) if self.ranks else ()
+        return (Rank(self.score, earlier if self.among == "earlier" else None),) if self.ranks else ()
 
     def judge(self, columns: pa.Table) -> Verdict:
         values = columns[self.score]
