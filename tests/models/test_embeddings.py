@@ -80,5 +80,5 @@ def test_files_of_embeddings_are_checked(tmp_path):
     with pytest.raises(ValueError, match="not finite"):
         read_embeddings(path, 2)
     np.save(path, np.array([{}]), allow_pickle=True)
-    with pytest.raises(ValueError, match="targets = .*is no readable .npy"):
+    with pytest.raises(ValueError, match=r"targets = .*is no readable \.npy"):
         file_length(path, "targets")
