@@ -64,8 +64,24 @@ TYPES = {
     "image_set_duplicate_of": pa.string(),
     "document_status": pa.string(),
     "fetch_status": pa.string(),
+    "aesthetic_score": pa.float32(),
+    "nsfw_probability": pa.float32(),
+    "nsfw_hentai_probability": pa.float32(),
+    "nsfw_porn_probability": pa.float32(),
+    "nsfw_sexy_probability": pa.float32(),
+    "watermark_probability": pa.float32(),
+    "face_count": pa.int32(),
+    "face_area_ratio": pa.float32(),
     "score": pa.float32(),
     "image_cluster_targeted": pa.bool_(),
+}
+RANKED = ("clip_similarity", "matcher_probability", "clip_neg_clip_loss", "norm_sim")
+TYPES |= {score: pa.float32() for score in RANKED}
+TYPES |= {
+    f"{score}{left}_{place}": pa.int64()
+    for score in RANKED
+    for left in ("", "_left")
+    for place in ("rank", "above", "total")
 }
 
 
