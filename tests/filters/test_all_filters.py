@@ -20,9 +20,17 @@ NAMES = sorted(p.stem for p in FOLDER.glob("*.py") if p.stem != "__init__")
 LIST = {"file": str(FOLDER / "text_stop_words.txt")}
 WORDNET = tempfile.TemporaryDirectory()
 write_wordnet(Path(WORDNET.name))
+LAYERS = tempfile.TemporaryDirectory()
+(Path(LAYERS.name) / "model.json").write_text('{"modelTopology": {}, "weightsManifest": []}')
 NEEDS = {
+    "aesthetic": {"head": LIST["file"], "min": 5},
+    "nsfw": {"head": LIST["file"]},
+    "nsfw_picture": {"weights": LAYERS.name},
+    "watermark": {"weights": LIST["file"]},
+    "faces": {"weights": LIST["file"]},
     "text_synset": {"wordnet": WORDNET.name, "synsets": str(Path(WORDNET.name) / "ids.txt")},
     "url_host": {"hosts": ["example.com"]},
+    "image_cluster": {"targets": "targets.npy"},
     "imported": {"column": "score", "min": 0.5},
     "text_flagged_words": LIST,
     "text_common_words": LIST,
