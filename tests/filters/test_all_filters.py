@@ -22,7 +22,11 @@ WORDNET = tempfile.TemporaryDirectory()
 write_wordnet(Path(WORDNET.name))
 LAYERS = tempfile.TemporaryDirectory()
 (Path(LAYERS.name) / "model.json").write_text('{"modelTopology": {}, "weightsManifest": []}')
+ENCODER = tempfile.TemporaryDirectory()
+for file in ("config.json", "model.safetensors"):
+    (Path(ENCODER.name) / file).write_text("{}")
 NEEDS = {
+    "sieve": {"encoder": ENCODER.name, "min": 0.3},
     "aesthetic": {"head": LIST["file"], "min": 5},
     "nsfw": {"head": LIST["file"]},
     "nsfw_picture": {"weights": LAYERS.name},
