@@ -51,7 +51,7 @@ class Cut(Filter):
     def __post_init__(self) -> None:
         check_bounds(self.min, self.max, least=-float("inf"))
         require_range("fraction", self.fraction, 0, 1)
-        require_range("count", self.count, 0)
+        require_range("count", self.count, 0, 2**62)
         if self.fraction is not None and self.count is not None:
             raise ValueError(f"fraction = {self.fraction!r} and count = {self.count!r} are both given; keep one")
         if self.min is None and self.max is None and not self.ranks:

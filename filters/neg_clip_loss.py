@@ -24,12 +24,13 @@ import pyarrow as pa
 from curate.config import require_range
 from curate.cut import Cut
 from curate.dedup.identity import IDENTITY, identities, keyed
-from curate.filter import Rules
+from curate.errors import ShardError
+from curate.filter import Rules, Scorer
 from curate.manifest import Attempt
 from curate.models.contrast import log_sum_exp
 from curate.models.embeddings import embeddings_of
 from curate.models.pair_scores import image_embedding, text_embedding
-from curate.models.settings import check_model_name
+from curate.models.settings import check_model_name, require_model
 from curate.rank import require_one_model
 from curate.shard import Shard
 from curate.stage import Barrier, Work
@@ -65,48 +66,71 @@ class CompareInBatches(Barrier):
         return (neg_clip_loss(self.model),)
 
     def run(self, shards: Sequence[Shard], attempt: Attempt) -> None:
-        require_one_model(shards, image_embedding(self.model))
+        for column in self.reads[:2]:
+            require_one_model(shards, column)
         path = attempt.path("pairs.f16")
         sizes, digests = [], [np.empty((0, 2), np.uint64)]
         length = 0
         with open(path, "wb") as out:
             for shard in shards:
                 rows, pairs = self._pairs(shard)
+                if length not in (0, pairs.shape[2]):
+                    raise ShardError(
+                        f"shard {shard.id} has embeddings of {pairs.shape[2]} numbers, and {length} before"
+                    )
                 length = pairs.shape[2]
-                pairs.astype(np.float16).tofile(out)
+                pairs.tofile(out)
                 sizes.append(rows)
                 digests.append(identities(shard)[rows])
         scores = self._scores(path, np.concatenate(digests), length)
         path.unlink()
         ends = np.cumsum([len(rows) for rows in sizes])
         for shard, rows, end in zip(shards, sizes, ends, strict=True):
-            column = np.full(shard.rows(), np.nan, np.float32)
-            column[rows] = scores[end - len(rows) : end]
-            values = pa.array(column, mask=np.isnan(column))
-            table = pa.table({"key": shard.columns(["key"])["key"], self.writes[0]: values})
-            attempt.write_table(shard.table_name(self.label), table)
+            attempt.write_table(shard.table_name(self.label), self._column(shard, rows, scores[end - len(rows) : end]))
         attempt.counts["compared"] = len(scores)
 
-    def _pairs(self, shard: Shard) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-        """Rows with both embeddings, and these, float32 (n, 2, d)."""
+    def _column(self, shard: Shard, rows: npt.NDArray[np.int64], scores: npt.NDArray[np.float64]) -> pa.Table:
+        """The scores at their rows; the column says which model they come from, as the embeddings do."""
+        values = np.full(shard.rows(), np.nan, np.float32)
+        values[rows] = scores
+        about = shard.provenance(image_embedding(self.model))
+        field = pa.field(self.writes[0], pa.float32(), metadata=about or None)
+        schema = pa.schema([pa.field("key", pa.string()), field])
+        key = shard.columns(["key"])["key"].cast(pa.string())
+        return pa.table([key, pa.array(values, mask=np.isnan(values))], schema=schema)
+
+    def _pairs(self, shard: Shard) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float16]]:
+        """Rows with both embeddings, and these, float16 (n, 2, d)."""
         columns = shard.columns([image_embedding(self.model), text_embedding(self.model)])
-        (images, seen), (texts, said) = (embeddings_of(column) for column in columns.columns)
-        rows = np.flatnonzero(seen & said)
-        return rows, np.stack([images[rows], texts[rows]], axis=1)
+        try:
+            (images, seen), (texts, said) = (embeddings_of(column) for column in columns.columns)
+        except ValueError as error:
+            raise ShardError(f"shard {shard.id}: {error}") from None
+        if images.shape != texts.shape:
+            raise ShardError(
+                f"shard {shard.id}: embeddings of pictures have {images.shape[1]} numbers, and those of texts "
+                f"{texts.shape[1]}"
+            )
+        with np.errstate(over="ignore"):
+            pairs = np.stack([images, texts], axis=1).astype(np.float16)
+        rows = np.flatnonzero(seen & said & np.isfinite(pairs).all(axis=(1, 2)))
+        return rows, pairs[rows]
 
     def _scores(self, path: Any, digests: npt.NDArray[np.uint64], length: int) -> npt.NDArray[np.float64]:
-        """The mean over rounds. Batches of a round are of one size, but for one pair."""
+        """The mean over rounds. Batches of a round are of one size, but for one pair. If there is but one, so is one
+        round: the others would be the same."""
         total = np.zeros(len(digests))
         if not len(digests):
             return total
         pairs = np.memmap(path, np.float16, "r", shape=(len(digests), 2, length))
         batches = -(-len(digests) // self.batch)
-        for number in range(self.rounds):
+        rounds = self.rounds if batches > 1 else 1
+        for number in range(rounds):
             order = np.lexsort((digests[:, 0], keyed(digests, self.seed * 1_000_003 + number)))
             for rows in np.array_split(order, batches):
                 images, texts = pairs[rows].astype(np.float32).transpose(1, 0, 2)
                 total[rows] += scores_of(np.ascontiguousarray(images), np.ascontiguousarray(texts), self.temperature)
-        return total / self.rounds
+        return total / rounds
 
 
 def scores_of(
@@ -147,10 +171,15 @@ class NegClipLoss(Cut):
         require_range("temperature", self.temperature, 1e-4, 10)
         require_range("batch", self.batch, 2, 1 << 20)
         require_range("rounds", self.rounds, 1, 1_000)
+        require_range("seed", self.seed, 0, 2**32)
 
     @property
     def score(self) -> str:
         return neg_clip_loss(self.model)
+
+    def scorers(self, models: Mapping[str, Any]) -> tuple[Scorer, ...]:
+        require_model(models, self.model, embeddings=True)
+        return ()
 
     def steps(self, earlier: Rules) -> tuple[Work, ...]:
         own = CompareInBatches(self.model, self.temperature, self.batch, self.rounds, self.seed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,7 +91,7 @@ def packings(count: int) -> list[tuple[list[int], list[int]]]:
 
 def run_barrier(barrier: Barrier, shards: Sequence[Shard], folder: Path) -> Commit:
     """Run a barrier and commit its files."""
-    attempt = Attempt(Storage(str(folder)), barrier.label, "all", "f" * 16)
+    attempt = Attempt(Storage(str(folder)), barrier.label, "all", uuid.uuid4().hex[:16])
     barrier.run(shards, attempt)
     return attempt.commit()
 

@@ -19,10 +19,12 @@ Valid = npt.NDArray[np.bool_]
 
 
 def embeddings_of(column: pa.Array | pa.ChunkedArray) -> tuple[Rows, Valid]:
-    """float32 (n, d) and which rows have an embedding, bool (n,); the others are zero. Raises ValueError for a column
-    that is no fixed-size list of floats."""
+    """float32 (n, d) and which rows have an embedding, bool (n,); the others are zero.
+
+    One with a number that is null or not finite is none: in a batch of negCLIPLoss it would spoil all others. Raises
+    ValueError for a column that is no fixed-size list of floats."""
     kind = column.type
-    if not (pa.types.is_fixed_size_list(kind) and pa.types.is_floating(kind.value_type)):
+    if not (pa.types.is_fixed_size_list(kind) and pa.types.is_floating(kind.value_type) and kind.list_size):
         raise ValueError(f"a column of {kind} has no embeddings; they are a fixed-size list of float16")
     length = kind.list_size
     rows, valid = np.zeros((len(column), length), np.float32), np.zeros(len(column), bool)
@@ -30,10 +32,14 @@ def embeddings_of(column: pa.Array | pa.ChunkedArray) -> tuple[Rows, Valid]:
     for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
         known = np.asarray(chunk.is_valid())
         values = chunk.values.slice(chunk.offset * length, len(chunk) * length)
+        if values.null_count:
+            known = known & np.asarray(values.is_valid()).reshape(-1, length).all(axis=1)
         stored = np.frombuffer(values.buffers()[1], kind.value_type.to_pandas_dtype(), len(values), _start(values))
         own = rows[start : start + len(chunk)]
         own[known] = stored.reshape(-1, length)[known]
-        valid[start : start + len(chunk)] = known
+        finite = np.isfinite(own).all(axis=1)
+        own[~finite] = 0
+        valid[start : start + len(chunk)] = known & finite
         start += len(chunk)
     return rows, valid
 
@@ -47,9 +53,15 @@ def embedding_column(values: npt.NDArray[np.floating], valid: Valid) -> pa.Fixed
 def file_length(path: Path, name: str = "path") -> tuple[int, int]:
     """Rows and length of the embeddings in a `.npy`, from its header. Raises ValueError that says `name`."""
     try:
-        shape = np.load(path, mmap_mode="r", allow_pickle=False).shape
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise ValueError(f"{name} = {str(path)!r} is no readable .npy: {error}") from None
+    if not isinstance(found, np.ndarray):
+        found.close()
+        raise ValueError(f"{name} = {str(path)!r} is an archive of arrays; save the one that is meant as .npy")
+    shape = found.shape
+    if not np.issubdtype(found.dtype, np.floating):
+        raise ValueError(f"{name} = {str(path)!r} holds {found.dtype}; embeddings are numbers with a fraction")
     if len(shape) != 2 or not all(shape):
         raise ValueError(f"{name} = {str(path)!r} has the shape {shape}; embeddings are (n, d)")
     return int(shape[0]), int(shape[1])

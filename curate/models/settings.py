@@ -15,7 +15,7 @@ from typing import Any, Literal
 from curate.config import build, require_range
 from curate.errors import ConfigError
 
-__all__ = ["TOY", "ModelSettings", "Precision", "build_models", "check_model_name"]
+__all__ = ["TOY", "ModelSettings", "Precision", "build_models", "check_model_name", "require_model"]
 
 Precision = Literal["fp32", "bf16", "fp16"]
 TOY = "toy"
@@ -81,3 +81,19 @@ def check_model_name(name: str) -> None:
         raise ValueError(
             f"model = {name!r}: a model's name is of small letters, digits and _, and starts with a letter"
         )
+
+
+def require_model(models: Mapping[str, Any], name: str, kind: str = "clip", embeddings: bool = False) -> ModelSettings:
+    """The settings of a model that a filter names. Raises ConfigError unless the config has it, of this kind, and it
+    keeps its embeddings where they are needed."""
+    if name not in models:
+        others = f", or name another: {', '.join(models)}" if models else ""
+        raise ConfigError(f"model = {name!r}: the config has no [models.{name}]; add that table{others}")
+    settings: ModelSettings = models[name]
+    if settings.kind != kind:
+        raise ConfigError(
+            f"model = {name!r}: [models.{name}] is of kind {settings.kind!r}, and this needs kind = {kind!r}"
+        )
+    if embeddings and not settings.embeddings:
+        raise ConfigError(f"model = {name!r} needs its embeddings; write embeddings = true in [models.{name}]")
+    return settings
