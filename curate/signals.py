@@ -7,38 +7,77 @@ they all run beside it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from typing import TypeAlias
 
 from curate.errors import ConfigError
-from curate.filter import Filter, Scorer
+from curate.filter import Filter
+from curate.imported import Import
 from curate.models.scorers import model_steps
 from curate.models.settings import ModelSettings
+from curate.rank import Rank
 from curate.score import IMAGE, Score
+from curate.shard import IMAGE_EXTENSIONS
 from curate.stage import Barrier, Stage
 
 __all__ = ["signal_steps"]
 
 Step = Stage | Barrier
+Owned: TypeAlias = tuple[str, Step]
+"""A table of the config, and a step that it asks for."""
+
+TAKEN = {"fetch", "fetch_log", "index", "select", *IMAGE_EXTENSIONS}
+"""Column files of other stages, and members of the tar."""
 
 
 def signal_steps(filters: Mapping[str, Filter], models: Mapping[str, ModelSettings], given: set[str]) -> list[Step]:
     """All steps between the shards and the decision. `given` are columns of the source: a filter that reads nothing
-    else needs no scorer. Raises ConfigError."""
-    steps: list[Step] = [step for name, settings in models.items() for step in model_steps(name, settings)]
-    scorers: dict[str, Scorer] = {}
-    for name, rule in filters.items():
-        for scorer in () if given.issuperset(rule.columns) else rule.scorers(models):
-            if scorers.setdefault(scorer.name, scorer) != scorer:
-                raise ConfigError(
-                    f"[filters.{name}] asks for {scorer.name!r} under other settings than a filter before it, and one "
-                    "column cannot hold both; give both filters the same"
-                )
-    steps += map(Score, scorers.values())
+    else needs no step but its rank and what it imports. Raises ConfigError."""
+    return _beside_a_gpu(_in_order(_once([*_of_models(models), *_of_filters(filters, models, given)])))
+
+
+def _of_models(models: Mapping[str, ModelSettings]) -> Iterator[Owned]:
+    for name, settings in models.items():
+        if name in TAKEN:
+            raise ConfigError(f"[models.{name}] would write a file that is another's; give the model another name")
+        for step in model_steps(name, settings):
+            yield f"[models.{name}]", step
+
+
+def _of_filters(filters: Mapping[str, Filter], models: Mapping[str, ModelSettings], given: set[str]) -> Iterator[Owned]:
     rules = tuple(filters.items())
-    for number, (_, rule) in enumerate(rules):
-        steps += [step for step in rule.steps(rules[:number]) if isinstance(step, Stage | Barrier)]
-    return _beside_a_gpu(_in_order(list({step.label: step for step in steps}.values())))
+    for number, (name, rule) in enumerate(rules):
+        owner = f"[filters.{name}]"
+        steps = [step for step in rule.steps(rules[:number]) if isinstance(step, Stage | Barrier)]
+        later = [step for step in steps if isinstance(step, Rank | Import)]
+        if given.issuperset({*rule.columns}.difference(*(step.writes for step in later))):
+            yield from ((owner, step) for step in later)
+            continue
+        try:
+            scorers = rule.scorers(models)
+        except ConfigError as error:
+            raise ConfigError(f"{owner} {error}") from None
+        yield from ((owner, step) for step in (*map(Score, scorers), *steps))
+
+
+def _once(steps: Iterable[Owned]) -> list[Step]:
+    """Each step once, though several ask for it. Raises ConfigError for two of one name that are not the same."""
+    found: dict[str, Owned] = {}
+    for owner, step in steps:
+        before, same = found.setdefault(step.label, (owner, step))
+        if same != step:
+            remedy = (
+                "give the model another name"
+                if before.startswith("[models.")
+                else 'only one of them can say among = "earlier"'
+                if isinstance(step, Rank)
+                else "give both filters the same settings"
+            )
+            raise ConfigError(
+                f"{before} and {owner} ask for {step.label!r} in two ways, and one column cannot hold both; {remedy}"
+            )
+    return [step for _, step in found.values()]
 
 
 def _in_order(steps: list[Step]) -> list[Step]:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from curate.cut import Cut
+from curate.filter import Scorer
 from curate.models.pair_scores import similarity
-from curate.models.settings import check_model_name
+from curate.models.settings import check_model_name, require_model
 
 
 @dataclass(frozen=True)
@@ -41,3 +42,7 @@ class ClipSimilarity(Cut):
     @property
     def score(self) -> str:
         return similarity(self.model)
+
+    def scorers(self, models: Mapping[str, Any]) -> tuple[Scorer, ...]:
+        require_model(models, self.model)
+        return ()

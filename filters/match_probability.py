@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from curate.cut import Cut
+from curate.filter import Scorer
 from curate.models.match_scores import match_probability
-from curate.models.settings import check_model_name
+from curate.models.settings import check_model_name, require_model
 
 
 @dataclass(frozen=True)
@@ -40,3 +41,7 @@ class MatchProbability(Cut):
     @property
     def score(self) -> str:
         return match_probability(self.model)
+
+    def scorers(self, models: Mapping[str, Any]) -> tuple[Scorer, ...]:
+        require_model(models, self.model, "matcher")
+        return ()
