@@ -30,8 +30,8 @@ class Cut(Filter):
 
     `min`, `max`: by value, both included. `fraction` (0 to 1) or `count`: the best rows. `ties`: `exact` keeps exactly
     that many, `datacomp` also the next one and all that equal it. `among`: places are counted among `all` rows with a
-    score, or among those that the `earlier` filters of the config keep; `fraction` is of all rows with a score either
-    way, so that "the best 30 % by one, then down to 20 % of the whole by another" can be said.
+    score, or among those that the `earlier` filters of the config keep. `of`: a fraction is of `all` rows with a score,
+    so that "the best 30 % by one, then down to 20 % of the whole by another" can be said, or of what is `left`.
 
     A row without a score, or whose score is not a number, gets the reason `unknown`: it is never taken for a good one.
     """
@@ -42,6 +42,7 @@ class Cut(Filter):
     count: int | None = None
     ties: Literal["exact", "datacomp"] = "exact"
     among: Literal["all", "earlier"] = "all"
+    of: Literal["all", "left"] = "all"
 
     too_low: ClassVar[str]
     too_high: ClassVar[str]
@@ -54,6 +55,8 @@ class Cut(Filter):
         require_range("count", self.count, 0, 2**62)
         if self.fraction is not None and self.count is not None:
             raise ValueError(f"fraction = {self.fraction!r} and count = {self.count!r} are both given; keep one")
+        if self.of == "left" and self.among == "all":
+            raise ValueError('of = "left" needs among = "earlier": without it nothing was taken away')
         if self.min is None and self.max is None and not self.ranks:
             raise ValueError("has no bound; give min, max, fraction or count")
 
@@ -73,7 +76,8 @@ class Cut(Filter):
 
     def steps(self, earlier: Rules) -> tuple[Work, ...]:
         """The rank, after what writes the score (overridden where that is no scorer)."""
-        return (Rank(self.score, earlier if self.among == "earlier" else None),) if self.ranks else ()
+        rules = earlier if self.among == "earlier" else None
+        return (Rank(self.score, rules, of_the_left=self.of == "left"),) if self.ranks else ()
 
     def judge(self, columns: pa.Table) -> Verdict:
         values = columns[self.score]

@@ -53,12 +53,14 @@ class Rank(Barrier):
     """The place of each row by the score `column`, the highest first; null for a row that has none, or not a number.
 
     Infinity is a number, and -0 is 0. With `rules`, which may be empty, places are given among the rows that these
-    filters keep, and are null for the others; the total always counts all rows with a score. int64 each.
+    filters keep, and are null for the others. The total counts all rows with a score, or those with a place where
+    `of_the_left` is set. int64 each.
     """
 
     column: str
     rules: Rules | None = None
     bin_rows: int = field(default=BIN_ROWS, metadata={"runtime": True})
+    of_the_left: bool = False
 
     name: ClassVar[str] = "rank"
 
@@ -79,7 +81,8 @@ class Rank(Barrier):
 
     def identity(self) -> Any:
         rules = None if self.rules is None else [[name, rule.identity()] for name, rule in self.rules]
-        return {"stage": self.label, "version": self.version, "column": self.column, "among": rules}
+        settings = {"column": self.column, "among": rules, "of_the_left": self.of_the_left}
+        return {"stage": self.label, "version": self.version, **settings}
 
     def run(self, shards: Sequence[Shard], attempt: Attempt) -> None:
         require_one_model(shards, self.column)
@@ -88,7 +91,7 @@ class Rank(Barrier):
         total = 0
         for shard in shards:
             scores, rows = self._ranked(shard)
-            total += int((~np.isnan(scores)).sum())
+            total += len(rows) if self.of_the_left else int((~np.isnan(scores)).sum())
             counts += np.bincount(_bucket(scores[rows]), minlength=BUCKETS)
         bin_of = np.minimum(np.cumsum(counts) - counts, max(counts.sum() - 1, 0)) // self.bin_rows
         back = self._places(shards, bin_of, scratch)

@@ -184,6 +184,24 @@ def test_among_those_left_by_no_filter_at_all(tmp_path):
     assert list(by_row(shards, LEFT).values()) == [(2, 2, 3), (0, 0, 3), (1, 1, 3)]
 
 
+@pytest.mark.parametrize(("of", "kept"), [("all", 3), ("left", 2)])
+def test_a_fraction_of_the_whole_or_of_what_is_left(tmp_path, of, kept):
+    rows = pairs(6, score=[1.0, 3.0, 2.0, 6.0, 5.0, 4.0], size=[3.0, 3.0, 1.0, 3.0, 3.0, 1.0])
+    shards = pack(tmp_path, rows, [4, 2])
+    cut = Scored(fraction=0.5, among="earlier", of=of)
+    (rank,) = cut.steps((("size", Size(3)),))
+    run_barrier(rank, shards, tmp_path)
+    judged = [cut.judge(shard.columns(cut.columns)).to_pylist() for shard in handles(tmp_path, 2)]
+    found = dict(zip([1, 3, 2, 6, 5, 4], sum(judged, []), strict=True))
+    assert [score for score in (6, 5, 3, 1) if found[score] is None] == [6, 5, 3][:kept]
+    assert (found[2], found[4]) == (None, None)
+
+
+def test_what_is_left_needs_filters_before():
+    with pytest.raises(ValueError, match='of = "left" needs among = "earlier"'):
+        Scored(fraction=0.5, of="left")
+
+
 def models(*marks: str | None) -> list[dict[str, str]]:
     return [{"model_fingerprint": mark} if mark else {} for mark in marks]
 
