@@ -235,19 +235,27 @@ def below(values: pa.ChunkedArray, low: float | None) -> pa.ChunkedArray | pa.Ar
     """True where a value is not at least `low`, so for not-a-number too; null for null. None is no bound."""
     if low is None:
         return pa.nulls(len(values), pa.bool_())
-    return pc.invert(pc.greater_equal(values, _bound(values, low)))
+    return pc.invert(pc.greater_equal(*_comparable(values, low)))
 
 
 def above(values: pa.ChunkedArray, high: float | None) -> pa.ChunkedArray | pa.Array:
     """True where a value is not at most `high`, so for not-a-number too; null for null. None is no bound."""
     if high is None:
         return pa.nulls(len(values), pa.bool_())
-    return pc.invert(pc.less_equal(values, _bound(values, high)))
+    return pc.invert(pc.less_equal(*_comparable(values, high)))
 
 
-def _bound(values: pa.ChunkedArray, bound: float) -> pa.Scalar:
-    """A bound in the precision of the column, so that .6 is not above .6 where the column holds it as float32."""
-    return pa.scalar(bound, values.type) if pa.types.is_floating(values.type) else pa.scalar(bound)
+def _comparable(values: pa.ChunkedArray, bound: float) -> tuple[pa.ChunkedArray, pa.Scalar]:
+    """A column and a bound in its precision, so that .6 is not above .6 where the column holds it as float32.
+
+    Arrow compares no float16, and no whole number beyond 2^53 with a fraction: these become float32 and float64."""
+    kind = values.type
+    if pa.types.is_float16(kind):
+        return values.cast(pa.float32()), pa.scalar(pa.scalar(bound, kind).as_py(), pa.float32())
+    if pa.types.is_floating(kind):
+        return values, pa.scalar(bound, kind)
+    wide = isinstance(bound, float) and pa.types.is_integer(kind) and kind.bit_width == 64
+    return values.cast(pa.float64(), safe=False) if wide else values, pa.scalar(bound)
 
 
 def elongation(width: pa.ChunkedArray, height: pa.ChunkedArray) -> pa.ChunkedArray:
