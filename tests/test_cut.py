@@ -1,4 +1,4 @@
-"""Bounds on one score: by value, by share and by number, exactly or as DataComp counts; no score is never a good one."""
+"""Bounds on one score: by value, by share and by number, exactly or as DataComp counts; no score is never good."""
 
 import math
 from collections.abc import Mapping
