@@ -101,7 +101,11 @@ def test_groups_are_kept_apart(sizes, seed):
     parts = np.split(rows, np.cumsum(sizes)[:-1])
     expected = [max(float(part[0] @ other) for other in part[1:]) for part in parts]
     np.testing.assert_allclose(best_of(rows, sizes), expected, atol=1e-6)
-    assert np.abs(best_of(rows * 1.0001, sizes)).max() <= 1
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_cosine_is_never_beyond_1(sign):
+    assert best_of(np.array([[1.0001], [sign * 1.0001]], np.float32), [2]).tolist() == [sign]
 
 
 def test_by_a_real_encoder(tmp_path):
