@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 from wordnet_files import write_wordnet
 
@@ -25,7 +26,13 @@ LAYERS = tempfile.TemporaryDirectory()
 ENCODER = tempfile.TemporaryDirectory()
 for file in ("config.json", "model.safetensors"):
     (Path(ENCODER.name) / file).write_text("{}")
+TARGETS = tempfile.TemporaryDirectory()
+np.save(Path(TARGETS.name) / "targets.npy", np.eye(4, dtype=np.float16))
 NEEDS = {
+    "clip_similarity": {"min": 0.3},
+    "match_probability": {"min": 0.5},
+    "neg_clip_loss": {"min": -0.1},
+    "norm_sim": {"targets": str(Path(TARGETS.name) / "targets.npy"), "min": 0.2},
     "sieve": {"encoder": ENCODER.name, "min": 0.3},
     "aesthetic": {"head": LIST["file"], "min": 5},
     "nsfw": {"head": LIST["file"]},
