@@ -34,7 +34,7 @@ from curate.shard import Shard
 from curate.source.columns import cast_column, plain_type
 from curate.source.files import InputFile, input_files
 from curate.source.model_file import file_digest
-from curate.stage import Barrier
+from curate.stage import Barrier, Runtime
 from curate.subset import HEX, pair_uid
 
 __all__ = ["By", "Import", "score_type"]
@@ -109,7 +109,7 @@ class Import(Barrier):
         digests = sorted(_identity(file) for file in self._files())
         return {"stage": self.label, "version": self.version, "settings": settings, "files": digests}
 
-    def require(self) -> None:
+    def require(self, runtime: Runtime) -> None:
         """Called once before a run starts: look into the first file. Raises SourceError for what would fail later."""
         self._footer(self._files()[0])
 

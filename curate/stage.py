@@ -84,6 +84,10 @@ class Work(ABC):
         """What the fingerprint covers beside the inputs."""
         return {"stage": self.label, "version": self.version, "settings": settings_of(self)}
 
+    def require(self, runtime: Runtime) -> None:
+        """Called once before a run starts: raise a CurateError for what would fail later, on every shard."""
+        return None
+
 
 class Stage(Work):
     """Work on one shard."""
@@ -95,9 +99,6 @@ class Stage(Work):
     def supersedes(self) -> Stage | None:
         """The stage whose finished result this one may start from (a retry of what failed), if any."""
         return None
-
-    def require(self, runtime: Runtime) -> None:
-        """Called once before a run starts: raise ConfigError for what would fail on every shard."""
 
     @abstractmethod
     def run(self, shard: Shard, attempt: Attempt, runtime: Runtime) -> None:

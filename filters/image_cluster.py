@@ -77,7 +77,7 @@ class FindClusters(Barrier):
         about = {"model": self.model, "targets": targets, "centroids": found}
         return {"stage": self.label, "version": self.version, **about}
 
-    def require(self) -> None:
+    def require(self, runtime: Runtime) -> None:
         """Raise ConfigError unless the files are there and fit each other."""
         try:
             _, length = file_length(Path(self.targets), f"{WHERE} targets")
@@ -146,9 +146,6 @@ class AssignClusters(Stage):
 
     def identity(self) -> Any:
         return {"stage": self.label, "version": self.version, "model": self.found.model}
-
-    def require(self, runtime: Runtime) -> None:
-        self.found.require()
 
     def run(self, shard: Shard, attempt: Attempt, runtime: Runtime) -> None:
         work_on(runtime.gpu, runtime.threads)

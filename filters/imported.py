@@ -69,7 +69,6 @@ class Imported(Cut):
         if not self.path:
             return super().steps(earlier)
         step = Import(self.path, self.column, self.score, self.id_column, self.by)
-        step.require()
         return (step, *super().steps(earlier))
 
     def judge(self, columns: pa.Table) -> Verdict:

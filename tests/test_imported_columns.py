@@ -17,6 +17,7 @@ from curate.errors import ShardError, SourceError
 from curate.imported import Import, score_type
 from curate.manifest import Attempt, Commit, fingerprint
 from curate.shard import Shard
+from curate.stage import Runtime
 from curate.storage import Storage
 from curate.subset import pair_uid
 
@@ -248,7 +249,7 @@ def test_what_is_seen_before_a_run(tmp_path):
     path = write_scores(tmp_path / "a.parquet", UID, UID, pa.string())
     for step in (Import(path, "score", "s"), Import(str(tmp_path / "b.parquet"), "score", "s")):
         with pytest.raises(SourceError):
-            step.require()
+            step.require(Runtime())
 
 
 def test_a_row_id_that_is_no_text_is_refused(tmp_path):

@@ -87,7 +87,8 @@ def _multiplier(fixed: Matrix) -> Any:
         import torch
     except ImportError:
         return lambda block: block @ fixed.T
-    if not torch.cuda.is_available():
+    where = device("auto")
+    if where.type == "cpu":
         return lambda block: block @ fixed.T
-    on_gpu = torch.from_numpy(np.ascontiguousarray(fixed)).cuda().T
-    return lambda block: (torch.from_numpy(np.ascontiguousarray(block)).cuda() @ on_gpu).cpu().numpy()
+    on_gpu = torch.from_numpy(np.ascontiguousarray(fixed)).to(where).T
+    return lambda block: (torch.from_numpy(np.ascontiguousarray(block)).to(where) @ on_gpu).cpu().numpy()

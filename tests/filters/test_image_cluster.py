@@ -220,7 +220,7 @@ def test_embeddings_of_two_models_do_not_compare(tmp_path, files):
 
 @pytest.mark.parametrize("name", ["targets", "centroids"])
 def test_files_that_cannot_be_read(tmp_path, files, name):
-    step = ImageCluster(**files).steps(())[1]
+    step = ImageCluster(**files).steps(())[0]
     step.require(Runtime())
     for spoil in (lambda p: p.unlink(), lambda p: p.write_bytes(b"no"), lambda p: np.save(p, np.zeros(3))):
         spoil(tmp_path / f"{name}.npy")

@@ -11,6 +11,7 @@ from curate.errors import ConfigError, SourceError
 from curate.imported import Import
 from curate.rank import Rank
 from curate.signals import signal_steps
+from curate.stage import Runtime
 from filters.imported import Imported
 
 LOW, HIGH = "imported_score_too_low", "imported_score_too_high"
@@ -104,5 +105,6 @@ def test_files_are_imported_before_they_are_judged(scores):
 
 def test_a_path_without_such_scores_is_refused_before_anything_runs(scores):
     for settings in ({"path": scores, "column": "hyp"}, {"path": f"{scores}/nothing", "column": "hype"}):
+        (step,) = signal_steps(build_filters({"imported": {**settings, "min": 0}}), {}, {"uid"})
         with pytest.raises(SourceError):
-            signal_steps(build_filters({"imported": {**settings, "min": 0}}), {}, {"uid"})
+            step.require(Runtime())
