@@ -122,18 +122,40 @@ def test_endings_are_taken_off_until_a_word_is_known(files, word, synset):
     assert read_wordnet(Path(files[1])).offset(word) == (files[0]["noun"][synset] if synset else None)
 
 
-PIECES = "dog cat church bark run big fast le s es ed ing er est ses men ies , A"
+def stripped(form, rules):
+    return [form[: -len(old)] + new for old, new in rules if form.endswith(old)]
+
+
+def by_nltk(word, wordnet):
+    """What nltk 3.8.1 finds, by the tables that nltk has read, and how many endings came off for it."""
+    form, index = word.lower(), wordnet._lemma_pos_offset_map
+    for part in "nvar":
+        forms, irregular = [form], wordnet._exception_map[part].get(form)
+        for endings in range(len(form) + 1):
+            for candidate in [*forms, *(irregular or ())]:
+                if part in index.get(candidate, ()):
+                    return index[candidate][part][0], endings
+            if irregular is not None:
+                break
+            forms = [
+                shorter
+                for one in dict.fromkeys(forms)
+                for shorter in stripped(one, wordnet.MORPHOLOGICAL_SUBSTITUTIONS[part])
+            ]
+    return None, 0
+
+
+PIECES = "dog cat church bark run big fast le glass s es ed ing er est ses men ies , A"
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.sampled_from(PIECES.split()), max_size=2).map("".join))
-def test_words_that_one_ending_explains_are_found_as_by_nltk(files, wordnet, word):
+@given(st.lists(st.sampled_from(PIECES.split()), max_size=4).map("".join))
+def test_any_word_is_found_as_by_nltk(files, wordnet, word):
+    offset, endings = by_nltk(word, wordnet)
+    assert read_wordnet(Path(files[1])).offset(word) == offset
     synsets = wordnet.synsets(word)
-    own = read_wordnet(Path(files[1])).offset(word)
-    if synsets:
-        assert own == synsets[0].offset()
-    elif own is not None:
-        assert word.endswith(("ss", "ses")) or not word.endswith("s")
+    if synsets and endings < 2:
+        assert offset == synsets[0].offset()
 
 
 @pytest.mark.parametrize("word", ["s" * 100_000, "ses" * 33_000, "es" * 40, "a" * 100_000, "dog " * 25_000])
