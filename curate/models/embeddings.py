@@ -54,8 +54,10 @@ def file_length(path: Path, name: str = "path") -> tuple[int, int]:
     """Rows and length of the embeddings in a `.npy`, from its header. Raises ValueError that says `name`."""
     try:
         found = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise ValueError(f"{name} = {str(path)!r} is no readable .npy: {error}") from None
+    except OSError as error:
+        raise ValueError(f"{name} = {str(path)!r} is no readable .npy: {error.strerror or error}") from None
+    except (ValueError, EOFError):
+        raise ValueError(f"{name} = {str(path)!r} is no readable .npy of numbers; save one with numpy.save") from None
     if not isinstance(found, np.ndarray):
         found.close()
         raise ValueError(f"{name} = {str(path)!r} is an archive of arrays; save the one that is meant as .npy")
