@@ -19,18 +19,22 @@ import pyarrow as pa
 
 from curate.cut import Cut
 from curate.filter import Batch, Scorer
-from curate.models.heads import Head, aesthetic_head, scores_of
+from curate.models.heads import Head, aesthetic_head, require_length, scores_of
 from curate.models.model_files import digest_of
 from curate.models.pair_scores import image_embedding
-from curate.models.settings import check_model_name
+from curate.models.settings import check_model_name, require_model
+from curate.models.weights import embedding_length
 
 
 @dataclass(frozen=True)
 class ScoreAesthetic(Scorer):
-    """The score of each picture with an embedding, about 1 to 10; null for the others."""
+    """The score of each picture with an embedding, about 1 to 10; null for the others.
+
+    `length` is that of the model's embeddings, where it is known before the run."""
 
     head: str
     model: str = "clip"
+    length: int | None = None
 
     name: ClassVar[str] = "aesthetic"
     writes: ClassVar[Mapping[str, pa.DataType]] = {"aesthetic_score": pa.float32()}
@@ -46,7 +50,8 @@ class ScoreAesthetic(Scorer):
         return {"head": Path(self.head).name, "head_digest": self._digest}
 
     def require(self) -> None:
-        _loaded(self.head, self._digest)
+        head = _loaded(self.head, self._digest)
+        require_length(head, self.length or head.length, f"[models.{self.model}]")
 
     @property
     def _digest(self) -> str:
@@ -85,7 +90,9 @@ class Aesthetic(Cut):
         super().__post_init__()
         check_model_name(self.model)
         if not self.head:
-            raise ValueError('needs head = "the path of an aesthetic predictor", such as sa_0_4_vit_l_14_linear.pth')
+            raise ValueError(
+                "needs a value for 'head': the path of an aesthetic predictor, such as sa_0_4_vit_l_14_linear.pth"
+            )
 
     @property
     def score(self) -> str:
@@ -93,3 +100,7 @@ class Aesthetic(Cut):
 
     def scorer(self) -> Scorer:
         return ScoreAesthetic(self.head, self.model)
+
+    def scorers(self, models: Mapping[str, Any]) -> tuple[Scorer, ...]:
+        settings = require_model(models, self.model, embeddings=True)
+        return (ScoreAesthetic(self.head, self.model, embedding_length(settings)),)

@@ -103,7 +103,7 @@ class Faces(Filter):
         require_range("min_score", self.min_score, 0, 1)
         if not self.weights:
             raise ValueError(
-                'needs weights = "the path of the face detector": version-RFB-320.onnx of '
+                "needs a value for 'weights': the path of the face detector, version-RFB-320.onnx of "
                 "Linzaer/Ultra-Light-Fast-Generic-Face-Detector-1MB on GitHub, in models/onnx"
             )
 

@@ -16,20 +16,24 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from curate.filter import Batch, Filter, Scorer, Verdict, between, check_bounds
-from curate.models.heads import Head, scores_of
+from curate.models.heads import Head, require_length, scores_of
 from curate.models.model_files import digest_of
 from curate.models.nsfw_head import nsfw_head
 from curate.models.pair_scores import image_embedding
 from curate.models.saved_model import FILES
-from curate.models.settings import check_model_name
+from curate.models.settings import check_model_name, require_model
+from curate.models.weights import embedding_length
 
 
 @dataclass(frozen=True)
 class ScoreNsfw(Scorer):
-    """The probability, 0 to 1, of each picture with an embedding; null for the others."""
+    """The probability, 0 to 1, of each picture with an embedding; null for the others.
+
+    `length` is that of the model's embeddings, where it is known before the run."""
 
     head: str
     model: str = "clip"
+    length: int | None = None
 
     name: ClassVar[str] = "nsfw"
     writes: ClassVar[Mapping[str, pa.DataType]] = {"nsfw_probability": pa.float32()}
@@ -45,7 +49,8 @@ class ScoreNsfw(Scorer):
         return {"head": Path(self.head).name, "head_digest": self._digest}
 
     def require(self) -> None:
-        _loaded(self.head, self._digest)
+        head = _loaded(self.head, self._digest)
+        require_length(head, self.length or head.length, f"[models.{self.model}]")
 
     @property
     def _digest(self) -> str:
@@ -80,10 +85,16 @@ class Nsfw(Filter):
         check_bounds(None, self.max, most=1)
         check_model_name(self.model)
         if not self.head:
-            raise ValueError('needs head = "the path of a CLIP NSFW detector", such as clip_autokeras_binary_nsfw.zip')
+            raise ValueError(
+                "needs a value for 'head': the path of a CLIP NSFW detector, such as clip_autokeras_binary_nsfw.zip"
+            )
 
     def scorer(self) -> Scorer:
         return ScoreNsfw(self.head, self.model)
+
+    def scorers(self, models: Mapping[str, Any]) -> tuple[Scorer, ...]:
+        settings = require_model(models, self.model, embeddings=True)
+        return (ScoreNsfw(self.head, self.model, embedding_length(settings)),)
 
     def judge(self, columns: pa.Table) -> Verdict:
         return between(columns["nsfw_probability"], None, self.max, "", "not_safe_for_work", "nsfw_unknown")

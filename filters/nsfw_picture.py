@@ -90,7 +90,7 @@ class NsfwPicture(Filter):
         if not self._bounded:
             raise ValueError("has no bound; give max_hentai, max_porn or max_sexy")
         if not self.weights:
-            raise ValueError('needs weights = "the folder of nsfwjs\' MobileNet", the one with model.json')
+            raise ValueError("needs a value for 'weights': the folder of nsfwjs' MobileNet, the one with model.json")
 
     @property
     def _bounds(self) -> Mapping[str, float | None]:

@@ -70,7 +70,7 @@ class Watermark(Filter):
         check_bounds(None, self.max, most=1)
         if not self.weights:
             raise ValueError(
-                'needs weights = "the path of LAION\'s watermark detector": watermark_model_v1.pt, which '
+                "needs a value for 'weights': the path of LAION's watermark detector, watermark_model_v1.pt, which "
                 "LAION-AI/LAION-5B-WatermarkDetection on GitHub publishes, or a .safetensors of it"
             )
 

@@ -80,7 +80,7 @@ def _faces(network: Any, view: Pixels, min_score: float) -> Floats:
         raise ConfigError(
             f"the face detector gives scores {scores.shape} and boxes {boxes.shape}, not (1, n, 2), (1, n, 4)"
         )
-    sure = (scores[0, :, 1] >= min_score) & np.isfinite(boxes[0]).all(axis=1)
+    sure = scores[0, :, 1] >= min_score
     found: Floats = boxes[0][sure].astype(np.float32)
     found = np.clip(found[suppress(found, scores[0, sure, 1])], 0, 1)
     visible = (found[:, 2:] > found[:, :2]).all(axis=1)

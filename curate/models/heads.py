@@ -19,7 +19,17 @@ from curate.errors import ConfigError
 from curate.models.embeddings import embeddings_of
 from curate.models.weights import read_tensors
 
-__all__ = ["Head", "Rows", "Step", "aesthetic_head", "dense_step", "finite_numbers", "linear_chain", "scores_of"]
+__all__ = [
+    "Head",
+    "Rows",
+    "Step",
+    "aesthetic_head",
+    "dense_step",
+    "finite_numbers",
+    "linear_chain",
+    "require_length",
+    "scores_of",
+]
 
 Rows = npt.NDArray[np.float32]
 Step = Callable[[Rows], Rows]
@@ -41,19 +51,23 @@ class Head:
 
 
 def scores_of(head: Head, column: pa.Array | pa.ChunkedArray, name: str) -> pa.Array:
-    """A head's number for each embedding of the column `name`, float32; null where there is none, or where the
-    embedding or the number is not finite. Raises ConfigError for embeddings of another length."""
+    """A head's number for each embedding of the column `name`, float32; null where there is none, or where the number
+    is not finite. Raises ConfigError for embeddings of another length."""
     rows, known = embeddings_of(column)
-    if rows.shape[1] != head.length:
-        raise ConfigError(
-            f"{head.name} is a head for embeddings of {head.length} numbers, and {name} has {rows.shape[1]}; take the "
-            "head that was made for this CLIP model"
-        )
-    known &= np.isfinite(rows).all(axis=1)
+    require_length(head, rows.shape[1], name)
     values = np.zeros(len(rows), np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
         values[known] = head(rows[known])
     return pa.array(values, mask=~(known & np.isfinite(values)))
+
+
+def require_length(head: Head, length: int, name: str) -> None:
+    """Raise ConfigError unless the head is for embeddings of the length that those of `name` have."""
+    if length != head.length:
+        raise ConfigError(
+            f"{head.name} is a head for embeddings of {head.length} numbers, and {name} has {length}; take the head "
+            "that was made for this CLIP model"
+        )
 
 
 def aesthetic_head(path: Path) -> Head:
@@ -66,7 +80,7 @@ def aesthetic_head(path: Path) -> Head:
     weight, bias = layers[0]
     for following, shift in layers[1:]:
         weight, bias = weight @ following, bias @ following + shift
-    return Head(path.name, len(weight), (dense_step(weight, bias),))
+    return Head(path.name, len(weight), (_one_by_one(weight[:, 0], bias),))
 
 
 Pair = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
@@ -101,6 +115,12 @@ def finite_numbers(path: Path, tensor: Any, name: str) -> npt.NDArray[np.float64
     if not np.isfinite(values).all():
         raise ConfigError(f"{path}: {name} has values that are not finite")
     return values
+
+
+def _one_by_one(weight: npt.NDArray[np.float64], bias: npt.NDArray[np.float64]) -> Step:
+    """A linear layer with one output that adds up in the same order for every row, which a product of matrices does
+    not: the best share is of scores, and must not depend on how rows are packed."""
+    return lambda rows: (np.einsum("nd,d->n", rows, weight) + bias).astype(np.float32)[:, None]
 
 
 def dense_step(weight: npt.NDArray[np.float64], bias: npt.NDArray[np.float64]) -> Step:

@@ -3,7 +3,7 @@
 It is how the NSFW MobileNet of nsfwjs is published, and 2.6 MB of weights in bytes are no reason for another runtime.
 The topology is data: each layer is one of a few known kinds with settings that are checked, and any other is refused by
 name, because a layer that is skipped gives probabilities that look like any. Tensors are channels-first inside; kernels
-and the order in which Flatten reads are those of Keras' channels-last. A picture of 224 px through MobileNetV2 takes 17
+and the order in which Flatten reads are those of Keras' channels-last. A picture of 224 px through MobileNetV2 takes 20
 ms on one core; sub-batches of 16 hold the largest layer to 80 MB.
 """
 

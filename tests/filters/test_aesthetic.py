@@ -11,6 +11,8 @@ import torch
 from curate.errors import ConfigError
 from curate.filter import Batch
 from curate.models.embeddings import embedding_column
+from curate.models.settings import ModelSettings
+from curate.models.weights import TOY_DIMENSIONS
 from filters.aesthetic import Aesthetic
 
 
@@ -69,10 +71,19 @@ def test_a_missing_or_odd_head_is_told_before_the_run(head, tmp_path):
         Aesthetic(min=1, head=head).scorer().require()
 
 
+def test_a_head_of_another_model_is_told_before_the_run(head):
+    (scorer,) = Aesthetic(min=1, head=head).scorers({"clip": ModelSettings()})
+    with pytest.raises(ConfigError, match=rf"embeddings of 2 numbers, and \[models.clip\] has {TOY_DIMENSIONS}"):
+        scorer.require()
+    with pytest.raises(ConfigError, match=r"the config has no \[models.l14\]"):
+        Aesthetic(min=1, head=head, model="l14").scorers({"clip": ModelSettings()})
+    assert scorer.identity() == Aesthetic(min=1, head=head).scorer().identity()
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"min": 5}, "needs head = "),
+        ({"min": 5}, "needs a value for 'head'"),
         ({"head": "a.pth"}, "has no bound"),
         ({"head": "a.pth", "min": 5, "model": "ViT-L"}, "model = 'ViT-L'"),
         ({"head": "a.pth", "fraction": 1.5}, "fraction = 1.5 is out of range"),

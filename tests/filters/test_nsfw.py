@@ -69,7 +69,7 @@ def test_a_published_head_refuses_the_embeddings_of_the_other_model():
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({}, "needs head = "),
+        ({}, "needs a value for 'head'"),
         ({"head": "a.zip", "max": 1.5}, "max = 1.5 is out of range"),
         ({"head": "a.zip", "model": ""}, "model = ''"),
     ],

@@ -41,7 +41,7 @@ def test_other_bounds(reasons):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({}, "needs weights = "),
+        ({}, "needs a value for 'weights'"),
         ({"weights": "w", "max_porn": 1.1}, "max_porn = 1.1 is out of range"),
         ({"weights": "w", "max_hentai": None, "max_porn": None}, "has no bound"),
     ],

@@ -47,6 +47,13 @@ def test_other_widths_and_other_makers_are_read_too(kind):
         assert known.tolist() == [False, True, False, True]
 
 
+def test_an_embedding_with_a_number_that_is_missing_or_not_finite_is_none():
+    made = pa.array([[1, float("nan")], [None, 1], [1, float("inf")], [0.5, 1]], pa.list_(pa.float16(), 2))
+    rows, known = embeddings_of(made)
+    assert known.tolist() == [False, False, False, True]
+    assert rows.tolist() == [[0, 0], [0, 0], [0, 0], [0.5, 1]]
+
+
 @pytest.mark.parametrize(
     "column",
     [

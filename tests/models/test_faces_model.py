@@ -16,6 +16,8 @@ DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 WEIGHTS = DATA / "models" / "ultraface" / "models" / "onnx" / "version-RFB-320.onnx"
 needs_weights = pytest.mark.skipif(not WEIGHTS.is_file(), reason="the model of shared/data is not here")
 BLANK = np.zeros((240, 320, 3), np.uint8)
+COLOR = (255, 127, 63)
+COLORED = np.full((240, 320, 3), COLOR, np.uint8)
 
 
 def overlap(one, other):
@@ -95,13 +97,14 @@ def test_a_lower_score_finds_more_and_boxes_are_inside():
 
 
 class Double:
-    """A network that gives these scores and boxes."""
+    """A network that gives these scores and boxes, for red, green and blue around 127."""
 
     def __init__(self, scores, boxes):
         self.answer = np.array([[(1 - s, s) for s in scores]], np.float32), np.array([boxes], np.float32)
 
     def setInput(self, blob):
         assert blob.shape == (1, 3, 240, 320)
+        assert blob[0, :, 0, 0].tolist() == [(value - 127) / 128 for value in COLOR]
 
     def forward(self, names):
         assert names == ["scores", "boxes"]
@@ -117,13 +120,13 @@ def test_boxes_are_cut_at_the_border_and_odd_ones_left_out(monkeypatch):
         [0.7, 0.7, 0.9, 1.2],
     ]
     monkeypatch.setattr(faces, "_loaded", lambda *_: Double([0.7, 0.9, 0.9, 0.9, 0.69], boxes))
-    (found,) = find_faces("w", "d", [BLANK], 0.7)
+    (found,) = find_faces("w", "d", [COLORED], 0.7)
     assert found.round(3).tolist() == [pytest.approx([0, 0.1, 0.4, 0.5])]
     monkeypatch.setattr(faces, "_loaded", lambda *_: Double([0.7, 0.9, 0.9, 0.9, np.nan], boxes))
-    assert len(find_faces("w", "d", [BLANK], 0.0)[0]) == 1
+    assert len(find_faces("w", "d", [COLORED], 0.0)[0]) == 1
     monkeypatch.setattr(faces, "_loaded", lambda *_: Double([0.7], [[0, 0, 1]]))
     with pytest.raises(ConfigError, match=r"boxes \(1, 1, 3\)"):
-        find_faces("w", "d", [BLANK], 0.7)
+        find_faces("w", "d", [COLORED], 0.7)
 
 
 def test_a_file_that_is_no_network_is_refused(tmp_path):

@@ -137,6 +137,17 @@ def test_a_missing_or_damaged_file_is_refused(tmp_path):
             aesthetic_head(tmp_path / name)
 
 
+def test_a_score_does_not_depend_on_who_stands_beside_it(tmp_path):
+    random = np.random.default_rng(7)
+    torch.save(
+        {"weight": torch.tensor(random.normal(size=(1, 768))).float(), "bias": torch.zeros(1)}, tmp_path / "h.pth"
+    )
+    head, rows = aesthetic_head(tmp_path / "h.pth"), random.normal(size=(300, 768)).astype(np.float32)
+    together = head(rows)
+    assert [head(rows[n : n + 1])[0] for n in range(300)] == together.tolist()
+    assert head(rows[17:290])[:200].tolist() == together[17:217].tolist()
+
+
 def test_rows_without_an_embedding_or_a_finite_number_are_null():
     head = Head("head.pth", 2, (lambda rows: rows[:, :1] * np.float32(1e38),))
     rows = np.array([[1, 0], [np.nan, 0], [0, np.inf], [2, 0], [60_000, 0]], np.float16)

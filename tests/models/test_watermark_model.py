@@ -10,17 +10,27 @@ from curate.errors import ConfigError
 from curate.models.watermark import PREPROCESS, require_weights, watermark_network, watermark_probabilities
 
 
+def pictures(seed):
+    """Noise of three sizes, dark and light."""
+    random = np.random.default_rng(seed)
+    sizes = [(300, 200, 3), (40, 70, 3), (1, 9, 3)]
+    return [random.integers(0, most, size, dtype=np.uint8) for most, size in zip((256, 90, 200), sizes, strict=True)]
+
+
 @pytest.fixture(scope="module")
 def tensors():
-    """Random weights, and statistics of the normalisations other than 0 and 1."""
+    """Random weights, with statistics of pictures in the normalisations, so that one picture is told from another."""
     with torch.random.fork_rng():
         torch.manual_seed(3)
-        state = watermark_network().state_dict()
-        for name, tensor in state.items():
-            if name.endswith("running_mean"):
-                tensor.uniform_(-0.2, 0.2)
-            elif name.endswith("running_var"):
-                tensor.uniform_(0.5, 1.5)
+        network = watermark_network().train()
+        for module in network.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.momentum = 1.0
+        views = np.stack([PREPROCESS(picture) for picture in pictures(1)]).transpose(0, 3, 1, 2)
+        with torch.no_grad():
+            network(torch.tensor(views, dtype=torch.float32) / 100 - 1)
+    state = network.state_dict()
+    state["classifier.0.weight"].mul_(5)
     return state
 
 
@@ -31,14 +41,14 @@ def weights(tensors, tmp_path_factory):
     return path
 
 
-def timm_answer(tensors, pictures):
+def timm_answer(tensors, shown):
     """The probabilities by timm's layers and torchvision-like preprocessing, one picture at a time."""
     import timm
 
     trunk = timm.create_model("efficientnet_b3", pretrained=False, num_classes=0).eval()
     trunk.load_state_dict({n: t for n, t in tensors.items() if not n.startswith("classifier")})
     answers = []
-    for picture in pictures:
+    for picture in shown:
         small = np.asarray(Image.fromarray(picture).resize((256, 256), Image.Resampling.BILINEAR), np.float32) / 255
         normal = (small - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
         with torch.no_grad():
@@ -53,12 +63,11 @@ def timm_answer(tensors, pictures):
 
 
 def test_equals_timm_and_does_not_depend_on_the_batch(tensors, weights):
-    random = np.random.default_rng(5)
-    pictures = [random.integers(0, 256, shape, dtype=np.uint8) for shape in ((300, 200, 3), (40, 70, 3), (1, 9, 3))]
-    views = [PREPROCESS(picture) for picture in pictures]
+    views = [PREPROCESS(picture) for picture in pictures(5)]
     found = watermark_probabilities(str(weights), "a", views)
     assert found.dtype == np.float32
-    assert found == pytest.approx(timm_answer(tensors, pictures), abs=1e-5)
+    assert found == pytest.approx(timm_answer(tensors, pictures(5)), abs=1e-5)
+    assert np.ptp(found) > 0.01, "else the comparison says little"
     many = watermark_probabilities(str(weights), "a", [views[0]] * 16 + views)
     assert many[16:] == pytest.approx(found, abs=1e-6)
     assert watermark_probabilities(str(weights), "a", []).shape == (0,)
