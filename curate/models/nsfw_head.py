@@ -3,9 +3,9 @@
 They are networks of autokeras, which took the dimensions in which CLIP's embeddings are large (3 of 512, 5 of 768) for
 categories, because float16 has few values there: each is written with six decimals, looked up among the values seen in
 training, and becomes their place by frequency, 0 where it is new. Embeddings from a column of float16 are found as they
-were in training; of float32 hardly any is. LAION's copy of the heads in PyTorch (`norm.mean`, `linear_1.weight`), whose
-like DataComp used, has no lookup: after normalisation its numbers are near those of a new value. Both are read here,
-and are two heads with two digests. 30 ms for 2,048 embeddings of ViT-L/14 (0.2 million weights) on one core.
+were in training; of float32 hardly any is. LAION's copy of the heads in PyTorch (`norm.mean`, `linear_1.weight`) has no
+lookup: after normalisation its numbers are near those of a new value. Both are read here, and are two heads with two
+digests. 30 ms for 2,048 embeddings of ViT-L/14 (0.2 million weights) on one core.
 """
 
 from __future__ import annotations
