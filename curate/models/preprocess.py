@@ -3,8 +3,9 @@
 Three ways of making a square: `shortest` (the short side to the size, then the middle; CLIP), `squash` (both sides to
 the size; SigLIP), `longest` (the long side, then a border). Pillow resizes, because its anti-aliased bicubic is the
 definition. What comes out are bytes, 150 kB at 224 px; mean and standard deviation are taken out on the device. 2 ms
-for a 450 px picture on one core. Of a picture longer than eight times its width only the middle is resized: a strip of
-1 x 5,000 px would otherwise become 750 MB.
+for a 450 px picture on one core. Of a picture longer than eight times its width only the middle is resized, which
+takes another way through Pillow's arithmetic (one pixel in seven is a level or two off): a strip of 1 x 5,000 px would
+otherwise become 750 MB.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ class Preprocess:
     """How a picture becomes `size` x `size` x 3 bytes; `mean` and `std` (0 to 1, RGB) are for the device."""
 
     size: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
     resize_mode: Literal["shortest", "squash", "longest"] = "shortest"
     fill: int = 0
@@ -38,11 +39,14 @@ class Preprocess:
         """uint8 of height x width x 3 to uint8 of size x size x 3."""
         from PIL import Image
 
-        image = Image.fromarray(_not_too_long(pixels) if self.resize_mode == "shortest" else pixels)
+        image = Image.fromarray(pixels)
         method = Image.Resampling.BICUBIC if self.interpolation == "bicubic" else Image.Resampling.BILINEAR
+        square = (self.size, self.size)
         if self.resize_mode == "squash":
-            return np.asarray(image.resize((self.size, self.size), method))
+            return np.asarray(image.resize(square, method))
         scaled = self._scaled(*image.size)
+        if max(scaled) > LONGEST * self.size:
+            return np.asarray(image.resize(square, method, self._box(image.size, scaled)))
         if scaled != image.size:
             image = image.resize(scaled, method)
         return self._middle(np.asarray(image))
@@ -56,28 +60,23 @@ class Preprocess:
         grown = int(self.size * long / short)
         return (self.size, grown) if width <= height else (grown, self.size)
 
+    def _box(self, sides: tuple[int, int], scaled: tuple[int, int]) -> tuple[float, float, float, float]:
+        """Where the middle square of the scaled picture lies in the picture: left, top, right, bottom."""
+        starts = [round((after - self.size) / 2) for after in scaled]
+        left, top = (start * side / after for start, side, after in zip(starts, sides, scaled, strict=True))
+        ends = [(start + self.size) * side / after for start, side, after in zip(starts, sides, scaled, strict=True)]
+        return left, top, min(ends[0], sides[0]), min(ends[1], sides[1])
+
     def _middle(self, pixels: Pixels) -> npt.NDArray[np.uint8]:
         """The middle square, or the picture on a square of the fill."""
         height, width = pixels.shape[:2]
-        top, left = round((height - self.size) / 2), round((width - self.size) / 2)
-        if top >= 0 and left >= 0:
+        if min(height, width) >= self.size:
+            top, left = round((height - self.size) / 2), round((width - self.size) / 2)
             return np.ascontiguousarray(pixels[top : top + self.size, left : left + self.size])
         square = np.full((self.size, self.size, 3), self.fill, np.uint8)
         y, x = (self.size - height) // 2, (self.size - width) // 2
         square[y : y + height, x : x + width] = pixels
         return square
-
-
-def _not_too_long(pixels: Pixels) -> Pixels:
-    """The middle of a picture that is more than LONGEST times as long as wide, with room beside the crop."""
-    height, width = pixels.shape[:2]
-    short, long = min(width, height), max(width, height)
-    if long <= LONGEST * short:
-        return pixels
-    length = 2 * short + 16
-    start = max(0, (long - length) // 2)
-    middle = slice(start, start + length)
-    return np.ascontiguousarray(pixels[:, middle] if width > height else pixels[middle])
 
 
 def from_open_clip(config: Any) -> Preprocess:
@@ -86,13 +85,19 @@ def from_open_clip(config: Any) -> Preprocess:
     sides = (size, size) if isinstance(size, int) else tuple(size)
     if sides[0] != sides[1]:
         raise ConfigError(f"a model for pictures of {sides[0]} x {sides[1]} px is not square and not known here")
-    if config.get("interpolation", "bicubic") not in ("bicubic", "bilinear"):
-        raise ConfigError(f"no interpolation {config['interpolation']!r} here: bicubic or bilinear")
-    return Preprocess(
-        sides[0],
-        tuple(config["mean"]),
-        tuple(config["std"]),
-        config.get("interpolation", "bicubic"),
-        config.get("resize_mode", "shortest"),
-        int(config.get("fill_color", 0)),
-    )
+    for key, known in (("interpolation", ("bicubic", "bilinear")), ("resize_mode", ("shortest", "squash", "longest"))):
+        if config[key] not in known:
+            raise ConfigError(f"the model's preprocessing says {key} = {config[key]!r}; known are {', '.join(known)}")
+    try:
+        mean, std, fill = _rgb(config["mean"]), _rgb(config["std"]), int(config["fill_color"])
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"the model's preprocessing has no usable mean, std or fill_color: {error}") from None
+    if min(std) <= 0 or not 0 <= fill <= 255:
+        raise ConfigError(f"the model's preprocessing says std = {std}, fill_color = {fill}: above 0, and 0 to 255")
+    return Preprocess(sides[0], mean, std, config["interpolation"], config["resize_mode"], fill)
+
+
+def _rgb(value: Any) -> tuple[float, float, float]:
+    """One number for all three channels, or three."""
+    red, green, blue = map(float, (value,) * 3 if isinstance(value, int | float) else value)
+    return red, green, blue
