@@ -7,12 +7,13 @@ fit everything ("a picture") score low. The paper's numbers: t = .01, batches of
 30 % kept. Its code draws batches within one file of its input, so the score depends on the packing; here batches come
 from all rows, in an order drawn by what each row is, so it does not.
 
-20 s on one core for a batch of 32,768 embeddings of 512 numbers; the embeddings (2 kB a pair) are put in one scratch
+20 core seconds for a batch of 32,768 embeddings of 512 numbers; the embeddings (2 kB a pair) are put in one scratch
 file and read in batches.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -28,6 +29,7 @@ from curate.errors import ShardError
 from curate.filter import Rules, Scorer
 from curate.manifest import Attempt
 from curate.models.contrast import log_sum_exp
+from curate.models.device import work_on
 from curate.models.embeddings import embeddings_of
 from curate.models.pair_scores import image_embedding, text_embedding
 from curate.models.settings import check_model_name, require_model
@@ -82,6 +84,7 @@ class CompareInBatches(Barrier):
                 pairs.tofile(out)
                 sizes.append(rows)
                 digests.append(identities(shard)[rows])
+        work_on(0, len(os.sched_getaffinity(0)))
         scores = self._scores(path, np.concatenate(digests), length)
         path.unlink()
         ends = np.cumsum([len(rows) for rows in sizes])

@@ -1,49 +1,43 @@
-"""Sums and maxima over similarity matrices that are too large to hold, in blocks: negCLIPLoss, NormSim, clusters.
+"""Sums and maxima over similarity matrices that are too large to hold, in blocks: negCLIPLoss and clusters.
 
-A batch of 32,768 pairs has a matrix of 4.3 GB; a block of 1,024 rows takes 134 MB. On a GPU the same sums run there,
-where torch sees one.
+A batch of 32,768 pairs has a matrix of 4.3 GB, a block of it 34 MB. All is done where torch computes, so on a GPU
+nothing but embeddings and results travels.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from curate.models.device import device
 
-__all__ = ["largest_products", "log_sum_exp", "nearest"]
+__all__ = ["log_sum_exp", "nearest"]
 
-BLOCK_ROWS = 1_024
 BLOCK_VALUES = 1 << 26
+SUMMED_VALUES = 1 << 23
+"""Of these blocks, several passes are made: 34 MB are 15 % faster on a CPU than 134."""
 Matrix = npt.NDArray[np.float32]
 Vector = npt.NDArray[np.float64]
 
 
 def log_sum_exp(images: Matrix, texts: Matrix, temperature: float) -> tuple[Vector, Vector]:
     """Of s = images @ texts.T / temperature, both (n, d): log-sum-exp along each row and along each column, (n,)."""
-    n = len(images)
-    rows = np.empty(n)
-    top, total = np.full(n, -np.inf), np.zeros(n)
-    multiply = _multiplier(texts)
-    for start in range(0, n, BLOCK_ROWS):
-        block = multiply(images[start : start + BLOCK_ROWS]) / np.float32(temperature)
-        highest = block.max(axis=1, keepdims=True)
-        rows[start : start + BLOCK_ROWS] = highest[:, 0] + np.log(np.exp(block - highest).sum(axis=1, dtype=np.float64))
-        new_top = np.maximum(top, block.max(axis=0))
-        total = total * np.exp(top - new_top) + np.exp(block - new_top.astype(np.float32)).sum(axis=0, dtype=np.float64)
+    import torch
+
+    where = device("auto")
+    scaled, others = (torch.from_numpy(np.ascontiguousarray(rows)).to(where) for rows in (images, texts))
+    scaled = scaled / temperature
+    rows = []
+    top = torch.full((len(scaled),), -torch.inf, device=where)
+    total = torch.zeros(len(scaled), dtype=torch.float64, device=where)
+    for block in scaled.split(max(1, SUMMED_VALUES // len(scaled))):
+        products = block @ others.T
+        highest = products.max(dim=1).values
+        rows.append(highest + (products - highest[:, None]).exp_().sum(dim=1).double().log())
+        new_top = torch.maximum(top, products.max(dim=0).values)
+        total = total * (top - new_top).double().exp() + products.sub_(new_top).exp_().sum(dim=0)
         top = new_top
-    return rows, top + np.log(total)
-
-
-def largest_products(rows: Matrix, targets: Matrix) -> npt.NDArray[np.float32]:
-    """The largest inner product of each row (n, d) with any target (m, d), float32 (n,)."""
-    best = np.full(len(rows), -np.inf, np.float32)
-    multiply = _multiplier(rows)
-    for start in range(0, len(targets), BLOCK_ROWS):
-        np.maximum(best, multiply(targets[start : start + BLOCK_ROWS]).max(axis=0), out=best)
-    return best
+    return torch.cat(rows).cpu().numpy(), (top + total.log()).cpu().numpy()
 
 
 def nearest(rows: Matrix, targets: Matrix) -> npt.NDArray[np.int64]:
@@ -79,16 +73,3 @@ def nearest(rows: Matrix, targets: Matrix) -> npt.NDArray[np.int64]:
 def _first_largest(row: npt.NDArray[np.float32], targets: Matrix, some: npt.NDArray[np.int64]) -> int:
     products = (targets[some].astype(np.float64) * row).sum(axis=1)
     return int(some[products.argmax()])
-
-
-def _multiplier(fixed: Matrix) -> Any:
-    """A function from a block (k, d) to block @ fixed.T, float32 (k, n)."""
-    try:
-        import torch
-    except ImportError:
-        return lambda block: block @ fixed.T
-    where = device("auto")
-    if where.type == "cpu":
-        return lambda block: block @ fixed.T
-    on_gpu = torch.from_numpy(np.ascontiguousarray(fixed)).to(where).T
-    return lambda block: (torch.from_numpy(np.ascontiguousarray(block)).to(where) @ on_gpu).cpu().numpy()
