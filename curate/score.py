@@ -165,7 +165,7 @@ class Result:
         except CurateError:
             raise
         except Exception as error:  # noqa: BLE001 - a scorer may raise anything; the row is what is at fault
-            answer = _raising(error)
+            answer = _raising(error.with_traceback(None))  # which holds the tensors that filled a memory
         before, self._begun = self._begun, lambda: self._take(answer, part, rows, pixels)
         before()
 

@@ -9,21 +9,24 @@ the batch is halved and the work goes on.
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from threading import Lock
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from curate.errors import ConfigError, CurateError, StageError
 from curate.manifest import fingerprint
-from curate.models.device import computes, device
+from curate.models.device import computes, device, work_number
 from curate.models.settings import ModelSettings
 from curate.models.towers import Towers, open_towers
-from curate.models.weights import embedding_length, weights_digest
+from curate.models.weights import embedding_length, told_by_tag, weights_digest
 
-__all__ = ["Clip", "clip_fingerprint", "open_clip_model"]
+__all__ = ["Clip", "clip_fingerprint", "open_clip_model", "readable"]
 
 Embeddings = npt.NDArray[np.float32]
 """(n, dimensions), each row of unit length."""
@@ -33,20 +36,47 @@ Answer = Callable[[], Embeddings]
 CPU_BATCH = 32
 TEXT_BATCH = 256
 KEPT_TEXTS = 50_000
-MAX_CHARS, MAX_WORD_CHARS = 4_096, 1_000
-"""What is read of a text: CLIP's 77 places hold less of any. A word is cut because byte-pair encoding is quadratic."""
+MAX_CHARS, MAX_WORD_CHARS = 4_096, 2_000
+"""What is read of a text. CLIP's 77 places hold less: its longest token has 24 letters. A word is cut because byte-pair
+encoding takes .1 s for 2,000 random letters and 50 s for 100,000."""
 
 
 def clip_fingerprint(settings: ModelSettings) -> str:
     """16 hex digits of architecture, weights, preprocessing and precision: what a score depends on."""
-    digest = weights_digest(settings)
-    return fingerprint(["clip", 1, settings.architecture, digest, settings.precision])
+    about = [settings.architecture, weights_digest(settings), settings.precision, dict(told_by_tag(settings))]
+    return fingerprint(["clip", 1, *about])
+
+
+_loading = Lock()
+
+
+def open_clip_model(settings: ModelSettings) -> Clip:
+    """The model, loaded once per process, whichever thread asks first. Raises ConfigError, and StageError for what
+    may go better next time, such as memory."""
+    with _loading:
+        found = _loaded(settings, _digest(settings, work_number()))
+    if isinstance(found, ConfigError):
+        raise found
+    return found
+
+
+@lru_cache(maxsize=64)
+def _digest(settings: ModelSettings, work: int) -> str:
+    """As `weights_digest`, asked for once per piece of work: it takes as long as a tenth of a picture."""
+    return weights_digest(settings)
 
 
 @lru_cache(maxsize=4)
-def open_clip_model(settings: ModelSettings) -> Clip:
-    """The model, loaded once per process. Raises ConfigError."""
-    return Clip(settings)
+def _loaded(settings: ModelSettings, digest: str) -> Clip | ConfigError:
+    """The model, or why there is none: every picture of a shard may ask, and reading 1.7 GB takes seconds."""
+    try:
+        return Clip(settings)
+    except ConfigError as error:
+        return error
+    except CurateError:
+        raise
+    except Exception as error:
+        raise StageError(f"cannot load the model {settings.weights!r}: {type(error).__name__}: {error}") from error
 
 
 class Clip:
@@ -64,13 +94,14 @@ class Clip:
         self._mean = self._constant(self.towers.mean)
         self._std = self._constant(self.towers.std)
         self._texts: OrderedDict[str, Embeddings] = OrderedDict()
+        self._work = work_number()
         self.prepare = self.towers.prepare
         self._pictures: Callable[[Sequence[Any]], Answer] | None = None
         self.batch = settings.batch or CPU_BATCH
 
     def start_pictures(self, views: Sequence[npt.NDArray[np.uint8]]) -> Answer:
         """Begin to embed prepared pictures, uint8 (size, size, 3) each; the answer is asked for by a call."""
-        if self.device.type != "cuda":
+        if self.device.type != "cuda" or not views:
             return self._halving(self._begin_views, views)
         if self._pictures is None:
             from curate.models.cuda import CudaPictures
@@ -83,8 +114,15 @@ class Clip:
         return self.start_pictures(views)()
 
     def start_texts(self, texts: Sequence[str]) -> Answer:
-        """Begin to embed texts, each distinct one once; the answer is asked for by a call."""
-        clean = [_readable(text) for text in texts]
+        """Begin to embed texts, each distinct one once; the answer is asked for by a call.
+
+        What is kept is of one piece of work (`work_on`): the last bits of an embedding depend on the batch it was in,
+        so with texts of another shard the result would depend on which shards a worker had before.
+        """
+        if self._work != work_number():
+            self._work = work_number()
+            self._texts.clear()
+        clean = [readable(text) for text in texts]
         known = {text: self._texts[text] for text in dict.fromkeys(clean) if text in self._texts}
         new = [text for text in dict.fromkeys(clean) if text not in known]
         begun = self._begin_texts(new) if new else None
@@ -94,8 +132,7 @@ class Clip:
             self._texts.update((text, rows[text]) for text in new)
             while len(self._texts) > KEPT_TEXTS:
                 self._texts.popitem(last=False)
-            empty = np.empty((0, embedding_length(self.settings)), np.float32)
-            return np.stack([rows[text] for text in clean]) if clean else empty
+            return np.stack([rows[text] for text in clean]) if clean else self._none()
 
         return answer
 
@@ -114,16 +151,32 @@ class Clip:
         size = start = 0
         while start < len(items):
             size = min(size or len(items), most or self.batch)
-            try:
-                begun.append(begin(items[start : start + size]))
-                start += size
-            except self._torch.OutOfMemoryError:
-                if size <= 1:
-                    raise
+            answer = self._tried(begin, items[start : start + size])
+            if answer is None:
                 self._free()
                 size //= 2
                 self.batch = self.batch if most else size
-        return lambda: np.concatenate([answer() for answer in begun])
+                continue
+            begun.append(answer)
+            start += size
+        return lambda: np.concatenate([answer() for answer in begun]) if begun else self._none()
+
+    def _tried(self, begin: Callable[[Sequence[Any]], Answer], items: Sequence[Any]) -> Answer | None:
+        """None where memory ran out and fewer items may fit. The exception ends here: while it lives, so does all that
+        filled the memory."""
+        try:
+            return begin(items)
+        except (RuntimeError, MemoryError) as error:
+            if len(items) <= 1 or not self._is_memory(error):
+                raise
+            return None
+
+    def _is_memory(self, error: Exception) -> bool:
+        """Whether memory ran out. On the CPU torch has no exception of its own for it."""
+        return isinstance(error, self._torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+    def _none(self) -> Embeddings:
+        return np.empty((0, embedding_length(self.settings)), np.float32)
 
     def _begin_views(self, views: Sequence[npt.NDArray[np.uint8]]) -> Answer:
         with self._torch.inference_mode():
@@ -156,9 +209,10 @@ class Clip:
         if self.device.type != "cuda":
             found: Embeddings = values.numpy()
             return lambda: found
-        pinned = self._torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
-        pinned.copy_(values, non_blocking=True)
-        done = self._torch.cuda.current_stream(self.device).record_event()
+        with self._torch.cuda.device(self.device):
+            pinned = self._torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+            pinned.copy_(values, non_blocking=True)
+            done = self._torch.cuda.current_stream(self.device).record_event()
 
         def answer() -> Embeddings:
             done.synchronize()
@@ -175,12 +229,15 @@ class Clip:
 
 
 def _unit(values: Any) -> Any:
-    """Rows of unit length in float32; a row that is not finite becomes not-a-number throughout, never a score."""
+    """Rows of unit length in float32. A row that is not finite has not-a-number in it, so it never makes a score."""
     import torch
 
     return torch.nn.functional.normalize(values.float(), dim=-1)
 
 
-def _readable(text: str) -> str:
-    """The part of a text that can reach the model, white space made single, words of bounded length."""
-    return " ".join(word[:MAX_WORD_CHARS] for word in text[: 4 * MAX_CHARS].split())[:MAX_CHARS]
+def readable(text: str) -> str:
+    """The part of a text that can reach the model, words of bounded length. White space is left as it is: a no-break
+    space or U+0085 may be half of a letter that the tokenizer mends."""
+    if len(text) <= MAX_WORD_CHARS:
+        return text
+    return re.sub(r"\S+", lambda word: word[0][:MAX_WORD_CHARS], text.lstrip()[: 4 * MAX_CHARS])[:MAX_CHARS]

@@ -10,14 +10,20 @@ from typing import Any, Literal
 
 from curate.errors import ConfigError
 
-__all__ = ["computes", "device", "work_on"]
+__all__ = ["computes", "device", "work_number", "work_on"]
 
-_own = {"gpu": 0, "threads": 1}
+_own = {"gpu": 0, "threads": 1, "work": 0}
 
 
 def work_on(gpu: int, threads: int) -> None:
-    """Have models that are loaded from now on in this process use this GPU, or this many threads of the CPU."""
-    _own.update(gpu=gpu, threads=threads)
+    """Begin a piece of work (a shard): have models that are loaded from now on in this process use this GPU, or this
+    many threads of the CPU."""
+    _own.update(gpu=gpu, threads=threads, work=_own["work"] + 1)
+
+
+def work_number() -> int:
+    """Which piece of work of this process it is. What a model keeps from one to the next must not change a result."""
+    return _own["work"]
 
 
 def device(wanted: Literal["auto", "cpu", "cuda"]) -> Any:

@@ -9,8 +9,8 @@ embedding to 2e-6 (ViT-B/32, one core).
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,11 @@ from curate.errors import ConfigError
 from curate.filter import Pixels
 from curate.models.preprocess import from_open_clip
 from curate.models.settings import TOY, ModelSettings
-from curate.models.weights import CONFIG, embedding_length, read_tensors, weights_file
+from curate.models.weights import embedding_length, is_toy, read_tensors, told_by_tag, weights_file
 
 __all__ = ["Towers", "open_towers"]
+
+KEPT_WORDS = 200_000
 
 
 @dataclass(frozen=True)
@@ -46,15 +48,19 @@ class Towers:
 
 def open_towers(settings: ModelSettings) -> Towers:
     """The model of these settings. Raises ConfigError for an unknown architecture and for weights that do not fit."""
-    return _toy() if settings.weights == TOY else _by_open_clip(settings)
+    return _toy(settings) if is_toy(settings) else _by_open_clip(settings)
 
 
-def _toy() -> Towers:
+def _toy(settings: ModelSettings) -> Towers:
+    """A copy of the toy, which may be trained further, with the tensors of a folder where one is named."""
     from curate.models.toy import load_toy_clip, prepare, tokenize
 
-    model = load_toy_clip()
+    model = deepcopy(load_toy_clip())
+    if settings.weights != TOY:
+        path = weights_file(settings)
+        _put(model, read_tensors(path), path)
     return Towers(
-        "toy CLIP",
+        "toy CLIP" if settings.weights == TOY else f"{Path(settings.weights).name} (toy)",
         model,
         prepare,
         model.image_size,
@@ -67,16 +73,14 @@ def _toy() -> Towers:
 
 
 def _by_open_clip(settings: ModelSettings) -> Towers:
-    import open_clip
-
     path = weights_file(settings)
     folder = Path(settings.weights) if Path(settings.weights).is_dir() else None
     name = f"local-dir:{folder.resolve()}" if folder else settings.architecture
     embedding_length(settings)
-    model = _built(name, settings, path)
+    model = _built(name, settings)
     _fill(model, path)
     model.eval()
-    preprocess = from_open_clip(_preprocessing(settings, folder, model))
+    preprocess = from_open_clip(_preprocessing(settings, model))
     return Towers(
         _told(settings, folder),
         model,
@@ -84,21 +88,41 @@ def _by_open_clip(settings: ModelSettings) -> Towers:
         preprocess.size,
         preprocess.mean,
         preprocess.std,
-        open_clip.get_tokenizer(name),
+        _tokenizer(name),
         *_text_tower(model),
     )
 
 
-def _built(name: str, settings: ModelSettings, path: Path) -> Any:
+def _tokenizer(name: str) -> Callable[[Sequence[str]], Any]:
+    """open_clip's tokenizer; it never forgets a word, which in a day is gigabytes, so here it begins anew at times."""
+    import open_clip
+
+    try:
+        tokenizer = open_clip.get_tokenizer(name)
+    except Exception as error:
+        raise ConfigError(f"open_clip cannot load the tokenizer of {name!r}: {error}") from error
+    words = getattr(tokenizer, "cache", {})
+    special = dict(words)
+
+    def tokenize(texts: Sequence[str]) -> Any:
+        if len(words) > KEPT_WORDS:
+            words.clear()
+            words.update(special)
+        return tokenizer(list(texts))
+
+    return tokenize
+
+
+def _built(name: str, settings: ModelSettings) -> Any:
     """The architecture with random weights, which are all replaced. OpenAI's tags need their own activation."""
     import logging
 
     import open_clip
 
     logging.getLogger().addFilter(_no_random_weights)
-    tagged = {} if Path(settings.weights).exists() else _tag_options(settings)
+    quick = bool(told_by_tag(settings).get("quick_gelu"))
     try:
-        return open_clip.create_model(name, load_weights=False, **tagged)
+        return open_clip.create_model(name, load_weights=False, pretrained_text=False, force_quick_gelu=quick)
     except Exception as error:
         raise ConfigError(f"open_clip cannot build {name!r}: {error}") from error
     finally:
@@ -110,15 +134,8 @@ def _no_random_weights(record: Any) -> bool:
     return "initialized randomly" not in record.getMessage() and "load_weights=False" not in record.getMessage()
 
 
-def _tag_options(settings: ModelSettings) -> dict[str, Any]:
-    import open_clip
-
-    about = open_clip.get_pretrained_cfg(settings.architecture, settings.weights)
-    return {"force_quick_gelu": True} if about.get("quick_gelu") else {}
-
-
 def _fill(model: Any, path: Path) -> None:
-    """Put the tensors of a file into the model. Raises ConfigError unless each has its place and none is missing."""
+    """Put the tensors of a file into a model of open_clip. Raises ConfigError as `_put`."""
     from open_clip.convert import convert_state_dict
     from open_clip.model import convert_to_custom_text_state_dict
 
@@ -130,6 +147,12 @@ def _fill(model: Any, path: Path) -> None:
         if name in tensors and name in own and tensors[name].numel() == own[name].numel():
             tensors[name] = tensors[name].reshape(own[name].shape)
     tensors.pop("text.transformer.embeddings.position_ids", None)
+    _put(model, tensors, path)
+
+
+def _put(model: Any, tensors: Mapping[str, Any], path: Path) -> None:
+    """Raises ConfigError unless each tensor has its place in the model and none is missing."""
+    own = model.state_dict()
     missing, extra = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
     if missing or extra:
         words = [f"lacks {_some(missing)}"] * bool(missing) + [f"has {_some(extra)} besides"] * bool(extra)
@@ -145,17 +168,14 @@ def _some(names: Sequence[str]) -> str:
     return f"{len(names)} tensors ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
 
 
-def _preprocessing(settings: ModelSettings, folder: Path | None, model: Any) -> dict[str, Any]:
+def _preprocessing(settings: ModelSettings, model: Any) -> dict[str, Any]:
+    """open_clip's table: its defaults, what a folder or a tag says instead, and the size that the tower takes."""
     import open_clip
+    from open_clip.transform import merge_preprocess_dict
 
-    config: dict[str, Any] = dict(open_clip.get_model_preprocess_cfg(model))
-    told: dict[str, Any] = {}
-    if folder:
-        told = json.loads((folder / CONFIG).read_text("utf-8")).get("preprocess_cfg", {})
-    elif not Path(settings.weights).exists():
-        about = open_clip.get_pretrained_cfg(settings.architecture, settings.weights)
-        told = {key: about[key] for key in ("mean", "std", "interpolation", "resize_mode") if about.get(key)}
-    return config | told
+    built = open_clip.get_model_preprocess_cfg(model)
+    merged: dict[str, Any] = merge_preprocess_dict(built, dict(told_by_tag(settings)))
+    return merged | {"size": built["size"]}
 
 
 def _told(settings: ModelSettings, folder: Path | None) -> str:

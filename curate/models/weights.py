@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,13 +22,27 @@ from curate.models.settings import TOY, ModelSettings
 from curate.registry import nearest
 from curate.source.model_file import file_digest
 
-__all__ = ["CONFIG", "TOY_FILES", "embedding_length", "is_local", "read_tensors", "weights_digest", "weights_file"]
+__all__ = [
+    "CONFIG",
+    "TOY_DIMENSIONS",
+    "TOY_FILES",
+    "embedding_length",
+    "is_local",
+    "is_toy",
+    "read_tensors",
+    "told_by_tag",
+    "weights_digest",
+    "weights_file",
+]
 
 CONFIG = "open_clip_config.json"
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 TOY_FILES = {kind: Path(__file__).with_name(f"toy_{kind}.safetensors") for kind in ("clip", "matcher")}
 TOY_DIMENSIONS = 96
+MOST_DIMENSIONS = 65_536
 _PREFERRED = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin", "model.safetensors")
+KNOCK_S = 10.0
+"""How long to wait for the hub. Its own client tries 12 times, in 46 s, where there is no network."""
 
 
 def is_local(settings: ModelSettings) -> bool:
@@ -35,12 +51,22 @@ def is_local(settings: ModelSettings) -> bool:
     return settings.weights != TOY and (looks or Path(settings.weights).exists())
 
 
+def is_toy(settings: ModelSettings) -> bool:
+    """Whether it is the toy: as it comes, or trained further and in a folder whose config says `"toy": true`."""
+    if settings.weights == TOY:
+        return True
+    try:
+        return json.loads((Path(settings.weights) / CONFIG).read_text("utf-8")).get("toy") is True
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
 def weights_file(settings: ModelSettings) -> Path:
     """The file with the tensors; one of a tag is downloaded by open_clip. Raises ConfigError."""
     if settings.weights == TOY:
         return TOY_FILES[settings.kind]
     if not is_local(settings):
-        return _by_tag(settings)
+        return _by_tag(settings.architecture, settings.weights)
     path = Path(settings.weights)
     if path.is_dir():
         found = [path / name for name in _PREFERRED if (path / name).is_file()]
@@ -54,23 +80,64 @@ def weights_file(settings: ModelSettings) -> Path:
     return path
 
 
-def _by_tag(settings: ModelSettings) -> Path:
+def told_by_tag(settings: ModelSettings) -> Mapping[str, Any]:
+    """What open_clip knows of a tag beside its address: `mean`, `std`, `quick_gelu`, ...; empty for what is no tag.
+
+    Scores depend on it, and a file does not tell it. Raises ConfigError for a tag that open_clip does not know.
+    """
+    if settings.weights == TOY or is_local(settings):
+        return {}
+    about = _source(settings.architecture, settings.weights)
+    return {name: about[name] for name in sorted(about) if name not in ("url", "hf_hub") and about[name]}
+
+
+def _source(architecture: str, tag: str) -> Mapping[str, Any]:
     import open_clip
 
-    known = open_clip.list_pretrained_tags_by_model(settings.architecture)
-    if settings.weights not in known:
+    known = open_clip.list_pretrained_tags_by_model(architecture)
+    if tag not in known:
         words = f"its tags are {', '.join(known)}" if known else "open_clip has no weights for it"
-        raise ConfigError(
-            f"no weights {settings.weights!r} for architecture {settings.architecture!r}: {words}; or give a path"
-        )
+        raise ConfigError(f"no weights {tag!r} for architecture {architecture!r}: {words}; or give a path")
+    about: Mapping[str, Any] = open_clip.get_pretrained_cfg(architecture, tag)
+    return about
+
+
+@lru_cache(maxsize=64)
+def _by_tag(architecture: str, tag: str) -> Path:
+    """The file of a tag: once it is in the cache of this machine, nothing is asked of the network."""
+    import open_clip
+
+    source = _source(architecture, tag)
     try:
-        source = open_clip.get_pretrained_cfg(settings.architecture, settings.weights)
-        return Path(open_clip.download_pretrained(source))
+        cached = _in_cache(source)
+        if cached is None:
+            _knock(source)
+        return cached or Path(open_clip.download_pretrained(source))
     except Exception as error:
+        first = str(error).strip().partition("\n")[0]
         raise ConfigError(
-            f"cannot download weights {settings.weights!r} of {settings.architecture!r}: {error}; fetch the file by "
-            "hand and give its path as `weights`"
+            f"cannot download weights {tag!r} of {architecture!r}: {first}; fetch the file by hand and give its path "
+            "as `weights`"
         ) from error
+
+
+def _in_cache(source: Mapping[str, Any]) -> Path | None:
+    from huggingface_hub import try_to_load_from_cache
+
+    repository, name = os.path.split(source.get("hf_hub") or "")
+    for candidate in (name,) if name else _PREFERRED[:2]:
+        found = try_to_load_from_cache(repository, candidate) if repository else None
+        if isinstance(found, str):
+            return Path(found)
+    return None
+
+
+def _knock(source: Mapping[str, Any]) -> None:
+    """Raise at once what keeps the hub from answering, where the weights are there."""
+    from huggingface_hub import constants, get_session
+
+    if source.get("hf_hub") and not constants.HF_HUB_OFFLINE:
+        get_session().head(constants.ENDPOINT, timeout=KNOCK_S)
 
 
 def weights_digest(settings: ModelSettings) -> str:
@@ -84,22 +151,37 @@ def embedding_length(settings: ModelSettings) -> int:
     """Numbers in an embedding, told by the model's config file, without loading it. Raises ConfigError."""
     if settings.weights == TOY:
         return TOY_DIMENSIONS
+    if is_local(settings):
+        weights_file(settings)
     folder = Path(settings.weights)
+    path = folder / CONFIG if folder.is_dir() else _architecture(settings.architecture)
+    try:
+        return _embed_dim(path, path.stat().st_mtime_ns)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{path} does not say embed_dim of a model: {error!r}") from error
+
+
+@lru_cache(maxsize=64)
+def _embed_dim(path: Path, changed_ns: int) -> int:
+    told = json.loads(path.read_text("utf-8"))
+    length = int(told.get("model_cfg", told)["embed_dim"])
+    if not 1 <= length <= MOST_DIMENSIONS:
+        raise ValueError(f"{length} is out of range: from 1 to {MOST_DIMENSIONS}")
+    return length
+
+
+@lru_cache(maxsize=64)
+def _architecture(name: str) -> Path:
+    """open_clip's file about an architecture. Raises ConfigError."""
     spec = importlib.util.find_spec("open_clip")
     if spec is None or not spec.submodule_search_locations:
         raise ConfigError("models need open_clip; install the extra: pip install 'curate-vl[models]'")
-    path = Path(spec.submodule_search_locations[0]) / "model_configs" / f"{settings.architecture}.json"
-    path = folder / CONFIG if folder.is_dir() else path
-    try:
-        told = json.loads(path.read_text("utf-8"))
-        return int(told.get("model_cfg", told)["embed_dim"])
-    except FileNotFoundError:
-        known = sorted(found.stem for found in path.parent.glob("*.json"))
-        raise ConfigError(
-            f"no architecture {settings.architecture!r} in open_clip; {nearest(settings.architecture, known)}"
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(f"{path} does not say embed_dim of a model: {error}") from error
+    known = {path.stem: path for path in Path(spec.submodule_search_locations[0]).glob("model_configs/*.json")}
+    if not name:
+        raise ConfigError("no `architecture`: weights by a tag or in one file need one, such as 'ViT-B-32'")
+    if name not in known:
+        raise ConfigError(f"no architecture {name!r} in open_clip; {nearest(name, sorted(known))}")
+    return known[name]
 
 
 def _digest(path: Path) -> str:
@@ -126,11 +208,15 @@ def read_tensors(path: Path) -> dict[str, Any]:
     tensors = _load(path)
     if isinstance(tensors, dict) and isinstance(tensors.get("state_dict"), dict):
         tensors = tensors["state_dict"]
-    if not isinstance(tensors, dict) or not tensors or not all(hasattr(t, "dtype") for t in tensors.values()):
+    if not (isinstance(tensors, dict) and tensors and all(_is_named(*item) for item in tensors.items())):
         raise ConfigError(f"{path} holds no named tensors; save the model's state_dict, as .safetensors")
     if all(name.startswith("module.") for name in tensors):
         tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
     return tensors
+
+
+def _is_named(name: Any, tensor: Any) -> bool:
+    return isinstance(name, str) and hasattr(tensor, "dtype")
 
 
 def _load(path: Path) -> Any:
