@@ -8,7 +8,7 @@ here each writes `00000.NAME.npz`, so that one model can be computed anew withou
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from curate.models.embeddings import embeddings_of
 from curate.models.pair_scores import image_embedding, text_embedding
 from curate.shard import Shard
 from curate.stage import Runtime, Stage
+from curate.storage import plain_errors
 
 __all__ = ["EmbeddingsNpz"]
 
@@ -44,6 +45,11 @@ class EmbeddingsNpz(Stage):
     def run(self, shard: Shard, attempt: Attempt, runtime: Runtime) -> None:
         columns = shard.columns(list(self.reads))
         (images, _), (texts, _) = (embeddings_of(column) for column in columns.columns)
-        arrays = {f"{self.model}_img": images.astype(np.float16), f"{self.model}_txt": texts.astype(np.float16)}
-        np.savez(attempt.path(f"{shard.id}.{self.model}.npz"), allow_pickle=False, **arrays)
+        arrays: dict[str, Any] = {
+            f"{self.model}_img": images.astype(np.float16),
+            f"{self.model}_txt": texts.astype(np.float16),
+        }
+        path = attempt.path(f"{shard.id}.{self.model}.npz")
+        with plain_errors(f"write {path}"):
+            np.savez(path, **arrays)
         attempt.counts["in"] = columns.num_rows
