@@ -33,7 +33,7 @@ from curate.models.clip import clip_fingerprint, readable
 from curate.models.device import device
 from curate.models.settings import TOY, ModelSettings, check_model_name
 from curate.models.towers import Towers, open_towers
-from curate.models.weights import weights_digest
+from curate.models.weights import is_toy, weights_digest
 from curate.stage import settings_of
 from curate.storage import plain_errors
 from curate.train.calibration import CalibrateSettings, calibrate, fits, score_pairs, separation
@@ -74,7 +74,7 @@ class FilterSettings:
     @property
     def crop_ratio(self) -> float:
         """Least share of a picture's area that a crop leaves."""
-        usual = 1.0 if self.model.weights == TOY else CROP_RATIO
+        usual = 1.0 if is_toy(self.model) else CROP_RATIO
         return usual if self.training.crop_ratio is None else self.training.crop_ratio
 
 

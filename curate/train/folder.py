@@ -3,7 +3,8 @@
     open_clip_config.json        architecture and preprocessing
     open_clip_model.safetensors  float32, the names and shapes of the start
 
-`weights = "FOLDER"` in a config names it. The same tensors give the same bytes.
+`weights = "FOLDER"` in a config names it. The same tensors give the same bytes. Of the toy, which open_clip does not
+know, the config says no more than that.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from curate.errors import ConfigError
 from curate.models.preprocess import Preprocess
 from curate.models.settings import ModelSettings
 from curate.models.towers import Towers
-from curate.models.weights import CONFIG, told_by_tag
+from curate.models.weights import CONFIG, TOY_DIMENSIONS, is_toy, told_by_tag
 from curate.storage import plain_errors
 
 __all__ = ["TENSORS", "architecture_of", "mix", "tensors_of", "write_model"]
@@ -57,6 +58,8 @@ def _config(towers: Towers, settings: ModelSettings) -> dict[str, Any]:
     if start.is_dir():
         found: dict[str, Any] = json.loads((start / CONFIG).read_text("utf-8"))
         return found
+    if is_toy(settings):
+        return {"model_cfg": {"embed_dim": TOY_DIMENSIONS}, "toy": True}
     return {"model_cfg": architecture_of(settings), "preprocess_cfg": _preprocessing(towers)}
 
 

@@ -1,7 +1,7 @@
 """The image-text pairs of shards, or of any WebDataset tars: where each picture lies, who the row is, its caption.
 
-That is all of a pair that is held in memory, 210 bytes, so 2.1 GB for ten million; pictures are read one by one at their
-place in the tar (0.05 ms beside a decode of 2 ms), so that an order can be drawn over all of them.
+That is all of a pair that is held in memory, 210 bytes, so 2.1 GB for ten million; pictures are read one by one at
+their place in the tar (0.05 ms beside a decode of 2 ms), so that an order can be drawn over all of them.
 """
 
 from __future__ import annotations

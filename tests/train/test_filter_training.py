@@ -261,6 +261,25 @@ def test_a_start_from_a_file_becomes_a_folder(clean, tmp_path):
     assert all(torch.allclose(a, b) for a, b in pairs)
 
 
+def test_the_toy_can_be_trained_further_and_its_folder_again(clean, tmp_path):
+    toy = pytest.importorskip("curate.models.toy", reason="the toy models are not there")
+    before = tensors_of(toy.load_toy_clip())
+    chosen = TrainingSettings(steps=2, batch=16, threads=1, learning_rate=1e-3)
+    start = ModelSettings(device="cpu", precision="fp32")
+    for name in ("first", "second"):
+        settings = FilterSettings(PairSource((clean,)), start, chosen)
+        assert settings.crop_ratio == 1
+        train_filter(settings, tmp_path / name)
+        start = replace(start, weights=str(tmp_path / name))
+    after = tensors_of(toy.load_toy_clip())
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    weights = [open_towers(replace(start, weights=w)).module.state_dict() for w in ("toy", str(tmp_path / "first"))]
+    assert any(not torch.equal(a, b) for a, b in zip(*(found.values() for found in weights), strict=True))
+    clip = open_clip_model(start)
+    picture = clip.prepare(np.zeros((70, 90, 3), np.uint8))
+    assert clip.pictures([picture]).shape == clip.texts(["a red star"]).shape == (1, 96)
+
+
 def test_what_made_the_model_is_written_down(trained, start):
     out, shown = trained
     about = json.loads((out / "training.json").read_text())
