@@ -10,7 +10,8 @@ import importlib.util
 import sys
 from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec
+from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader, FileFinder, ModuleSpec
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -38,13 +39,31 @@ class _Waiting(MetaPathFinder):
 
 
 def _declare() -> None:
-    """Declare `nms` and `qnms`, unless torchvision's compiled library can be loaded and brings them."""
+    """Declare `nms` and `qnms`, unless torchvision's compiled library can be loaded and brings them.
+
+    It is tried and not guessed from the build: a library that brings an operator which is declared already ends the
+    process, and builds of torchvision for the CPU alone do (PyTorch's own index, macOS).
+    """
     import torch
 
     spec = importlib.util.find_spec("torchvision")
-    if spec is None or torch.version.cuda is not None:
+    if spec is None or not spec.submodule_search_locations or _loads(Path(spec.submodule_search_locations[0])):
         return
     library = torch.library.Library("torchvision", "DEF")
     for name in ("nms", "qnms"):
         library.define(name + _NMS)
     _kept.append(library)
+
+
+def _loads(folder: Path) -> bool:
+    """Whether the library is loaded now; a second time does nothing."""
+    import torch
+
+    found = FileFinder(str(folder), (ExtensionFileLoader, EXTENSION_SUFFIXES)).find_spec("_C")
+    if found is None:
+        return False
+    try:
+        torch.ops.load_library(found.origin)
+        return True
+    except (ImportError, OSError):
+        return False
