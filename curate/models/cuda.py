@@ -2,7 +2,10 @@
 
 While the GPU works on one batch the next is copied into the other pinned buffer and sent on a stream of its own, so
 that neither waits for the other. A graph replays a whole tower with one call where launching its pieces from Python
-takes longer than they run; it needs one fixed shape, so the last batch is filled up.
+takes longer than they run; it has one fixed shape, so it runs full batches, and less is launched piece by piece.
+
+All is done with this GPU as the current one: a graph is captured, and memory pinned, where the current device says. On
+a machine with two, work that is captured on one and runs on the other is not in the graph, and its replay does nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +20,8 @@ import numpy.typing as npt
 
 __all__ = ["CudaPictures"]
 
-SIZES = (32, 64, 128, 256, 512, 1024)
+SIZES = (1, 4, 16, 32, 64, 128, 256)
+"""Not above what a scorer hands over at a time (`curate.models.pair_scores.BATCH_PICTURES`)."""
 ENOUGH = 0.97
 """A smaller batch is taken when it reaches this share of the best rate."""
 
@@ -39,95 +43,125 @@ class _Begun:
 
     answer: Any
     done: Any
-    rows: int
 
     def wait(self) -> npt.NDArray[np.float32]:
         self.done.synchronize()
-        return np.array(self.answer.numpy()[: self.rows])
+        found: npt.NDArray[np.float32] = self.answer.numpy()
+        return found
 
 
 class CudaPictures:
-    """Embeds uint8 (size, size, 3) pictures with `tower`: uint8 (n, size, size, 3) to float32 (n, d), on the GPU."""
+    """Embeds uint8 (size, size, 3) pictures with `tower`: uint8 (n, size, size, 3) to float32 (n, d), on the GPU
+    `where`. Raises OutOfMemoryError when a single picture does not fit."""
 
     def __init__(self, tower: Tower, size: int, where: Any, batch: int = 0) -> None:
         import torch
 
         self._torch, self._tower, self._size, self._where = torch, tower, size, where
-        self.batch = batch or self._search()
-        self._copying = torch.cuda.Stream(where)
         self._slots: list[_Slot] = []
         self._turn = 0
-        self._run: Tower = tower
-        self._fit()
+        self._graph: Tower | None = None
+        with torch.cuda.device(where):
+            self._copying = torch.cuda.Stream(where)
+            self.batch = batch or self._search()
+            self._fit()
 
     def __call__(self, views: Sequence[npt.NDArray[np.uint8]]) -> Callable[[], npt.NDArray[np.float32]]:
-        """Begin with all; the answer, float32 (n, d), is asked for by a call."""
+        """Begin with all, at least one; the answer, float32 (n, d), is asked for by a call."""
         begun: list[_Begun] = []
         start = 0
-        while start < len(views):
-            part = views[start : start + self.batch]
-            try:
-                begun.append(self._begin(part))
+        with self._torch.cuda.device(self._where):
+            if not self._slots:
+                self._fit()
+            while start < len(views):
+                part = views[start : start + self.batch]
+                batch = self._tried(part)
+                if batch is None:
+                    self._shrink()
+                    self._fit()
+                    continue
+                begun.append(batch)
                 start += len(part)
-            except self._torch.OutOfMemoryError:
-                self._halve()
         return lambda: np.concatenate([batch.wait() for batch in begun])
+
+    def _tried(self, views: Sequence[npt.NDArray[np.uint8]]) -> _Begun | None:
+        """None where memory ran out. What is done about it is done outside of `except`: while the exception lives, so
+        does all that filled the memory."""
+        try:
+            return self._begin(views)
+        except self._torch.OutOfMemoryError:
+            return None
 
     def _begin(self, views: Sequence[npt.NDArray[np.uint8]]) -> _Begun:
         torch, slot = self._torch, self._slots[self._turn % len(self._slots)]
         self._turn += 1
         if slot.done is not None:
             slot.done.synchronize()
-        np.stack(views, out=slot.pinned.numpy()[: len(views)])
+        rows = len(views)
+        np.stack(views, out=slot.pinned.numpy()[:rows])
         current = torch.cuda.current_stream(self._where)
         with torch.cuda.stream(self._copying):
-            slot.on_gpu.copy_(slot.pinned, non_blocking=True)
+            slot.on_gpu[:rows].copy_(slot.pinned[:rows], non_blocking=True)
         current.wait_stream(self._copying)
         with torch.inference_mode():
-            found = self._run(slot.on_gpu)
+            run = self._graph if self._graph is not None and rows == self.batch else self._tower
+            found = run(slot.on_gpu[:rows])
             answer = torch.empty(found.shape, dtype=found.dtype, pin_memory=True)
             answer.copy_(found, non_blocking=True)
         slot.done = current.record_event()
-        return _Begun(answer, slot.done, len(views))
+        return _Begun(answer, slot.done)
 
     def _fit(self) -> None:
-        """Buffers for the batch size as it is, and the faster of two ways to run it."""
+        """Buffers for the batch size as it is or, where memory runs out, half of it; and a graph if it is faster."""
+        while not self._fits():
+            self._shrink()
+
+    def _fits(self) -> bool:
+        try:
+            self._slots = [self._slot(), self._slot()]
+            self._graph = self._faster_graph()
+            return True
+        except self._torch.OutOfMemoryError:
+            return False
+
+    def _slot(self) -> _Slot:
         torch, shape = self._torch, (self.batch, self._size, self._size, 3)
-        self._slots = [
-            _Slot(
-                torch.zeros(shape, dtype=torch.uint8, pin_memory=True),
-                torch.zeros(shape, dtype=torch.uint8, device=self._where),
-            )
-            for _ in range(2)
-        ]
+        pinned = torch.zeros(shape, dtype=torch.uint8, pin_memory=True)
+        return _Slot(pinned, torch.zeros(shape, dtype=torch.uint8, device=self._where))
+
+    def _faster_graph(self) -> Tower | None:
+        """The tower as a graph, if it can be captured and that is faster. Every path ends with the GPU idle, so that
+        the buffers are filled before the other stream writes to them."""
         graphed = self._graphed(self._slots[0].on_gpu)
         example = self._slots[1].on_gpu
         faster = graphed is not None and self._seconds(graphed, example) < self._seconds(self._tower, example)
-        self._run = graphed if faster and graphed is not None else self._tower
+        self._torch.cuda.synchronize(self._where)
+        return graphed if faster else None
 
     def _graphed(self, example: Any) -> Tower | None:
         """The tower as a CUDA graph; None where it cannot be captured."""
-        torch = self._torch
+        torch, before = self._torch, self._torch.cuda.current_stream(self._where)
         try:
             held = example.clone()
             with torch.inference_mode():
                 side = torch.cuda.Stream(self._where)
-                side.wait_stream(torch.cuda.current_stream(self._where))
+                side.wait_stream(before)
                 with torch.cuda.stream(side):
                     for _ in range(3):
                         self._tower(held)
-                torch.cuda.current_stream(self._where).wait_stream(side)
+                before.wait_stream(side)
                 graph = torch.cuda.CUDAGraph()
                 with torch.cuda.graph(graph):
                     out = self._tower(held)
         except RuntimeError:
+            torch.cuda.set_stream(before)  # a capture that fails may leave its own stream the current one
             torch.cuda.synchronize(self._where)
             return None
 
         def replay(pixels: Any) -> Any:
             held.copy_(pixels)
             graph.replay()
-            return out.clone()
+            return out  # is copied to the host, on this stream, before the next replay writes to it
 
         return replay
 
@@ -155,12 +189,10 @@ class CudaPictures:
         best = max(rates.values(), default=0.0)
         return next((batch for batch, rate in rates.items() if rate >= ENOUGH * best), 1)
 
-    def _halve(self) -> None:
-        """Half the batch from now on; raises OutOfMemoryError when it cannot be less."""
+    def _shrink(self) -> None:
+        """Give everything back and half the batch; raises OutOfMemoryError when it cannot be less."""
+        self._slots, self._graph = [], None
+        self._torch.cuda.empty_cache()
         if self.batch <= 1:
             raise self._torch.OutOfMemoryError("a single picture does not fit into the GPU's memory")
         self.batch //= 2
-        self._slots.clear()
-        self._run = self._tower
-        self._torch.cuda.empty_cache()
-        self._fit()
