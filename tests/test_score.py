@@ -1,8 +1,9 @@
 """Scorers on a shard: aligned columns, one decode for all, bad rows null, bounded batches."""
 
 import io
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -220,3 +221,151 @@ def test_what_the_plan_sees():
     stage = Score(Picky(bad=(1,)))
     assert (stage.label, stage.reads, stage.writes) == ("score_picky", ("image", "row"), ("level", "expected"))
     assert stage.identity() == Score(Picky(bad=(1,))).identity() != Score(Picky()).identity()
+
+
+@dataclass(frozen=True)
+class Ahead(Level):
+    """Begins a batch and is asked for its answer later; notes both. Fails where it is told to."""
+
+    notes: list = field(default_factory=list, hash=False, compare=False)
+    size: int = 5
+    bad_start: tuple[int, ...] = ()
+    bad_answer: tuple[int, ...] = ()
+    bad_prepare: tuple[int, ...] = ()
+    name: ClassVar[str] = "ahead"
+
+    @property
+    def batch_pictures(self) -> int:
+        return self.size
+
+    def prepare(self, pixels):
+        if pixels[0, 0, 0] // 10 in self.bad_prepare:
+            raise ValueError("odd shape")
+        return pixels[:2, :2].copy()
+
+    def score(self, batch: Batch) -> Mapping[str, pa.Array]:
+        self.notes.append(("alone", *batch.columns["row"].to_pylist()))
+        return self.start(batch)()
+
+    def start(self, batch: Batch):
+        rows = batch.columns["row"].to_pylist()
+        self.notes.append(("start", *rows))
+        assert [p is None or p.shape for p in batch.pixels] == [(2, 2, 3)] * len(rows)
+        if set(self.bad_start) & set(rows):
+            raise RuntimeError("cannot begin")
+        found = {"expected": batch.columns["row"], "level": pa.array([float(p[0, 0, 0]) for p in batch.pixels])}
+
+        def answer() -> Mapping[str, pa.Array]:
+            self.notes.append(("answer", *rows))
+            if set(self.bad_answer) & set(rows):
+                raise RuntimeError("cannot answer")
+            return found
+
+        return answer
+
+
+def batches(size: int = 5) -> list[tuple[int, ...]]:
+    return [tuple(PICTURES[start : start + size]) for start in range(0, len(PICTURES), size)]
+
+
+def test_a_batch_is_begun_before_the_answer_to_the_one_before_is_taken(shard):
+    scorer = Ahead()
+    run(shard, scorer)
+    first, second, third, fourth = batches()
+    assert scorer.notes == [
+        ("start", *first), ("start", *second), ("answer", *first), ("start", *third), ("answer", *second),
+        ("start", *fourth), ("answer", *third), ("answer", *fourth),
+    ]  # fmt: skip
+    assert column(shard, "level") == [row * 10.0 if row in PICTURES else None for row in range(ROWS)]
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 19, 100])
+@pytest.mark.parametrize("others", [(), (Level(),), (Length(), Picky(bad=(2,)), Level())])
+def test_a_batch_depends_on_its_scorer_and_not_on_who_stands_beside_it(shard, size, others):
+    for threads in (1, 3):
+        scorer = Ahead(size=size)
+        run(shard, *others, scorer, threads=threads)
+        assert [note[1:] for note in scorer.notes if note[0] == "start"] == batches(size)
+
+
+@pytest.mark.parametrize("where", ["bad_start", "bad_answer"])
+def test_a_batch_that_fails_is_tried_row_by_row_and_its_neighbours_are_not(shard, where):
+    bad, scorer = PICTURES[6], Ahead(**{where: (PICTURES[6],)})
+    (commit,) = run(shard, scorer)
+    assert [row for row in PICTURES if column(shard, "level")[row] is None] == [bad]
+    assert commit.counts == {"in": ROWS, "scored": len(PICTURES) - 1, "score_failed": 1}
+    assert [note[1] for note in scorer.notes if note[0] == "alone"] == PICTURES[5:10]
+    assert column(shard, "expected") == [row if row in PICTURES and row != bad else None for row in range(ROWS)]
+
+
+@pytest.mark.parametrize("where", ["bad_start", "bad_answer", "bad_prepare"])
+def test_every_row_that_fails_is_told_wherever_it_failed(shard, where):
+    words = "odd shape" if where == "bad_prepare" else "cannot"
+    with pytest.raises(StageError, match=f"ahead failed on all 19 rows of 00000: .*{words}"):
+        run(shard, Ahead(**{where: tuple(range(ROWS))}))
+
+
+def test_a_picture_that_cannot_be_prepared_is_one_failed_row(shard):
+    level, ahead = run(shard, Level(), Ahead(bad_prepare=(2, 14)))
+    assert ahead.counts == {"in": ROWS, "scored": len(PICTURES) - 2, "score_failed": 2}
+    assert [row for row in PICTURES if shard.table("ahead")["level"][row].as_py() is None] == [2, 14]
+    assert level.counts["scored"] == len(PICTURES)
+
+
+@dataclass(frozen=True)
+class NoModel(Ahead):
+    """Finds out in a thread that its model is not there."""
+
+    name: ClassVar[str] = "no_model"
+
+    def prepare(self, pixels):
+        self.notes.append("asked")
+        time.sleep(0.01)
+        raise ConfigError("no weights")
+
+
+@pytest.mark.parametrize("count", [1, len(PICTURES)])
+def test_a_model_that_is_not_there_is_no_fault_of_a_picture(tmp_path, count):
+    """Not even where there is one picture alone."""
+    scorer = NoModel()
+    with pytest.raises(ConfigError, match="no weights"):
+        run(make_shard(tmp_path, {row: encoded(0) for row in PICTURES[:count]}), scorer)
+    assert len(scorer.notes) <= 10
+
+
+@dataclass(frozen=True)
+class Told(Level):
+    """Says which model made its columns, and wants a GPU."""
+
+    name: ClassVar[str] = "told"
+
+    @property
+    def gpus(self) -> float:
+        return 1.0
+
+    def provenance(self) -> Mapping[str, str]:
+        return {"model": "B/32 \u00e9", "model_fingerprint": "0123"}
+
+
+def test_columns_say_in_their_file_who_made_them(shard):
+    run(shard, Told(), Level())
+    told, level = (pq.read_schema(shard.storage.path(f"00000.{name}.parquet")) for name in ("told", "level"))
+    for name in ("level", "expected"):
+        assert told.field(name).metadata == {b"model": "B/32 \u00e9".encode(), b"model_fingerprint": b"0123"}
+        assert level.field(name).metadata is None
+    assert told.field("key").metadata is None
+
+
+def test_who_wants_a_gpu_gets_one_and_takes_its_neighbours_along():
+    assert Score(Told()).resources.gpus == 1.0
+    assert Score(Level()).resources.gpus == 0.0
+    assert Score(Level(), gpus=1.0).resources.gpus == 1.0
+    assert Score(Level(), gpus=1.0).identity() == Score(Level()).identity(), "where it runs is not what it computes"
+
+
+def test_a_worker_is_told_its_gpu_and_its_threads(shard, monkeypatch):
+    told = []
+    monkeypatch.setattr(curate.score, "work_on", lambda gpu, threads: told.append((gpu, threads)))
+    work = [(Score(Length()), Attempt(shard.storage, "score_length", shard.id, "0" * 16))]
+    Score.run_together(work, shard, Runtime(threads=3, gpu=2))
+    assert told == [(2, 3)]
