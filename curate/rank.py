@@ -98,7 +98,6 @@ class Rank(Barrier):
         for shard, answer in zip(shards, back, strict=True):
             attempt.write_table(shard.table_name(self.label), _table(shard, self.writes, answer, total))
         attempt.counts["ranked"] = int(counts.sum())
-        _remove(scratch)
 
     def _ranked(self, shard: Shard) -> tuple[Scores, Rows]:
         """The scores of a shard, not-a-number where there is none, and which of its rows get a place."""
@@ -194,9 +193,3 @@ def _table(shard: Shard, names: Sequence[str], answer: tuple[int, Rows, Rows, Ro
         table[name] = pa.array(column, mask=missing)
     table[names[2]] = pa.array(np.full(size, total, np.int64))
     return pa.table(table)
-
-
-def _remove(folder: Path) -> None:
-    import shutil
-
-    shutil.rmtree(folder, ignore_errors=True)

@@ -221,8 +221,8 @@ def test_shards_scored_by_different_models_do_not_compare(tmp_path):
 def test_what_changes_places_is_in_the_identity_and_bins_are_not():
     assert Rank("score").identity() == Rank("score", bin_rows=5).identity()
     different = [Rank("score"), Rank("other"), Rank("score", ()), Rank("score", (("size", Size(3)),))]
-    different += [Rank("score", (("size", Size(4)),))]
-    assert len({str(rank.identity()) for rank in different}) == 5
+    different += [Rank("score", (("size", Size(4)),)), Rank("score", (("size", Size(4)),), of_the_left=True)]
+    assert len({str(rank.identity()) for rank in different}) == 6
     with pytest.raises(ValueError, match="bin_rows = 0 is out of range"):
         Rank("score", bin_rows=0)
 
