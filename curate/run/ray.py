@@ -5,7 +5,9 @@ worker, a `Done` comes back. Ray's own retries are off, so that there is one pol
 State lives in files; a driver that is killed is started again and goes on.
 
 A unit that asks for a GPU goes to an actor that owns one and keeps its models from unit to unit (Ray ends the process
-of a task that used a GPU). In a cluster without GPUs such units are tasks like all others.
+of a task that used a GPU). It books no CPU: a booking of many would wait for ever behind units that want one each, or
+for a node that has so many, and a booking of the last would keep these units waiting. Its threads are its node's share.
+In a cluster without GPUs such units are tasks like all others.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ class RayEngine:
         self._running: dict[Any, Unit] = {}
         self._waiting: deque[Unit] = deque()
         self._actors: dict[Any, Any] = {}
-        self._slots, self._gpus = 1, 0
+        self._slots, self._gpus, self._threads = 1, 0, 1
         self._asked = -CAPACITY_FRESH_S
 
     @property
@@ -52,6 +54,7 @@ class RayEngine:
             resources = self._ray.cluster_resources()
             self._slots = max(1, int(resources.get("CPU", 1)))
             self._gpus = int(resources.get("GPU", 0))
+            self._threads = _threads(self._ray.nodes())
         return self._slots
 
     def submit(self, unit: Unit) -> None:
@@ -61,7 +64,10 @@ class RayEngine:
         if unit.gpus and self._gpus:
             self._waiting.append(unit)
             self._hand_out()
-            return
+        else:
+            self._submit_task(unit)
+
+    def _submit_task(self, unit: Unit) -> None:
         cpus = max(unit.cpus, unit.runtime.threads)
         task = self._remote.options(num_cpus=cpus, name=f"{unit.tasks[0].stage.label} {unit.shard}")
         self._running[task.remote(unit)] = unit
@@ -69,6 +75,7 @@ class RayEngine:
     def wait_any(self, timeout_s: float) -> list[Done]:
         if not self._running:
             return []
+        _ = self.slots
         ready, rest = self._ray.wait(list(self._running), num_returns=1, timeout=timeout_s)
         if ready and rest:
             ready += self._ray.wait(rest, num_returns=len(rest), timeout=0)[0]
@@ -89,15 +96,18 @@ class RayEngine:
             self._ray.shutdown()
 
     def _hand_out(self) -> None:
-        """Give waiting units to actors that do nothing; a new actor is made for a GPU that has none."""
+        """Give waiting units to actors that do nothing; a new actor is made for a GPU that has none. Where the last
+        GPU is gone, they are tasks like all others."""
         while self._waiting:
             actor = next((actor for actor, work in self._actors.items() if work is None), None)
             if actor is None and len(self._actors) < self._gpus:
-                threads = max(1, self._slots // self._gpus - 1)
-                actor = self._actor.options(num_gpus=1, num_cpus=threads).remote(threads)
-            if actor is None:
+                actor = self._actor.options(num_gpus=1, num_cpus=0).remote(self._threads)
+            if actor is None and self._actors:
                 return
             unit = self._waiting.popleft()
+            if actor is None:
+                self._submit_task(unit)
+                continue
             self._actors[actor] = reference = actor.run.remote(unit)
             self._running[reference] = unit
 
@@ -130,6 +140,7 @@ class RayEngine:
             return Done(unit, (), Failure(label, "error", str(error)))
         except self._ray.exceptions.RayError as error:
             self._actors.pop(actor, None)
+            self._asked = -CAPACITY_FRESH_S  # the GPU may be gone with it
             return Done(unit, (), Failure(label, "lost", f"{type(error).__name__} on shard {unit.shard}: {error}"))
 
 
@@ -143,6 +154,12 @@ class GpuWorker:
         """As `run_unit`, with the threads that belong to this worker for decoding."""
         threads = max(unit.runtime.threads, self._threads)
         return run_unit(replace(unit, runtime=replace(unit.runtime, gpu=0, threads=threads)))
+
+
+def _threads(nodes: list[dict[str, Any]]) -> int:
+    """Threads of an actor: the CPUs that stand beside each GPU, on the node that has fewest."""
+    alive = [node["Resources"] for node in nodes if node["Alive"]]
+    return min((max(1, int(r.get("CPU", 0) // r["GPU"])) for r in alive if r.get("GPU", 0) >= 1), default=1)
 
 
 def _require_answer(address: str) -> None:

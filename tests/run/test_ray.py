@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gpu_stages import Where, all_done, committed, notes, overlap, unit
 from test_scheduler import products, run
 from toy_stages import Rows, Share, Sum, Times, job
 
-from curate.run.ray import RayEngine
+from curate.run.ray import GpuWorker, RayEngine, _threads
 from curate.run.scheduler import Progress, RunSettings, run_job
 from curate.storage import Storage
 
@@ -96,3 +97,109 @@ def test_a_killed_worker_loses_one_unit_on_ray_too(tmp_path: Path) -> None:
     work = job(Rows(), Times(kills=("00000",), notes=str(notes), misbehaves=1), shards=3)
     outcome = run(work, tmp_path / "out", RayEngine(cpus=2))
     assert (outcome.failed, outcome.made) == ({}, 6)
+
+
+@pytest.fixture
+def gpu_cluster() -> Iterator[Any]:
+    """A head without CPUs, as on Kubernetes, a node with two CPUs and a logical GPU, and one with more CPUs."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    quiet = {"object_store_memory": 80 << 20, "include_dashboard": False}
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "_system_config": QUICK_DEATH, **quiet})
+    made.add_node(num_cpus=2, num_gpus=1, object_store_memory=80 << 20)
+    made.add_node(num_cpus=3, object_store_memory=80 << 20)
+    yield made
+    ray.shutdown()
+    made.shutdown()
+
+
+def test_a_gpu_has_one_actor_that_keeps_its_models_and_stands_in_nobodys_way(tmp_path: Path, gpu_cluster: Any) -> None:
+    """All CPUs taken by units that want one each, before and after: neither they nor the actor wait for ever."""
+    (tmp_path / "notes").mkdir()
+    plain, on_gpu = Where(str(tmp_path / "notes"), sleep_s=0.2), Where(str(tmp_path / "notes"), 1.0, sleep_s=0.1)
+    engine = RayEngine(gpu_cluster.address)
+    units = [unit(tmp_path, f"{number:05d}", plain) for number in range(10)]
+    units[5:5] = [unit(tmp_path, f"{number:05d}", on_gpu) for number in range(6)]
+    try:
+        assert all_done(engine, units) == []
+        assert (engine.slots, engine._gpus, len(engine._actors)) == (5, 1, 1)
+        killed = Where(str(tmp_path / "notes"), 1.0, kills=("20000",))
+        assert all_done(engine, [unit(tmp_path, f"2000{number}", killed) for number in range(3)]) == ["lost 20000"]
+        assert len(engine._actors) == 1
+    finally:
+        engine.close()
+    told = notes(tmp_path / "notes")
+    own = [note for note in told if note["wanted"]]
+    assert len({note["pid"] for note in own[:6]}) == 1
+    assert not overlap(own)
+    assert {(note["gpu"], note["threads"]) for note in own} == {(0, 2)}
+    assert len({note["pid"] for note in own[6:]}) == 1
+    assert own[6]["pid"] != own[0]["pid"]
+    assert not {note["pid"] for note in own} & {note["pid"] for note in told if not note["wanted"]}
+    assert committed(tmp_path) == 19
+    deadline = time.monotonic() + 30
+    while any(Path(f"/proc/{note['pid']}").exists() for note in own) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not [note for note in own if Path(f"/proc/{note['pid']}").exists()], "no actor outlives the run"
+
+
+def test_one_cpu_beside_the_gpu_is_not_booked_by_the_actor(tmp_path: Path) -> None:
+    """Else the units behind it, which want a CPU, would never run. And a GPU that goes leaves plain work."""
+    import ray
+
+    (tmp_path / "notes").mkdir()
+    ray.init(address="local", num_cpus=1, num_gpus=1, include_dashboard=False, log_to_driver=False)
+    engine = RayEngine()
+    try:
+        for gpus in (1.0, 0.0, 1.0):
+            shard = f"{int(gpus)}{len(notes(tmp_path / 'notes'))}"
+            assert all_done(engine, [unit(tmp_path, shard, Where(str(tmp_path / "notes"), gpus))]) == []
+        engine.close()
+        engine._gpus, engine._waiting = (
+            0,
+            type(engine._waiting)([unit(tmp_path, "gone", Where(str(tmp_path / "notes"), 1.0))]),
+        )
+        engine._hand_out()
+        (done,) = [done for _ in range(60) for done in engine.wait_any(1.0)][:1]
+        assert done.failure is None
+    finally:
+        engine.close()
+        ray.shutdown()
+
+
+def test_in_a_cluster_without_a_gpu_the_unit_is_a_task(tmp_path: Path) -> None:
+    (tmp_path / "notes").mkdir()
+    engine = RayEngine(cpus=2)
+    try:
+        units = [unit(tmp_path, f"{number:05d}", Where(str(tmp_path / "notes"), number % 2)) for number in range(4)]
+        assert all_done(engine, units) == []
+        assert engine._actors == {}
+    finally:
+        engine.close()
+    assert committed(tmp_path) == 4
+
+
+@pytest.mark.parametrize(
+    ("nodes", "threads"),
+    [
+        ([], 1),
+        ([{"CPU": 64.0}], 1),
+        ([{"CPU": 16.0, "GPU": 1.0}, {"CPU": 64.0}], 16),
+        ([{"CPU": 16.0, "GPU": 8.0}], 2),
+        ([{"CPU": 4.0, "GPU": 8.0}], 1),
+        ([{"GPU": 1.0}], 1),
+        ([{"CPU": 96.0, "GPU": 8.0}, {"CPU": 4.0, "GPU": 1.0}], 4),
+        ([{"CPU": 8.0, "GPU": 0.0}, {"CPU": 8.0, "GPU": 0.5}], 1),
+    ],
+)
+def test_threads_of_an_actor_are_its_nodes_share(nodes: list[dict[str, float]], threads: int) -> None:
+    alive = [{"Alive": True, "Resources": resources} for resources in nodes]
+    assert _threads([*alive, {"Alive": False, "Resources": {"CPU": 1.0, "GPU": 1.0}}]) == threads
+
+
+def test_an_actor_gives_a_unit_its_threads_or_what_the_unit_asks_for(tmp_path: Path) -> None:
+    (tmp_path / "notes").mkdir()
+    for shard, threads in (("a", 1), ("b", 9)):
+        assert GpuWorker(4).run(unit(tmp_path, shard, Where(str(tmp_path / "notes"), 1.0), threads)).failure is None
+    assert [note["threads"] for note in notes(tmp_path / "notes")] == [4, 9]
