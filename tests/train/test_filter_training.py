@@ -421,7 +421,7 @@ def test_a_config_says_what_is_wrong(table, words):
 
 
 def test_the_example_is_a_config():
-    settings = read_settings(CONFIGS / "train_filter.toml")
+    settings = read_settings(CONFIGS / "train/filter.toml")
     assert settings.calibrate is not None
     assert settings.evaluation is not None
     assert 0.15 in settings.calibrate.fractions
