@@ -84,8 +84,9 @@ class CompareWithTargets(Scorer):
         rows, known = embeddings_of(batch.columns[0])
         self._check(rows.shape[1])
         norms = _largest(rows, self.targets) if self.p == "inf" else _root_of_squares(rows, self.targets)
-        known &= np.isfinite(norms)
-        return {"norm_sim": pa.array(norms.astype(np.float32), mask=~known)}
+        with np.errstate(over="ignore"):
+            scores = norms.astype(np.float32)
+        return {"norm_sim": pa.array(scores, mask=~(known & np.isfinite(scores)))}
 
     def _check(self, length: int) -> None:
         """Raise ConfigError unless targets and pictures have embeddings of one length."""

@@ -82,12 +82,12 @@ def test_any_rows_and_any_targets(tmp_path_factory, seed, count, others, p):
 
 @pytest.mark.parametrize("p", ["2", "inf"])
 def test_what_is_not_finite_has_no_score_and_zeros_have_one(targets, p):
-    rows = unit_rows(4, 8, 1)
-    rows[0, 3], rows[1, 0], rows[2] = np.nan, np.inf, 0
+    rows = unit_rows(5, 8, 1)
+    rows[0, 3], rows[1, 0], rows[2], rows[3] = np.nan, np.inf, 0, np.float32(3e38) * np.sign(TARGETS[0])
     column = pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1)), 8)
     found = scored(CompareWithTargets(targets, p=p), column)
-    assert found[:3] == [None, None, 0]
-    assert found[3] == pytest.approx(reference(rows[3:], TARGETS, p)[0], rel=1e-6)
+    assert found[:4] == [None, None, 0, None]
+    assert found[4] == pytest.approx(reference(rows[4:], TARGETS, p)[0], rel=1e-6)
 
 
 @pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
