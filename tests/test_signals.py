@@ -167,3 +167,18 @@ def test_steps_are_what_filters_and_models_say():
     models = [step for name, s in build_models({"clip": {"device": "cpu"}}).items() for step in model_steps(name, s)]
     assert found == [*models, CompareInBatches(batch=8)]
     assert all(isinstance(step.scorer, Scorer) for step in found if isinstance(step, Score))
+
+
+def test_the_best_by_a_column_of_a_source_without_captions():
+    from curate.plan import check
+    from pipelines.image_text_pairs import image_text_pairs
+
+    job = image_text_pairs(
+        {
+            "pipeline": "image_text_pairs",
+            "source": {"kind": "url_table", "path": "urls.parquet", "columns": ["hype"]},
+            "filters": {"imported": {"column": "hype", **LEFT}},
+        }
+    )
+    check(job)
+    assert [step.label for step in job.steps] == ["fetch", "rank_hype_left", "select"]

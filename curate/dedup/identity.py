@@ -17,15 +17,19 @@ from curate.shard import Shard
 
 __all__ = ["IDENTITY", "identities", "keyed"]
 
-IDENTITY = ("url", "caption", "sha256")
+IDENTITY = ("url", "sha256")
+"""What a step that asks for identities reads, beside the caption, which counts where the source has one."""
+CAPTION = "caption"
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 
 
 def identities(shard: Shard) -> Digests:
     """The digest of each row's identity, uint64 (rows, 2)."""
-    columns = shard.columns(IDENTITY)
+    columns = shard.columns([*IDENTITY, *({CAPTION} & shard.column_files.keys())])
+    if CAPTION not in columns.column_names:
+        columns = columns.append_column(CAPTION, pa.nulls(len(columns), pa.string()))
     url, caption, sha256 = (
-        digest_strings(pc.fill_null(columns[name].cast(pa.large_string()), "")) for name in IDENTITY
+        digest_strings(pc.fill_null(columns[name].cast(pa.large_string()), "")) for name in ("url", CAPTION, "sha256")
     )
     return join_digests(join_digests(url, caption), sha256)
 

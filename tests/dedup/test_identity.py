@@ -38,7 +38,7 @@ def test_a_row_is_the_same_wherever_it_lies(tmp_path):
 def test_each_of_the_three_counts_and_where_one_ends_too(tmp_path):
     rows = [("u", "c", "s"), ("u", "c", "t"), ("u", "d", "s"), ("v", "c", "s"), ("c", "u", "s"), ("uc", "", "s")]
     rows += [("", "uc", "s"), ("u", "cs", ""), ("u", "", "cs"), ("", "", "ucs"), ("", "", "")]
-    columns = dict(zip(IDENTITY, map(pa.array, zip(*rows, strict=True)), strict=True))
+    columns = dict(zip(("url", "caption", "sha256"), map(pa.array, zip(*rows, strict=True)), strict=True))
     assert len(np.unique(identities(shard_of(tmp_path, **columns)), axis=0)) == len(rows)
 
 
@@ -52,6 +52,15 @@ def test_nothing_counts_as_the_empty_text_and_types_do_not_count(tmp_path):
         assert identities(shard_of(tmp_path, **other)).tolist() == expected.tolist()
     unknown = {"url": pa.nulls(2), "caption": ["c", "d"], "sha256": pa.nulls(2)}
     assert len(np.unique(identities(shard_of(tmp_path, **unknown)), axis=0)) == 2
+
+
+def test_a_source_without_captions_has_rows_too(tmp_path):
+    plain = identities(shard_of(tmp_path, url=["u", "v"], sha256=["s", "s"]))
+    assert (
+        plain.tolist() == identities(shard_of(tmp_path, url=["u", "v"], sha256=["s", "s"], caption=["", None])).tolist()
+    )
+    assert len(np.unique(plain, axis=0)) == 2
+    assert "caption" not in IDENTITY, "or a step that reads it could not run"
 
 
 def test_what_is_needed_is_named(tmp_path):

@@ -146,7 +146,7 @@ def test_found_clusters_do_not_depend_on_packing(tmp_path, files):
     for name, packing in (("one", ONE), ("other", OTHER)):
         run(tmp_path / name, packing, settings)
     assert columns(tmp_path / "one", ONE) == columns(tmp_path / "other", OTHER)
-    assert ImageCluster(**settings).steps(())[0].reads == ("clip_image_embedding", "url", "caption", "sha256")
+    assert ImageCluster(**settings).steps(())[0].reads == ("clip_image_embedding", "url", "sha256")
     drawn = Manifest.read(Storage(str(tmp_path / "one"))).of("image_clusters")[0].counts["trained_on"]
     assert 0.5 * KNOWN.sum() < drawn < 0.7 * KNOWN.sum()
     centroids, targeted = (np.load(tmp_path / f"one/image_cluster_clip/{n}.npy") for n in ("centroids", "targeted"))
