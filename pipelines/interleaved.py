@@ -145,9 +145,16 @@ def steps(config: Config, source: Any) -> Iterable[Step]:
 
 
 def scorers(*rules: Rules) -> list[Scorer]:
-    """The scorers that these filters need, each once."""
-    needed = (rule.scorer() for some in rules for _, rule in some)
-    return list({scorer.name: scorer for scorer in needed if scorer is not None}.values())
+    """The scorers that these filters need, each once. Raises ConfigError when two want one under other settings."""
+    found: dict[str, Scorer] = {}
+    for name, rule in (pair for some in rules for pair in some):
+        scorer = rule.scorer()
+        if scorer is not None and found.setdefault(scorer.name, scorer) != scorer:
+            raise ConfigError(
+                f"[{name}] asks for {scorer.name!r} under other settings than a filter before it, and one column "
+                "cannot hold both; give both the same"
+            )
+    return list(found.values())
 
 
 def needed(rule: Filter) -> set[str]:

@@ -13,10 +13,12 @@ from test_chaos import digests, disturb
 
 from curate.cli import main
 from curate.document.read import read_documents
+from curate.errors import ConfigError
 from curate.sample import Picture
 from curate.shard import list_shards
 from curate.storage import Storage
 from curate.tar import read_members
+from pipelines.interleaved import interleaved
 
 CURATE = Path(sys.executable).parent / "curate"
 PAGES = 16
@@ -183,3 +185,20 @@ def test_pictures_are_asked_for_again_only_under_other_settings(config, done, tm
     fresh = tmp_path / "fresh"
     assert main(["run", str(changed), "--out", str(fresh), "--on", "inline"]) == 0
     assert without_clocks(out) == without_clocks(fresh)
+
+
+def test_two_filters_that_want_one_column_in_two_ways_are_told(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).write_text(f"{name}\n")
+    table = {
+        "pipeline": "interleaved",
+        "source": {"kind": "toy_pages", "samples": 1},
+        "text_filters": {
+            "text_flagged_words": {"file": str(tmp_path / "one")},
+            "text_flagged_words-more": {"file": str(tmp_path / "two")},
+        },
+    }
+    with pytest.raises(ConfigError, match="'text_flagged_words' under other settings than a filter before it"):
+        interleaved(table)
+    table["text_filters"]["text_flagged_words-more"] = {"file": str(tmp_path / "one"), "max": 0.5}
+    assert interleaved(table).steps
