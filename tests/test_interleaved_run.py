@@ -192,7 +192,7 @@ def test_two_filters_that_want_one_column_in_two_ways_are_told(tmp_path):
         (tmp_path / name).write_text(f"{name}\n")
     table = {
         "pipeline": "interleaved",
-        "source": {"kind": "toy_pages", "samples": 1},
+        "source": {"kind": "toy_pages"},
         "text_filters": {
             "text_flagged_words": {"file": str(tmp_path / "one")},
             "text_flagged_words-more": {"file": str(tmp_path / "two")},
