@@ -165,20 +165,23 @@ def test_what_is_read_ahead_is_bounded_in_encoded_bytes(monkeypatch: pytest.Monk
 
 
 def read_ahead(encoded: list[tuple[str, bytes]], threads: int) -> int:
-    """How many were read before the first was handed over and beyond it, at most."""
-    read = taken = most = 0
+    """How many were read and not yet handed over, at most; the same in the second half as in the first."""
+    read = taken = 0
+    most = [0, 0]
 
     def source() -> Iterator[tuple[str, bytes]]:
-        nonlocal read, most
+        nonlocal read
         for item in encoded:
             read += 1
-            most = max(most, read - taken)
+            half = int(read > len(encoded) // 2)
+            most[half] = max(most[half], read - taken)
             yield item
 
     for _ in prepared(source(), [whole], threads):
         taken += 1
     assert taken == len(encoded)
-    return most
+    assert most[0] in (most[1], len(encoded) // 2)
+    return most[1]
 
 
 def test_a_scorer_that_keeps_no_bytes_is_no_hindrance() -> None:

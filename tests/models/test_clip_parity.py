@@ -77,6 +77,7 @@ def test_both_towers_of_every_kind_are_open_clips(tiny: Any, kind: str) -> None:
     mine, theirs = ours(tiny(kind)), Theirs(tiny(kind))
     assert mine.towers.trims == (kind in TRIMS)
     assert np.abs(mine.texts(TEXTS) - theirs.texts(TEXTS)).max() < EXACT
+    assert np.abs(mine.texts(["a dog, alone"]) - theirs.texts(["a dog, alone"])).max() < EXACT
     usable = [p for p in PICTURES if kind != "custom_text" or min(p.shape[:2]) > 1]
     found = mine.pictures([mine.prepare(picture) for picture in usable])
     assert found.dtype == np.float32
@@ -154,6 +155,19 @@ def test_each_distinct_text_is_computed_once_and_long_ago_ones_again(pair: tuple
     assert len(mine._texts) == 4
     mine.texts(["a"])
     assert computed == [*"abcdefgh", "a"]
+
+
+def test_texts_of_like_length_stand_together(pair: tuple[Clip, Theirs], monkeypatch) -> None:
+    mine = pair[0]
+    encode, shapes = mine.towers.encode_text, []
+    noted = replace(mine.towers, encode_text=lambda tokens: (shapes.append(tuple(tokens.shape)), encode(tokens))[1])
+    monkeypatch.setattr(mine, "towers", noted)
+    texts = [f"{'w ' * (12 if number % 3 else 1)}n{number}" for number in range(384)]
+    found = mine.texts(texts)
+    assert [count for count, _ in shapes] == [256, 128]
+    lengths = sorted((mine.towers.tokenize(texts) != 0).sum(1).tolist())
+    assert [length for _, length in shapes] == [lengths[255], lengths[-1]]
+    assert np.abs(found[::40] - pair[1].texts(texts[::40])).max() < EXACT
 
 
 def test_what_is_kept_of_texts_does_not_reach_the_next_shard(pair: tuple[Clip, Theirs]) -> None:

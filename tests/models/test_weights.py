@@ -350,10 +350,11 @@ def test_a_tag_brings_its_activation_and_its_preprocessing(whole, state, no_netw
     with torch.no_grad():
         assert torch.allclose(tagged.encode_text(tokens), reference.encode_text(tokens), atol=1e-6)
         assert not torch.allclose(plain.encode_text(tokens), reference.encode_text(tokens), atol=1e-4)
-    sig = open_clip.get_pretrained_cfg("ViT-B-16-SigLIP", "webli")
+    sig = open_clip.get_pretrained_cfg("ViT-B-16-SigLIP", "webli") | {"size": 999}
     monkeypatch.setattr(open_clip, "get_pretrained_cfg", lambda *names: sig)
     squashed = open_towers(of("openai", architecture="ViT-B-32"))
     assert (squashed.mean, squashed.prepare.resize_mode) == ((0.5,) * 3, "squash")
+    assert squashed.size == 32, "open_clip goes by the tower"
 
 
 def test_what_is_local() -> None:
