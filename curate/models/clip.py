@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,7 @@ __all__ = ["Clip", "clip_fingerprint", "open_clip_model", "readable"]
 
 Embeddings = npt.NDArray[np.float32]
 """(n, dimensions), each row of unit length."""
+T = TypeVar("T")
 Answer = Callable[[], Embeddings]
 """Work that was begun; a call waits for its end."""
 
@@ -101,6 +102,9 @@ class Clip:
 
     def start_pictures(self, views: Sequence[npt.NDArray[np.uint8]]) -> Answer:
         """Begin to embed prepared pictures, uint8 (size, size, 3) each; the answer is asked for by a call."""
+        return self._watched(lambda: self._start_pictures(views))
+
+    def _start_pictures(self, views: Sequence[npt.NDArray[np.uint8]]) -> Answer:
         if self.device.type != "cuda" or not views:
             return self._halving(self._begin_views, views)
         if self._pictures is None:
@@ -119,6 +123,9 @@ class Clip:
         What is kept is of one piece of work (`work_on`): the last bits of an embedding depend on the batch it was in,
         so with texts of another shard the result would depend on which shards a worker had before.
         """
+        return self._watched(lambda: self._start_texts(texts))
+
+    def _start_texts(self, texts: Sequence[str]) -> Answer:
         if self._work != work_number():
             self._work = work_number()
             self._texts.clear()
@@ -139,6 +146,20 @@ class Clip:
     def texts(self, texts: Sequence[str]) -> Embeddings:
         """Embeddings of texts."""
         return self.start_texts(texts)()
+
+    def _watched(self, begin: Callable[[], Answer]) -> Answer:
+        answer = self._or_end(begin)
+        return lambda: self._or_end(answer)
+
+    def _or_end(self, call: Callable[[], T]) -> T:
+        """What a call gives. A GPU that failed (a kernel that went wrong, a bus, memory with errors) answers nothing
+        more in this process, so the process ends: else each row and shard to come would fail. Another does its unit."""
+        try:
+            return call()
+        except self._torch.AcceleratorError as error:
+            if "out of memory" in str(error):
+                raise
+            raise SystemExit(f"curate: the GPU of this worker failed: {error}") from error
 
     def picture_tower(self, pixels: Any) -> Any:
         """uint8 (n, size, size, 3) on the device to unit float32 (n, dimensions) there."""

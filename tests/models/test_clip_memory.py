@@ -176,3 +176,27 @@ def test_what_filled_the_memory_is_gone_before_less_is_tried(settings: ModelSett
 
 def test_the_model_that_scorers_share_is_one(settings: ModelSettings) -> None:
     assert open_clip_model(settings) is open_clip_model(replace(settings))
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_gpu_that_failed_ends_the_worker_and_not_one_row_after_the_other(tmp_path, scored: Any, late: bool) -> None:
+    """The unit is lost and another process does it. A driver that has no memory left is not that."""
+    import torch
+
+    scorer, clip, _ = scored(100)
+    encode = clip._begin_views
+    error = torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+    def fail() -> Any:
+        raise error
+
+    clip._begin_views = lambda views: fail if late else fail()
+    shard = shard_of(tmp_path, [(f"dog {row}", png(seed=row)) for row in range(4)])
+    with pytest.raises(SystemExit, match="the GPU of this worker failed: CUDA error: an illegal memory access"):
+        run(shard, scorer)
+    assert not (tmp_path / "00000.m.parquet").exists()
+    error = torch.AcceleratorError("CUDA error: out of memory")
+    with pytest.raises(StageError, match="failed on all 4 rows"):
+        run(shard, scorer)
+    clip._begin_views = encode
+    assert run(shard, scorer).counts["scored"] == 4
