@@ -72,10 +72,11 @@ TYPES = {
     "watermark_probability": pa.float32(),
     "face_count": pa.int32(),
     "face_area_ratio": pa.float32(),
+    "text_area_ratio": pa.float32(),
     "score": pa.float32(),
     "image_cluster_targeted": pa.bool_(),
 }
-RANKED = ("clip_similarity", "matcher_probability", "clip_neg_clip_loss", "norm_sim")
+RANKED = ("clip_similarity", "clip_masked_similarity", "matcher_probability", "clip_neg_clip_loss", "norm_sim")
 TYPES |= {score: pa.float32() for score in RANKED}
 TYPES |= {
     f"{score}{left}_{place}": pa.int64()

@@ -30,6 +30,7 @@ TARGETS = tempfile.TemporaryDirectory()
 np.save(Path(TARGETS.name) / "targets.npy", np.eye(4, dtype=np.float16))
 NEEDS = {
     "clip_similarity": {"min": 0.3},
+    "masked_similarity": {"min": 0.3},
     "match_probability": {"min": 0.5},
     "neg_clip_loss": {"min": -0.1},
     "norm_sim": {"targets": str(Path(TARGETS.name) / "targets.npy"), "min": 0.2},
@@ -39,6 +40,7 @@ NEEDS = {
     "nsfw_picture": {"weights": LAYERS.name},
     "watermark": {"weights": LIST["file"]},
     "faces": {"weights": LIST["file"]},
+    "text_in_image": {"max_area_ratio": 0.2},
     "text_synset": {"wordnet": WORDNET.name, "synsets": str(Path(WORDNET.name) / "ids.txt")},
     "url_host": {"hosts": ["example.com"]},
     "image_cluster": {"targets": "targets.npy"},
