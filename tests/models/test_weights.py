@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_clip import make
+from tiny_clip import TEXT, make
 
 from curate.errors import ConfigError
 from curate.models import weights
@@ -160,6 +160,8 @@ def test_a_file_that_was_cut_is_refused(state: Any, folder: Path, whole: Path, n
         (lambda f: of(f / "none"), "no weights at .*none"),
         (lambda f: of("none.pt", architecture="ViT-B-32"), "no weights at none.pt"),
         (lambda f: of(f), "needs open_clip_config.json and one of"),
+        (lambda f: of(_file(f / NAME).parent), "needs open_clip_config.json and one of"),
+        (lambda f: of(_file(f / weights.CONFIG).parent), "needs open_clip_config.json and one of"),
         (lambda f: of(_file(f / "a.zip"), architecture="ViT-B-32"), r"a.zip is not one of .safetensors, .pt"),
         (lambda f: of(_file(f / "a.pt")), "no `architecture`"),
         (lambda f: of(_file(f / "a.pt"), architecture="ViT-B-23"), "no architecture 'ViT-B-23' in.*did you mean"),
@@ -204,6 +206,7 @@ def test_a_folders_config_that_says_nothing_usable(whole: Path, tmp_path: Path, 
         {"vision_cfg": {"image_size": 32, "layers": 2, "width": 64, "patch_size": 0}},
         {"text_cfg": {"hf_model_name": "nobody/nothing"}},
         {"text_cfg": {"heads": 7, "width": 32}},
+        {"text_cfg": TEXT | {"hf_tokenizer_name": "nobody/nothing"}},
     ],
 )
 def test_an_architecture_that_cannot_be_built_is_a_clear_error(whole: Path, tmp_path: Path, change: Any) -> None:
