@@ -30,13 +30,15 @@ bench: .venv/.bench  ## side by side with the peers, in one run
 	$(BIN)/python -m bench.extraction
 	$(BIN)/python -m bench.preset_differences
 	$(BIN)/python -m bench.frequency
+	$(BIN)/python -m bench.clip
+	$(BIN)/python -m bench.toy
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -q --disable-pip-version-check "pip>=23"
 
 .venv/.core: .venv/bin/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[web]'
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[web,models]'
 	touch $@
 
 .venv/.test: .venv/bin/python pyproject.toml constraints.txt

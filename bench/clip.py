@@ -73,11 +73,14 @@ def report(rows: list[dict[str, Any]], options: argparse.Namespace) -> None:
     key = "wall_s" if on_gpu else "cpu_s"
     plain = dict(next((row for row in rows if row["program"] == "plain"), rows[0]))
     print(f"{options.architecture}, {plain['pairs']} pairs, {plain['device']}")
-    print(
-        "| program | pairs | CPU ms/pair | pairs/s | against plain | share of the arithmetic limit | max difference |"
-    )
-    print("|---|---|---|---|---|---|---|")
+    titles = ("program", "pairs", "CPU ms/pair", "pairs/s", "against plain", "of the limit", "max diff", "rank corr")
+    print("| " + " | ".join(titles) + " |")
+    print("|---" * len(titles) + "|")
+    reference = np.load(plain["scores"])
     for row in rows:
+        own = np.load(row.pop("scores"))
+        row["max_difference"] = float(np.abs(own - reference).max())
+        row["rank_correlation"] = float(np.corrcoef(*(np.argsort(np.argsort(s)) for s in (own, reference)))[0, 1])
         rate = row["pairs"] / row["wall_s"]
         row["ratio"] = round((plain[key] / plain["pairs"]) / (row[key] / row["pairs"]), 2)
         share = f"{rate * FLOPS[options.architecture] / PEAK:.2f}" if on_gpu and options.architecture in FLOPS else ""

@@ -1,0 +1,102 @@
+"""How well models tell wrong captions from right ones on the toy web, on the very pictures that it serves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from curate.fetch.image import ImageSettings, decode, process
+from curate.models.toy import ToyClip, ToyMatcher, normalized, prepare, tokenize, trimmed
+from curate.toyweb.defects import CLEAN, DEFECTS
+from curate.toyweb.picture import encode_row
+from curate.toyweb.plan import Plan
+
+__all__ = ["EVALUATION_SEED", "Pairs", "auc", "draw_pairs", "evaluate", "probabilities", "similarities"]
+
+EVALUATION_SEED = 4_004
+"""Seed of the toy web that a training's report is about."""
+WRONG = {"other_scene": 0.30, "wrong_attribute": 0.15}
+"""Share of each kind of wrong caption."""
+STORED = ImageSettings(size_px=256, resize_mode="keep_ratio_largest", resize_only_if_bigger=True)
+"""How the pipeline stores pictures: `configs/demo.toml`."""
+ROWS_AT_A_TIME = 256
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Rows of a toy web: `views`, prepared pictures, uint8 (n, 32, 32, 3); `captions`; `labels`, str (n,)."""
+
+    views: npt.NDArray[np.uint8]
+    captions: list[str]
+    labels: npt.NDArray[np.str_]
+
+
+def draw_pairs(seed: int, rows: int) -> Pairs:
+    """The first rows of the toy web of a seed in which 30 % of captions are of another scene, 15 % wrong in one
+    attribute, and nothing else is amiss. Each picture is encoded, fetched, stored and decoded as in a run: 4 ms."""
+    plan = Plan(seed, {label: WRONG.get(label, 0.0) for label in DEFECTS if label != CLEAN})
+    wanted = list(plan.rows(0, rows))
+    views = []
+    for row in wanted:
+        pixels = decode(process(encode_row(plan, row), STORED).data)
+        if pixels is None:
+            raise ValueError(f"row {row.number} of toy web {seed} cannot be decoded")
+        views.append(prepare(pixels))
+    return Pairs(np.stack(views), [row.caption for row in wanted], np.array([row.defect for row in wanted]))
+
+
+def similarities(clip: ToyClip, pairs: Pairs) -> npt.NDArray[np.float32]:
+    """The cosine of each picture and its caption, float32 (n,)."""
+    found = []
+    with torch.inference_mode():
+        for images, tokens in _parts(pairs):
+            found.append(torch.cosine_similarity(clip.encode_image(images), clip.encode_text(tokens)).numpy())
+    return np.concatenate(found)
+
+
+def probabilities(matcher: ToyMatcher, pairs: Pairs) -> npt.NDArray[np.float32]:
+    """The matcher's probability that each caption describes its picture, float32 (n,)."""
+    with torch.inference_mode():
+        return np.concatenate([torch.sigmoid(matcher.match(*part)).numpy() for part in _parts(pairs)])
+
+
+def evaluate(clip: ToyClip, matcher: ToyMatcher, pairs: Pairs) -> list[dict[str, Any]]:
+    """Per model and kind of wrong caption: the AUC of right captions against these, and how many of each there are."""
+    scores = {"toy clip": similarities(clip, pairs), "toy matcher": probabilities(matcher, pairs)}
+    return [
+        {
+            "model": model,
+            "wrong_caption": label,
+            "auc": auc(score[pairs.labels == CLEAN], score[pairs.labels == label]),
+            "right": int((pairs.labels == CLEAN).sum()),
+            "wrong": int((pairs.labels == label).sum()),
+        }
+        for model, score in scores.items()
+        for label in WRONG
+    ]
+
+
+def auc(right: npt.NDArray[np.floating[Any]], wrong: npt.NDArray[np.floating[Any]]) -> float:
+    """The chance that a score in `right` (n,) is above one in `wrong` (m,), a tie counting half: Mann-Whitney's U by
+    ranks, over n m. Raises ValueError where either is empty or a score is not a number."""
+    if not len(right) or not len(wrong):
+        raise ValueError(f"an AUC compares two sets; there are {len(right)} and {len(wrong)} scores")
+    scores = np.concatenate([right, wrong]).astype(np.float64)
+    if np.isnan(scores).any():
+        raise ValueError("a score is not a number")
+    _, place, count = np.unique(scores, return_inverse=True, return_counts=True)
+    last = np.cumsum(count)
+    ranks = (last - (count - 1) / 2)[place]
+    n, m = len(right), len(wrong)
+    return float((ranks[:n].sum() - n * (n + 1) / 2) / (n * m))
+
+
+def _parts(pairs: Pairs) -> Any:
+    tokens = trimmed(tokenize(pairs.captions))
+    for start in range(0, len(pairs.views), ROWS_AT_A_TIME):
+        rows = slice(start, start + ROWS_AT_A_TIME)
+        yield normalized(pairs.views[rows]), tokens[rows]
