@@ -201,6 +201,7 @@ class ListedWords(Scorer):
         return {column: word_ratio(batch.columns["text"], read_words(self.file, self.min_count))}
 
 
+@dataclass(frozen=True)
 class CountWords(Scorer):
     """Words of a text as `words_of` has them, and their mean length in characters; null for no text.
 
