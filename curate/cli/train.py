@@ -29,7 +29,7 @@ def _tiny_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("data/toy_models"), metavar="DIR", help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="of weights and pictures (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=1600, help="of the toy dual encoder (default: %(default)s)")
-    parser.add_argument("--matcher-steps", type=int, default=300, help="of the toy matcher (default: %(default)s)")
+    parser.add_argument("--matcher-steps", type=int, default=450, help="of the toy matcher (default: %(default)s)")
     parser.add_argument("--precision", choices=("auto", "fp32"), default="auto", help="auto: bf16 where the CPU has it")
     parser.add_argument(
         "--rows", type=int, default=2000, help="of the toy web, to measure the models on (default: %(default)s)"

@@ -27,7 +27,8 @@ from curate.train.toy_data import BATCH, Batch, batches
 
 __all__ = ["Course", "Say", "fit_clip", "fit_matcher"]
 
-LEARNING_RATE = 2e-3
+CLIP_RATE, MATCHER_RATE = 2e-3, 1e-3
+"""Highest rates. At 2e-3 the matcher first forgets what its towers know: AUC .995 after 450 steps, else .9995."""
 LEAST_RATE_RATIO = 0.05
 WARMUP_STEPS = 80
 WEIGHT_DECAY = 0.02
@@ -56,7 +57,7 @@ def fit_clip(course: Course) -> ToyClip:
     """A toy dual encoder trained from random weights, in eval mode. Raises StageError when the loss is not finite."""
     torch.manual_seed(course.seed)
     model = ToyClip()
-    return _fit(model, lambda batch: _clip_loss(model, batch), course, "toy clip")
+    return _fit(model, lambda batch: _clip_loss(model, batch), course, CLIP_RATE, "toy clip")
 
 
 def fit_matcher(clip: ToyClip, course: Course) -> ToyMatcher:
@@ -66,15 +67,15 @@ def fit_matcher(clip: ToyClip, course: Course) -> ToyMatcher:
     own = model.state_dict()
     model.load_state_dict({name: tensor for name, tensor in clip.state_dict().items() if name in own}, strict=False)
     dice = torch.Generator().manual_seed(course.seed)
-    return _fit(model, lambda batch: _matcher_loss(model, batch, dice), course, "toy matcher")
+    return _fit(model, lambda batch: _matcher_loss(model, batch, dice), course, MATCHER_RATE, "toy matcher")
 
 
-def _fit(model: Model, loss_of: Callable[[Batch], Tensor], course: Course, name: str) -> Model:
+def _fit(model: Model, loss_of: Callable[[Batch], Tensor], course: Course, rate: float, name: str) -> Model:
     """Train a model on drawn batches."""
     large = [p for p in model.parameters() if p.ndim > 1]
     small = [p for p in model.parameters() if p.ndim <= 1]
     groups = [{"params": large, "weight_decay": WEIGHT_DECAY}, {"params": small, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, LEARNING_RATE, BETAS)
+    optimizer = torch.optim.AdamW(groups, rate, BETAS)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, course.steps))
     started = time.monotonic()
     for step, batch in enumerate(batches(course.seed, course.steps), 1):

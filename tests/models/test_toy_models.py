@@ -90,12 +90,13 @@ def test_the_scorer_of_the_pipeline_sees_the_same(clip, pairs, precision: str) -
 
 
 def test_a_matcher_catches_single_words_of_a_scene(matcher) -> None:
-    """Not all: it takes two circles for two squares, and does not notice that the groups are exchanged."""
+    """What it does not notice is that the groups are exchanged."""
     scene = Scene(Group(2, "red", "circle"), Group(1, "blue", "star"), "above")
     views = np.stack([prepare(render(scene, (300, 240), seed)) for seed in range(40)])
     lies = [
         Scene(Group(3, "red", "circle"), scene.second, "above"),
         Scene(Group(2, "orange", "circle"), scene.second, "above"),
+        Scene(Group(2, "red", "square"), scene.second, "above"),
         Scene(scene.first, Group(2, "blue", "star"), "above"),
         Scene(scene.first, Group(1, "purple", "star"), "above"),
         Scene(scene.first, Group(1, "blue", "triangle"), "above"),
@@ -103,7 +104,7 @@ def test_a_matcher_catches_single_words_of_a_scene(matcher) -> None:
     ]
     for wording in range(WORDINGS):
         told = _probability(matcher, views, describe(scene, wording))
-        assert all(_probability(matcher, views, describe(lie, wording)) < 0.5 < 0.9 < told for lie in lies)
+        assert all(_probability(matcher, views, describe(lie, wording)) < 0.2 < 0.9 < told for lie in lies)
 
 
 def _probability(matcher, views, text: str) -> float:

@@ -135,7 +135,7 @@ def test_the_rate_rises_and_falls() -> None:
 def test_a_loss_that_is_no_number_stops_the_training() -> None:
     model = torch.nn.Linear(1, 1)
     with pytest.raises(StageError, match="toy clip: the loss is nan at step 1"):
-        _fit(model, lambda batch: model.weight.sum() * torch.nan, Course(0, 2, False, print), "toy clip")
+        _fit(model, lambda batch: model.weight.sum() * torch.nan, Course(0, 2, False, print), 1e-3, "toy clip")
 
 
 @pytest.mark.parametrize(
