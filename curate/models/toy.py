@@ -45,8 +45,8 @@ MIN_SIMILARITY = 0.9
 """A threshold for the toy CLIP, chosen on toy web 21: of 675 wrong captions it drops .973, and .992 of those that it
 drops are wrong."""
 MIN_PROBABILITY = 0.5
-"""The same for the toy matcher, on toy webs 11 to 13: it drops .990 of the wrong captions and .009 of the right ones. It
-is CapFilt's threshold, too."""
+"""The same for the toy matcher, on toy webs 11 to 13: it drops .990 of the wrong captions and .009 of the right ones.
+It is CapFilt's threshold, too."""
 
 Model = TypeVar("Model", ToyClip, ToyMatcher)
 
