@@ -181,6 +181,7 @@ def test_a_driver_killed_in_the_middle_goes_on(
     process.communicate()
     answer = finish(start(config, s3.root))
     assert not answer["work"].startswith(("0 ", "19 "))
+    CommitLog(s3).sweep(older_than_s=0)  # a kill during an upload leaves what nobody committed; a run waits an hour
     require_same(s3, expected)
 
 
