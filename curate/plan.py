@@ -17,12 +17,10 @@ from curate.errors import ConfigError
 from curate.manifest import CommitLog, fingerprint
 from curate.registry import nearest
 from curate.shard import Slice
-from curate.stage import Barrier, Stage
+from curate.stage import Barrier, Part, Spread, Stage, Step
 from curate.storage import Storage
 
-__all__ = ["Job", "Phase", "Step", "StepState", "check", "fingerprints", "phases", "state"]
-
-Step = Stage | Barrier
+__all__ = ["Job", "Phase", "Step", "StepState", "check", "fingerprints", "part_marks", "phases", "state"]
 
 ALL_SHARDS = "all"
 """The name under which a barrier commits."""
@@ -46,10 +44,10 @@ class Job:
 
 @dataclass(frozen=True)
 class Phase:
-    """Stages that run shard by shard, in chains that each run as one task; then, maybe, a barrier."""
+    """Stages that run shard by shard, in chains that each run as one task; then, maybe, what needs all shards."""
 
     chains: tuple[tuple[Stage, ...], ...]
-    barrier: Barrier | None = None
+    barrier: Barrier | Spread | None = None
 
 
 @dataclass(frozen=True)
@@ -90,7 +88,7 @@ def phases(steps: Sequence[Step]) -> Iterator[Phase]:
     """Cut at each barrier, and inside a phase where the need for a GPU changes."""
     stages: list[Stage] = []
     for step in steps:
-        if isinstance(step, Barrier):
+        if isinstance(step, Barrier | Spread):
             yield Phase(_chains(stages), step)
             stages = []
         else:
@@ -100,12 +98,14 @@ def phases(steps: Sequence[Step]) -> Iterator[Phase]:
 
 
 def fingerprints(steps: Sequence[Step], slices: Sequence[Slice]) -> dict[str, dict[str, str]]:
-    """Label to shard to fingerprint; a barrier's shard is `ALL_SHARDS`."""
+    """Label to shard to fingerprint. A barrier's shard is `ALL_SHARDS`, which a spread has beside its parts."""
     marks: dict[str, dict[str, str]] = {}
     for number, step in enumerate(steps):
         before = steps[:number]
         if isinstance(step, Barrier):
             marks[step.label] = {ALL_SHARDS: barrier_mark(step, before, marks, slices)}
+        elif isinstance(step, Spread):
+            marks[step.label] = part_marks(step, barrier_mark(step, before, marks, slices), len(slices))
         else:
             marks[step.label] = {s.shard: stage_mark(step, before, marks, s) for s in slices}
     return marks
@@ -115,18 +115,27 @@ def stage_mark(stage: Stage, before: Sequence[Step], marks: Mapping[str, Mapping
     """Fingerprint of one stage on one shard, from those of the steps before it."""
     inputs = {}
     for step in _upstream(stage, before):
-        inputs[step.label] = marks[step.label][ALL_SHARDS if isinstance(step, Barrier) else piece.shard]
+        inputs[step.label] = marks[step.label][ALL_SHARDS if isinstance(step, Barrier | Spread) else piece.shard]
     if "source" in stage.reads:
         inputs["source"] = piece.digest
     return fingerprint([stage.identity(), inputs])
 
 
 def barrier_mark(
-    barrier: Barrier, before: Sequence[Step], marks: Mapping[str, Mapping[str, str]], slices: Iterable[Slice]
+    barrier: Barrier | Spread, before: Sequence[Step], marks: Mapping[str, Mapping[str, str]], slices: Iterable[Slice]
 ) -> str:
-    """Fingerprint of a barrier: it covers what it reads from every shard."""
-    inputs = {step.label: sorted(marks[step.label].items()) for step in _upstream(barrier, before)}
+    """Fingerprint of a barrier or of a whole spread: it covers what is read from every shard."""
+    inputs: dict[str, Any] = {}
+    for step in _upstream(barrier, before):
+        own = marks[step.label]
+        inputs[step.label] = own[ALL_SHARDS] if isinstance(step, Spread) else sorted(own.items())
     return fingerprint([barrier.identity(), inputs, [s.shard for s in slices]])
+
+
+def part_marks(spread: Spread, whole: str, shards: int) -> dict[str, str]:
+    """Fingerprints of all parts of a spread, and that of the whole of it."""
+    of = spread.parts(shards)
+    return {ALL_SHARDS: whole, **{Part(n, of).id: fingerprint([whole, n, of]) for n in range(of)}}
 
 
 def state(job: Job, log: CommitLog, slices: Sequence[Slice] | None) -> list[StepState]:
@@ -134,15 +143,22 @@ def state(job: Job, log: CommitLog, slices: Sequence[Slice] | None) -> list[Step
     marks: dict[str, dict[str, str]] = fingerprints(job.steps, slices) if slices is not None else {}
     rows = []
     for step in job.steps:
-        wanted = marks.get(step.label, {})
+        wanted = dict(marks.get(step.label, {}))
+        if isinstance(step, Spread):
+            wanted.pop(ALL_SHARDS, None)
         there = log.names(step.label)
         done = sum(there.get(shard) == {mark} for shard, mark in wanted.items())
         stale = sum(shard in there and there[shard] != {mark} for shard, mark in wanted.items())
         failed = len(log.storage.files(f"failed/{step.label}"))
-        kind = "barrier" if isinstance(step, Barrier) else "stage"
+        kind = _kind(step)
         total = len(wanted) if slices is not None else None
         rows.append(StepState(step.label, kind, step.reads, step.writes, done, total, failed, stale))
     return rows
+
+
+def _kind(step: Step) -> str:
+    """What the plan calls a kind of step."""
+    return "barrier" if isinstance(step, Barrier) else "spread" if isinstance(step, Spread) else "stage"
 
 
 def _upstream(step: Step, before: Sequence[Step]) -> list[Step]:

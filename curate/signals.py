@@ -19,11 +19,10 @@ from curate.models.settings import ModelSettings
 from curate.rank import Rank
 from curate.score import IMAGE, Score
 from curate.shard import IMAGE_EXTENSIONS
-from curate.stage import Barrier, Stage
+from curate.stage import Barrier, Spread, Stage, Step
 
 __all__ = ["signal_steps"]
 
-Step = Stage | Barrier
 Owned: TypeAlias = tuple[str, Step]
 """A table of the config, and a step that it asks for."""
 
@@ -49,7 +48,7 @@ def _of_filters(filters: Mapping[str, Filter], models: Mapping[str, ModelSetting
     rules = tuple(filters.items())
     for number, (name, rule) in enumerate(rules):
         owner = f"[filters.{name}]"
-        steps = [step for step in rule.steps(rules[:number]) if isinstance(step, Stage | Barrier)]
+        steps = [step for step in rule.steps(rules[:number]) if isinstance(step, Stage | Barrier | Spread)]
         later = [step for step in steps if isinstance(step, Rank | Import)]
         if given.issuperset({*rule.columns}.difference(*(step.writes for step in later))):
             yield from ((owner, step) for step in later)
@@ -96,7 +95,7 @@ def _in_order(steps: list[Step]) -> list[Step]:
 
 
 def _turn(step: Step) -> int:
-    if isinstance(step, Barrier):
+    if isinstance(step, Barrier | Spread):
         return 3
     return 0 if IMAGE in step.reads else 1 if isinstance(step, Score) else 2
 

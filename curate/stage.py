@@ -10,12 +10,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeAlias
 
 from curate.manifest import Attempt
 from curate.shard import Shard
 
-__all__ = ["Barrier", "Resources", "Runtime", "Stage", "Work", "settings_of"]
+__all__ = ["Barrier", "Part", "Resources", "Runtime", "Spread", "Stage", "Step", "Work", "settings_of"]
 
 
 @dataclass(frozen=True)
@@ -121,3 +121,44 @@ class Barrier(Work):
     @abstractmethod
     def run(self, shards: Sequence[Shard], attempt: Attempt) -> None:
         """Write this barrier's files into `attempt`. `shards` are in order of their ids."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of the `of` parts of a Spread; `number` counts from 0."""
+
+    number: int
+    of: int
+
+    @property
+    def id(self) -> str:
+        """The name under which it commits."""
+        return f"p{self.number:05d}"
+
+
+class Spread(Work):
+    """Work that must see the columns of all shards, in parts that run side by side as tasks of the engine.
+
+    Each part has a commit of its own, so that a run which was killed goes on with the parts that are missing. What a
+    part writes is its own: no two parts write one file. Bytes must not depend on when or where a part runs.
+    """
+
+    @property
+    def resources(self) -> Resources:
+        return Resources()
+
+    @property
+    def writes(self) -> tuple[str, ...]:
+        return ()
+
+    @abstractmethod
+    def parts(self, shards: int) -> int:
+        """How many parts there are for so many shards, at least 1."""
+
+    @abstractmethod
+    def run(self, part: Part, shards: Sequence[Shard], attempt: Attempt, runtime: Runtime) -> None:
+        """Write the files of one part into `attempt`. `shards` are all shards, in order of their ids."""
+
+
+Step: TypeAlias = Stage | Barrier | Spread
+"""What a pipeline is a list of."""

@@ -28,7 +28,7 @@ from curate.signals import signal_steps
 from curate.source.ingest import ingest, known_cut
 from curate.source.kinds import build_source
 from curate.source.webdataset import Adopt, WebDataset
-from curate.stage import Barrier, Stage
+from curate.stage import Stage, Step
 from curate.subset import Subset
 
 __all__ = ["Config", "Shards", "image_text_pairs"]
@@ -73,7 +73,7 @@ def image_text_pairs(table: Mapping[str, Any], limit: int | None = None) -> Job:
     adopts = isinstance(source, WebDataset)
     shards: Stage = Adopt() if adopts else Fetch(config.fetch, config.image, config.shards.samples)
     signals = signal_steps(filters, build_models(config.models), set(source.known_columns() or ()))
-    steps: list[Stage | Barrier] = [shards, *signals, Select(tuple(filters.items()))]
+    steps: list[Step] = [shards, *signals, Select(tuple(filters.items()))]
     if config.subset is not None:
         steps.append(config.subset)
     rows = config.shards.samples

@@ -12,16 +12,17 @@ import json
 import queue
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from curate.errors import CurateError, StageError, StorageError
 from curate.manifest import Attempt, Commit, CommitLog, Manifest, commit_name
-from curate.plan import ALL_SHARDS, Job, Phase, barrier_mark, phases, stage_mark
+from curate.plan import ALL_SHARDS, Job, Phase, barrier_mark, part_marks, phases, stage_mark
+from curate.run.part import PartOf
 from curate.run.unit import Done, Engine, Failure, Task, Unit
 from curate.shard import Shard, Slice
-from curate.stage import Barrier, Runtime, Stage
+from curate.stage import Barrier, Part, Runtime, Spread, Stage
 from curate.storage import Storage
 
 __all__ = ["Outcome", "Progress", "RunSettings", "run_job"]
@@ -162,7 +163,7 @@ class _Run:
     def prepare(self, piece: Slice) -> None:
         """Fingerprints of every stage on this shard up to the first barrier that is not known yet."""
         for number, step in enumerate(self.job.steps):
-            if isinstance(step, Barrier):
+            if isinstance(step, Barrier | Spread):
                 if ALL_SHARDS not in self.marks[step.label]:
                     return
                 continue
@@ -188,6 +189,18 @@ class _Run:
             old = stage_mark(earlier, before, self.marks, self.outcome.slices[shard])
             supersedes, earlier = (old, None) if old in there else (None, earlier.supersedes())
         return Task(stage, mark, supersedes, tuple(sorted(there - {mark})))
+
+    def forget(self, label: str, marks: set[str]) -> None:
+        """Remove what a step over all shards made under other fingerprints: its parts were cut in another way, so
+        what one of them replaces may be what another has just written."""
+        for part, there in list(self.done[label].items()):
+            for mark in there - marks:
+                old = self.log.get(label, part, mark)
+                for record in old.files if old else ():
+                    self.storage.delete(record.name)
+                self.storage.delete(commit_name(label, part, mark))
+            if there - marks:
+                del self.done[label][part]
 
     def finished(self) -> Iterator[tuple[str, str, str]]:
         """What is done of this job, in order of steps and shards: stage, shard, fingerprint."""
@@ -232,8 +245,10 @@ def run_job(
         if titles or not slices.ended:
             watch.phase(" + ".join(titles))
             _run_stages(run, phase, slices, watch)
-        if phase.barrier is not None:
+        if isinstance(phase.barrier, Barrier):
             _run_barrier(run, phase.barrier, watch)
+        elif phase.barrier is not None:
+            _run_spread(run, phase.barrier, watch)
     run.outcome.manifest = Manifest.fold(run.log, run.finished(), run.outcome.commits)
     run.log.sweep()
     return run.outcome
@@ -321,19 +336,55 @@ def _what_was_saved(run: _Run, done: Done, failure: Failure) -> Done:
     return Done(done.unit, saved, replace(failure, stage=missing[0]))
 
 
-def _run_barrier(run: _Run, barrier: Barrier, watch: Progress) -> None:
-    """Run a barrier here, unless it is done; it sees the shards that were not set aside."""
+def _all_shards(run: _Run, step: Barrier | Spread) -> tuple[list[str], str]:
+    """The shards that were not set aside, and the fingerprint of a step that sees them all."""
     slices = run.outcome.slices.values()
     failed = len(run.outcome.failed)
     if slices and failed / len(slices) > run.settings.max_failed_ratio:
         raise StageError(
-            f"{failed} of {len(slices)} shards are set aside, and step {barrier.label!r} needs all of them: "
+            f"{failed} of {len(slices)} shards are set aside, and step {step.label!r} needs all of them: "
             f"{next(iter(run.outcome.failed.values()))}. See failed/ in {run.storage.root}; mend the cause and run "
             "again, or raise [run] max_failed_ratio"
         )
     good = sorted((s for s in slices if s.shard not in run.outcome.failed), key=lambda s: s.shard)
-    before = run.job.steps[: run.job.steps.index(barrier)]
-    mark = barrier_mark(barrier, before, _only(run.marks, {s.shard for s in good}), good)
+    before = run.job.steps[: run.job.steps.index(step)]
+    ids = [s.shard for s in good]
+    return ids, barrier_mark(step, before, _only(run.marks, {*ids}), good)
+
+
+def _run_spread(run: _Run, spread: Spread, watch: Progress) -> None:
+    """Run the parts of a spread that are not done, as units of the engine. Raises StageError when one keeps failing."""
+    shards, whole = _all_shards(run, spread)
+    marks = part_marks(spread, whole, len(shards))
+    run.marks[spread.label] = marks
+    run.forget(spread.label, {*marks.values()})
+    done = run.done[spread.label]
+    of = spread.parts(len(shards))
+    parts = [part for part in (Part(number, of) for number in range(of)) if part.id not in done]
+    run.outcome.skipped += of - len(parts)
+    waiting = deque(
+        Unit(run.storage.root, p.id, (Task(PartOf(spread, p, tuple(shards)), marks[p.id]),), run.runtime, rows=1)
+        for p in parts
+    )
+    if waiting:
+        watch.phase(spread.label)
+        watch.total(len(waiting))
+    in_flight = 0
+    while waiting or in_flight:
+        while waiting and in_flight < 2 * run.engine.slots:
+            run.engine.submit(waiting.popleft())
+            in_flight += 1
+        for ended in run.engine.wait_any(WAIT_S):
+            in_flight -= 1
+            waiting.extendleft(_finish(run, ended, [], watch))
+    for part in parts:
+        if part.id in run.outcome.failed:
+            raise StageError(f"part {part.id} of step {run.outcome.failed[part.id]}")
+
+
+def _run_barrier(run: _Run, barrier: Barrier, watch: Progress) -> None:
+    """Run a barrier here, unless it is done; it sees the shards that were not set aside."""
+    good, mark = _all_shards(run, barrier)
     run.marks[barrier.label] = {ALL_SHARDS: mark}
     there = run.done[barrier.label].get(ALL_SHARDS, set())
     if mark in there:
@@ -343,7 +394,7 @@ def _run_barrier(run: _Run, barrier: Barrier, watch: Progress) -> None:
     attempt = Attempt(run.storage, barrier.label, ALL_SHARDS, mark, stale=tuple(sorted(there)))
     started = time.perf_counter()
     try:
-        barrier.run([Shard(run.storage, s.shard) for s in good], attempt)
+        barrier.run([Shard(run.storage, shard) for shard in good], attempt)
     except Exception as error:
         attempt.abandon()
         if isinstance(error, CurateError):

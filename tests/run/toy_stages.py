@@ -13,7 +13,7 @@ import pyarrow as pa
 from curate.manifest import Attempt
 from curate.plan import Job
 from curate.shard import Shard, Slice
-from curate.stage import Barrier, Resources, Runtime, Stage
+from curate.stage import Barrier, Part, Resources, Runtime, Spread, Stage, Step
 from curate.storage import Storage
 
 ROWS = 4
@@ -124,6 +124,44 @@ class Share(Stage):
         attempt.write_table(f"{shard.id}.share.parquet", pa.table({"share": [p / total for p in products]}))
 
 
+@dataclass(frozen=True)
+class Remainders(Spread):
+    """Part p of n writes the sum of all products that leave the remainder p; misbehaves on chosen parts."""
+
+    name: ClassVar[str] = "remainders"
+    shards_per_part: int = 2
+    fails: tuple[str, ...] = ()
+    kills: tuple[str, ...] = ()
+    misbehaves: int = 1_000
+    notes: str = ""
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return ("product",)
+
+    @property
+    def writes(self) -> tuple[str, ...]:
+        return ("remainders",)
+
+    def identity(self) -> list[object]:
+        return [self.name, self.shards_per_part]
+
+    def parts(self, shards: int) -> int:
+        return max(1, -(-shards // self.shards_per_part))
+
+    def run(self, part: Part, shards: Sequence[Shard], attempt: Attempt, runtime: Runtime) -> None:
+        if self.notes:
+            note(self.notes, part.id)
+        if tries(self.notes, part.id) <= self.misbehaves:
+            if part.id in self.fails:
+                raise ValueError(f"no good: {part.id}")
+            if part.id in self.kills:
+                os.kill(os.getpid(), signal.SIGKILL)
+        products = [n for s in shards for n in s.columns(["product"])["product"].to_pylist()]
+        attempt.write_bytes(f"sums/{part.id}.txt", str(sum(n for n in products if n % part.of == part.number)).encode())
+        attempt.counts["looked_at"] = len(products)
+
+
 def note(folder: str, shard: str) -> None:
     with open(Path(folder) / shard, "a") as file:
         file.write("x")
@@ -138,7 +176,7 @@ def slices(count: int) -> list[Slice]:
     return [Slice(f"{number:05d}", ROWS, f"digest{number}") for number in range(count)]
 
 
-def job(*steps: Stage | Barrier, shards: int = 5) -> Job:
+def job(*steps: Step, shards: int = 5) -> Job:
     def cut(storage: Storage) -> Iterator[Slice]:
         yield from slices(shards)
 
