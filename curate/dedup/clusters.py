@@ -1,0 +1,324 @@
+"""Clusters of copies, and which row of each is kept: three steps whose parts run side by side.
+
+    ask     a part per group of shards   every row that takes part goes to the part of its cluster's digest
+    answer  a part per range of digests  equal digests are a cluster; the best row of it is the one to keep
+    mark    a part per group of shards   the answers become columns beside the rows
+
+What makes rows copies is a `Likeness`: the same bytes, the same caption, or the label of a component of near
+duplicates. No part holds more than its share of rows, some 150 bytes each; a cluster of a million rows is a million
+rows of one part. Nothing depends on how many parts there are.
+
+The files that `ask` writes are the index of the data set: a later one names it with `against`, and its rows are
+compared with those that took part then, without their pictures being read. What was kept before stays kept, so the
+answer is that of one run over both, in an order that puts the earlier data set first.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curate.dedup.digest import Digests, digest_strings
+from curate.dedup.earlier import Earlier, write_card
+from curate.dedup.groups import Groups, Rows, group
+from curate.dedup.prefer import Order, parse_order
+from curate.dedup.scatter import (
+    SHARDS_PER_PART,
+    Outbox,
+    collect,
+    part_count,
+    part_of_hash,
+    row_ids,
+    shards_of,
+    split_ids,
+)
+from curate.filter import Rules
+from curate.manifest import Attempt
+from curate.select import columns_of, decide
+from curate.shard import Shard
+from curate.stage import Part, Runtime, Spread, Step, settings_of
+
+__all__ = ["Answer", "Ask", "Clusters", "Likeness", "Mark", "Numbered", "kept_rows"]
+
+Numbered: TypeAlias = tuple[int, Shard]
+"""A shard and its number among all."""
+
+COUNTED = ("caption", "host")
+Keep = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Likeness(ABC):
+    """What makes two rows copies. A subclass is a frozen dataclass; `name` begins the names of columns and files."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str: ...
+
+    @property
+    @abstractmethod
+    def reads(self) -> tuple[str, ...]: ...
+
+    @abstractmethod
+    def digests(self, part: Part, shards: Sequence[Numbered]) -> Iterator[tuple[Rows, Digests]]:
+        """For each shard the rows that can have copies, in ascending order, and a digest that copies share."""
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """Settings of the three steps. `rules`: filters that keep the rows that take part; `counted`: of "caption" and
+    "host", whose different values in a cluster are counted; `against`: earlier data sets, the first one first."""
+
+    likeness: Likeness
+    prefer: tuple[str, ...] = ()
+    rules: Rules = ()
+    counted: tuple[str, ...] = ()
+    against: tuple[str, ...] = ()
+    shards_per_part: int = SHARDS_PER_PART
+
+    @property
+    def name(self) -> str:
+        return self.likeness.name
+
+    @property
+    def order(self) -> Order:
+        return parse_order(self.prefer)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What is written: the key of the row that is kept instead (null for it and for a row without copies), the
+        rows of the cluster (null for a row that takes no part), different captions and hosts of it, and in which
+        earlier data set the kept row is."""
+        own = [f"{self.name}_duplicate_of", f"{self.name}_cluster_size", *(f"{self.name}_{c}s" for c in self.counted)]
+        return (*own, f"{self.name}_duplicate_in") if self.against else tuple(own)
+
+    @property
+    def asked(self) -> pa.Schema:
+        """Of a row on its way to its cluster."""
+        own = [("id", pa.uint64()), ("high", pa.uint64()), ("low", pa.uint64())]
+        return pa.schema([*own, *((c, pa.uint64()) for c in self.counted), *self.order.schema])
+
+    @property
+    def answered(self) -> pa.Schema:
+        """Of an answer on its way to its row."""
+        own = [("id", pa.uint64()), ("duplicate_of", pa.string()), ("size", pa.int64()), ("set", pa.int16())]
+        return pa.schema([*own, *((c, pa.int64()) for c in self.counted)])
+
+    def identity(self) -> Any:
+        """What the fingerprint covers."""
+        rules = [[name, rule.identity()] for name, rule in self.rules]
+        return [self.card(), rules, self.against, self.shards_per_part]
+
+    def card(self) -> Any:
+        """What an earlier data set must have in common."""
+        return [settings_of(self.likeness), list(self.prefer), list(self.counted)]
+
+    def steps(self) -> tuple[Step, ...]:
+        return (Ask(self), Answer(self), Mark(self))
+
+
+@dataclass(frozen=True)
+class _OfClusters(Spread):
+    clusters: Clusters
+
+    @property
+    def label(self) -> str:
+        return f"{self.clusters.name}_{self.name}"
+
+    def identity(self) -> Any:
+        return [self.label, self.version, self.clusters.identity()]
+
+    def parts(self, shards: int) -> int:
+        return part_count(shards, self.clusters.shards_per_part)
+
+    def own(self, part: Part, shards: Sequence[Shard]) -> list[Numbered]:
+        return list(shards_of(part, shards, self.clusters.shards_per_part))
+
+
+@dataclass(frozen=True)
+class Ask(_OfClusters):
+    """Sends every row that takes part to the part of its digest."""
+
+    name: ClassVar[str] = "ask"
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        given = (*self.clusters.likeness.reads, *self.clusters.order.reads, *columns_of(self.clusters.rules))
+        counted = {"caption": "caption", "host": "url"}
+        return tuple(dict.fromkeys((*given, *(counted[c] for c in self.clusters.counted))))
+
+    @property
+    def writes(self) -> tuple[str, ...]:
+        return (f"{self.clusters.name}: asked",)
+
+    def run(self, part: Part, shards: Sequence[Shard], attempt: Attempt, runtime: Runtime) -> None:
+        own = self.own(part, shards)
+        outbox = Outbox(attempt, self.label, part, part.of, self.clusters.asked)
+        likeness = self.clusters.likeness.digests(part, own)
+        for (number, shard), (rows, digests) in zip(own, likeness, strict=True):
+            keep = kept_rows(shard, self.clusters.rules)
+            table = self._table(number, shard, rows[keep[rows]], digests[keep[rows]])
+            outbox.add(part_of_hash(np.asarray(table["high"]), part.of), table)
+            attempt.counts["compared"] += len(table)
+        outbox.close()
+        if part.number == 0:
+            write_card(attempt, self.label, part.of, [shard.id for shard in shards], self.clusters.card())
+
+    def _table(self, number: int, shard: Shard, rows: Rows, digests: Digests) -> pa.Table:
+        high, low = digests.T
+        own = {"id": row_ids(number, rows), "high": high, "low": low}
+        for name in self.clusters.counted:
+            own[name] = _value_digests(shard, name)[rows]
+        values = self.clusters.order.values(shard).take(pa.array(rows))
+        return pa.table({**own, **dict(zip(values.column_names, values.columns, strict=True))})
+
+
+@dataclass(frozen=True)
+class Answer(_OfClusters):
+    """Finds the clusters among the rows that were sent to a part, and answers each row."""
+
+    name: ClassVar[str] = "answer"
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return (f"{self.clusters.name}: asked",)
+
+    @property
+    def writes(self) -> tuple[str, ...]:
+        return (f"{self.clusters.name}: answers",)
+
+    def identity(self) -> Any:
+        return [super().identity(), [earlier.mark for earlier in self._earlier()]]
+
+    def require(self, runtime: Runtime) -> None:
+        for earlier in self._earlier():
+            earlier.require(self.clusters.card())
+
+    def run(self, part: Part, shards: Sequence[Shard], attempt: Attempt, runtime: Runtime) -> None:
+        rows = collect(attempt.storage, f"{self.clusters.name}_ask", part, part.of, self.clusters.asked)
+        rows = rows.append_column("set", pa.array(np.zeros(len(rows), np.int16)))
+        for number, earlier in enumerate(self._earlier(), 1):
+            before = earlier.received(part, self.clusters.asked)
+            rows = pa.concat_tables(
+                [rows, before.append_column("set", pa.array(np.full(len(before), number, np.int16)))]
+            )
+        answers = self._answers(rows.combine_chunks())
+        attempt.counts.update(_counted(answers))
+        outbox = Outbox(attempt, self.label, part, part.of, self.clusters.answered)
+        outbox.add(split_ids(np.asarray(answers["id"]))[1] // self.clusters.shards_per_part, answers)
+        outbox.close()
+
+    def _earlier(self) -> list[Earlier]:
+        return [Earlier(root, f"{self.clusters.name}_ask") for root in self.clusters.against]
+
+    def _answers(self, rows: pa.Table) -> pa.Table:
+        """One row per row of this data set."""
+        groups = group(np.stack([np.asarray(rows["high"]), np.asarray(rows["low"])], axis=1))
+        kept = self._best(groups, rows)[groups.of_rows]
+        itself = kept == np.arange(len(kept))
+        sets = np.asarray(rows["set"])
+        table = {
+            "id": rows["id"],
+            "duplicate_of": pc.if_else(
+                pa.array(itself), pa.scalar(None, pa.string()), rows["key"].take(pa.array(kept))
+            ),
+            "size": groups.sizes[groups.of_rows],
+            "set": sets[kept],
+        }
+        for name in self.clusters.counted:
+            table[name] = _distinct(groups, np.asarray(rows[name]))[groups.of_rows]
+        return pa.table(table).filter(pa.array(sets == 0)).cast(self.clusters.answered)
+
+    def _best(self, groups: Groups, rows: pa.Table) -> Rows:
+        """The row of each group that is to be kept; sorted are only groups of several."""
+        best = groups.order[groups.starts] if len(groups) else np.empty(0, np.int64)
+        several = groups.sizes > 1
+        of = groups.numbers
+        of, members = of[several[of]], groups.order[several[of]]
+        age = np.asarray(rows["set"]).astype(np.int64)[members]
+        table = rows.take(pa.array(members))
+        table = table.append_column("group", pa.array(of))
+        table = table.append_column("age", pa.array(np.where(age == 0, np.iinfo(np.int64).max, age)))
+        ranked = self.clusters.order.sort(table, "group", "age")
+        best[several] = members[ranked[np.unique(of[ranked], return_index=True)[1]]]
+        return best
+
+
+@dataclass(frozen=True)
+class Mark(_OfClusters):
+    """Writes the columns."""
+
+    name: ClassVar[str] = "mark"
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return ("key", f"{self.clusters.name}: answers")
+
+    @property
+    def writes(self) -> tuple[str, ...]:
+        return self.clusters.columns
+
+    def run(self, part: Part, shards: Sequence[Shard], attempt: Attempt, runtime: Runtime) -> None:
+        answers = collect(attempt.storage, f"{self.clusters.name}_answer", part, part.of, self.clusters.answered)
+        ids = np.asarray(answers["id"])
+        order = np.argsort(ids)
+        _, numbers, rows = split_ids(ids[order])
+        for number, shard in self.own(part, shards):
+            start, end = np.searchsorted(numbers, [number, number + 1])
+            key = shard.columns(["key"])["key"]
+            places = np.full(len(key), -1, np.int64)
+            places[rows[start:end]] = order[start:end]
+            own = answers.take(pa.array(places, mask=places < 0))
+            attempt.write_table(shard.table_name(f"{self.clusters.name}_clusters"), self._table(key, own))
+
+    def _table(self, key: pa.ChunkedArray, own: pa.Table) -> pa.Table:
+        columns = [own["duplicate_of"], own["size"], *(own[name] for name in self.clusters.counted)]
+        if self.clusters.against:
+            names = pa.array([None, *self.clusters.against], pa.string())
+            is_copy = own["duplicate_of"].is_valid()
+            columns.append(pc.if_else(is_copy, names.take(own["set"]), pa.scalar(None, pa.string())))
+        return pa.table({"key": key, **dict(zip(self.clusters.columns, columns, strict=True))})
+
+
+def kept_rows(shard: Shard, rules: Rules) -> Keep:
+    """Which rows these filters keep; all, where there are none."""
+    if not rules:
+        return np.ones(shard.rows(), bool)
+    return np.asarray(decide(shard.columns(list(columns_of(rules))), rules)["keep"], bool)
+
+
+def _value_digests(shard: Shard, name: str) -> npt.NDArray[np.uint64]:
+    """A 64-bit digest of each row's caption, or of the host of its URL."""
+    if name == "caption":
+        values = shard.columns(["caption"])["caption"]
+    else:
+        hosts = pc.extract_regex(shard.columns(["url"])["url"], r"://(?:[^/?#@]*@)?(?P<host>[^/?#:]+)")
+        values = pc.utf8_lower(pc.struct_field(hosts, "host"))
+    return digest_strings(pc.fill_null(values.cast(pa.large_string()), ""))[:, 0]
+
+
+def _distinct(groups: Groups, values: npt.NDArray[np.uint64]) -> Rows:
+    """How many different values each group has."""
+    if not len(groups):
+        return np.empty(0, np.int64)
+    of, own = groups.numbers, values[groups.order]
+    order = np.lexsort((own, of))
+    of, own = of[order], own[order]
+    new = np.ones(len(of), np.int64)
+    new[1:] = (of[1:] != of[:-1]) | (own[1:] != own[:-1])
+    return np.add.reduceat(new, groups.starts)
+
+
+def _counted(answers: pa.Table) -> dict[str, int]:
+    """What the commit says: copies, and in how many clusters of several rows they are."""
+    copies = len(answers) - answers["duplicate_of"].null_count
+    largest = pc.max(answers["size"]).as_py() or 0
+    kept = pc.and_(answers["duplicate_of"].is_null(), pc.greater(answers["size"], 1))
+    return {"copies": copies, "clusters": pc.sum(kept).as_py() or 0, "largest_cluster": largest}
