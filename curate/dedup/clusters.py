@@ -45,7 +45,7 @@ from curate.select import columns_of, decide
 from curate.shard import Shard
 from curate.stage import Part, Runtime, Spread, Step, settings_of
 
-__all__ = ["Answer", "Ask", "Clusters", "Likeness", "Mark", "Numbered", "kept_rows"]
+__all__ = ["Answer", "Ask", "Clusters", "Likeness", "Mark", "Numbered", "OfClusters", "kept_rows"]
 
 Numbered: TypeAlias = tuple[int, Shard]
 """A shard and its number among all."""
@@ -125,7 +125,9 @@ class Clusters:
 
 
 @dataclass(frozen=True)
-class _OfClusters(Spread):
+class OfClusters(Spread):
+    """A step over groups of shards, or over ranges of digests, as many of these as of those."""
+
     clusters: Clusters
 
     @property
@@ -143,7 +145,7 @@ class _OfClusters(Spread):
 
 
 @dataclass(frozen=True)
-class Ask(_OfClusters):
+class Ask(OfClusters):
     """Sends every row that takes part to the part of its digest."""
 
     name: ClassVar[str] = "ask"
@@ -181,7 +183,7 @@ class Ask(_OfClusters):
 
 
 @dataclass(frozen=True)
-class Answer(_OfClusters):
+class Answer(OfClusters):
     """Finds the clusters among the rows that were sent to a part, and answers each row."""
 
     name: ClassVar[str] = "answer"
@@ -252,7 +254,7 @@ class Answer(_OfClusters):
 
 
 @dataclass(frozen=True)
-class Mark(_OfClusters):
+class Mark(OfClusters):
     """Writes the columns."""
 
     name: ClassVar[str] = "mark"

@@ -67,7 +67,7 @@ class Earlier:
         of = self.card["parts"]
         found = [schema.empty_table()]
         for number in range(part.number * of // part.of, min(-(-(part.number + 1) * of // part.of), of)):
-            for rows in inbox(Storage(self.root), self.label, number, of, of):
+            for rows in inbox(Storage(self.root), self.label, number, range(of), of):
                 mine = part_of_hash(np.asarray(rows["high"]), part.of) == part.number
                 found.append(rows.filter(pa.array(mine)))
         return pa.concat_tables(found).combine_chunks()

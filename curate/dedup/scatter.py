@@ -13,7 +13,7 @@ they are when the data set grows; with n parts there are n * n pieces. Rows are 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -116,12 +116,12 @@ class Outbox:
             file.write(ends.tobytes())
 
 
-def inbox(storage: Storage, label: str, number: int, senders: int, of: int) -> Iterator[pa.Table]:
-    """What the `senders` parts of step `label` sent to part `number` of `of`, sender by sender, empty pieces left out.
+def inbox(storage: Storage, label: str, number: int, senders: Iterable[int], of: int) -> Iterator[pa.Table]:
+    """What these parts of step `label` sent to part `number` of `of`, sender by sender, empty pieces left out.
 
     Raises StorageError when a file is gone or cut.
     """
-    for sender in range(senders):
+    for sender in senders:
         name = _name(label, sender)
         try:
             yield from _piece(storage, name, number, of)
@@ -133,7 +133,7 @@ def inbox(storage: Storage, label: str, number: int, senders: int, of: int) -> I
 
 def collect(storage: Storage, label: str, part: Part, senders: int, schema: pa.Schema) -> pa.Table:
     """The same as one table, with this schema also where nothing was sent."""
-    found = list(inbox(storage, label, part.number, senders, part.of))
+    found = list(inbox(storage, label, part.number, range(senders), part.of))
     return pa.concat_tables([schema.empty_table(), *found]).combine_chunks()
 
 

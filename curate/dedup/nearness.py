@@ -1,0 +1,130 @@
+"""What makes rows near copies, as near dedup needs to know it: buckets, pairs of a bucket, and evidence for a pair."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from curate.dedup.clusters import Likeness, Numbered
+from curate.dedup.digest import Digests
+from curate.dedup.groups import Rows
+from curate.dedup.scatter import Ids, collect, row_ids
+from curate.shard import Shard
+from curate.stage import Part
+
+__all__ = ["LABEL", "Evidence", "Found", "Nearness", "SameComponent"]
+
+LABEL = pa.schema({"node": pa.uint64(), "label": pa.uint64()})
+_MIX = np.uint64(0x9E3779B97F4A7C15)
+
+
+@dataclass(frozen=True)
+class Evidence(ABC):
+    """What two candidates are compared by: one value a row, and what of two values is near enough."""
+
+    @property
+    @abstractmethod
+    def reads(self) -> tuple[str, ...]: ...
+
+    @property
+    @abstractmethod
+    def kind(self) -> pa.DataType:
+        """The Arrow type of a value."""
+
+    @abstractmethod
+    def values(self, shard: Shard, rows: Rows) -> pa.Array:
+        """The values of some rows of a shard."""
+
+    @abstractmethod
+    def similarity(self, left: pa.Array, right: pa.Array) -> npt.NDArray[np.float64]:
+        """How near each value is to the other one, 0 to 1."""
+
+    @property
+    @abstractmethod
+    def least(self) -> float:
+        """From which similarity on rows are near, included."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """Pairs of row numbers, uint64 (n, 2): `sure` ones are near, the others candidates. `counts` are for people."""
+
+    sure: Ids
+    unsure: Ids
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Nearness(ABC):
+    """How near copies are found. A subclass is a frozen dataclass; `name` begins the names of columns and files."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str: ...
+
+    @property
+    @abstractmethod
+    def reads(self) -> tuple[str, ...]:
+        """Columns that `rows` and `entries` look at."""
+
+    @property
+    @abstractmethod
+    def entry(self) -> pa.Schema:
+        """Of an entry, beside the row's number: `key`, the bucket (uint64, well mixed), and what `pairs` needs."""
+
+    @property
+    def evidence(self) -> Evidence | None:
+        """What candidates are checked by; None where `pairs` are all sure."""
+        return None
+
+    @abstractmethod
+    def rows(self, shard: Shard) -> Rows:
+        """The rows that can have near copies, in ascending order."""
+
+    @abstractmethod
+    def entries(self, shard: Shard, rows: Rows) -> tuple[Rows, pa.Table]:
+        """All entries of these rows: whose each one is (as a place in `rows`), and a table of the schema `entry`."""
+
+    @abstractmethod
+    def pairs(self, entries: pa.Table) -> Found:
+        """The pairs among the entries of some whole buckets, in any order; `entries` has also `id`."""
+
+
+@dataclass(frozen=True)
+class SameComponent(Likeness):
+    """Rows are copies that checked edges tie together."""
+
+    nearness: Nearness
+
+    @property
+    def name(self) -> str:
+        return self.nearness.name
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return (*self.nearness.reads, f"{self.name}: labels")
+
+    def digests(self, part: Part, shards: Sequence[Numbered]) -> Iterator[tuple[Rows, Digests]]:
+        labels = collect(shards[0][1].storage, f"{self.name}_label", part, 1, LABEL) if shards else LABEL.empty_table()
+        nodes, label = (np.asarray(labels[name]) for name in LABEL.names)
+        for number, shard in shards:
+            rows = self.nearness.rows(shard)
+            own = row_ids(number, rows)
+            place = np.searchsorted(nodes, own)
+            inside = place < len(nodes)
+            tied = np.zeros(len(own), bool)
+            tied[inside] = nodes[place[inside]] == own[inside]
+            own[tied] = label[place[tied]]
+            yield rows, np.stack([_mixed(own), own], axis=1)
+
+
+def _mixed(ids: Ids) -> npt.NDArray[np.uint64]:
+    """Row numbers as hashes, so that they spread over all parts."""
+    with np.errstate(over="ignore"):
+        values = (ids ^ (ids >> np.uint64(31))) * _MIX
+        return (values ^ (values >> np.uint64(29))) * _MIX
