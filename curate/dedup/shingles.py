@@ -5,15 +5,15 @@ duplicate; text-dedup drops such rows from the data; older versions of it put al
 have 5 to 12 words, so this is the usual case and not the odd one. Here:
 
 - a text with fewer than n units is one shingle, the whole text in normal form. No other text can have that shingle but
-  an equal one, for the shingles of longer texts have exactly n units. So short texts are duplicates when they are equal,
-  and never else (`short = "exact"`). By words there is a second choice: such a text is cut by characters, 5 at a time
-  (`"chars"`);
+  an equal one, for the shingles of longer texts have exactly n units. So short texts are duplicates when they are
+  equal, and never else (`short = "exact"`). By words there is a second choice: such a text is cut by characters, 5 at a
+  time (`"chars"`), and is then compared with other short ones, for a longer text has words and hardly any such shingle;
 - an empty text, and none at all, has no shingles: no signature, a duplicate of nothing.
 
 Default are 5 characters, not 5 words: of 9 words there are 5 shingles, and one word changed takes all of them.
 
-A set of 100,000 texts of 200 characters takes 8 bytes a shingle, and texts are worked on 8 MB at a time; a text longer
-than that is worked on alone, in at most 40 bytes per byte of it.
+A shingle takes 4 bytes, or 8 of a hash to compare sets by. Texts are worked on 8 MB at a time; a longer one is worked
+on alone, in at most 50 bytes per byte of it.
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ class ShingleSets:
 def shingle_sets(texts: Texts, settings: Shingles, hash: HashName = "xxh32") -> ShingleSets:
     """The shingles of all texts (string or large_string; a null is an empty text).
 
-    Take `xxh64` to compare sets exactly: of the shingles of two texts of 1,000 characters, two different ones have one
-    hash with a chance of 1e-13, and with 32 bits of 5e-4. Raises ValueError for bytes that are no UTF-8.
+    Take `xxh32` for signatures, `sha1` for such as datasketch makes by default, `xxh64` to compare sets exactly.
+    Raises ValueError for bytes that are no UTF-8.
     """
     batches = list(shingle_batches(texts, settings, hash))
     if len(batches) == 1:
