@@ -5,9 +5,13 @@ use: imagehash turns a picture grey and then shrinks it, imagededup shrinks the 
 
 Pillow itself copies a picture into 4 bytes a pixel, and once more to turn it grey: 500 MB for 100 million pixels. It
 shrinks in two passes, first along the rows, and rounds to 8 bits between them; so the first pass can be done strip by
-strip, the second on what is left (32 columns), and the bits are the same. A strip is 256 K pixels, about 1.3 MB beside
-the picture, and fits a cache: a picture of 4 million pixels takes about 10 % less time than at once. All sizes asked
-for share the copy and the grey.
+strip, the second on what is left (32 columns), and the bits are the same. A strip is 2 million pixels, 10 MB beside the
+picture; smaller pictures are one. Pictures of 16 and of 100 million pixels take 40 % and 30 % less time than at once.
+All sizes asked for share the copy and the grey.
+
+Since Pillow 13 the first pass goes down the columns where a picture is about twice as tall as wide or more. Those are
+shrunk at once, whatever they take, so that the bits stay those of Pillow as it is installed: of 1,327 photographs and
+diagrams, Pillow 12 and 13 give 0 to 4 another hash, by one or two bits.
 """
 
 from __future__ import annotations
@@ -28,7 +32,9 @@ Grey = npt.NDArray[np.uint8]
 MAX_SIDE_PX = 65_535
 """The longest side of a picture with a hash, that of JPEG. It bounds what lies between the two passes to 8 MB."""
 
-STRIP_PX = 1 << 18
+STRIP_PX = 1 << 21
+TALL = 1.8
+"""Height over width up to which every Pillow starts along the rows, in pictures of more than a strip."""
 
 
 def shrink_grey(pixels: Pixels, *sizes: tuple[int, int]) -> list[Grey]:
@@ -56,7 +62,7 @@ def _shrunk(pixels: Pixels, sizes: Sequence[tuple[int, int]], grey: bool) -> lis
     check_pixels(pixels)
     height, width, _ = pixels.shape
     rows = max(1, STRIP_PX // width)
-    if height <= rows:
+    if height <= rows or height > TALL * width:
         whole = _image(pixels, grey)
         return [whole.resize(size, Image.Resampling.LANCZOS) for size in sizes]
     narrow: list[list[npt.NDArray[np.uint8]]] = [[] for _ in sizes]
