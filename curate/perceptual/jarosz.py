@@ -34,7 +34,8 @@ def blurred(pixels: Pixels) -> Floats:
     """(64, 64) luminances, 0 to 255, of a picture of at least 5 x 5. One of 64 x 64 is not blurred, as published."""
     height, width, _ = pixels.shape
     if height == SIDE and width == SIDE:
-        return _luminances(pixels)
+        whole: Floats = _luminances(pixels)
+        return whole
     box, columns = _box(height), _centres(width)
     ahead = _ahead(box)
     ring, sums = np.zeros((box + LANES, width), np.float32), np.zeros(width, np.float32)
@@ -52,7 +53,8 @@ def blurred(pixels: Pixels) -> Floats:
         _divide(sums, count, waiting[lane])
         if lane == LANES - 1 or row == height - 1:
             narrow[row - lane : row + 1] = _along_rows(waiting, _box(width), columns)[: lane + 1]
-    return _along_columns(narrow, box, _centres(height))
+    small: Floats = _along_columns(narrow, box, _centres(height))
+    return small
 
 
 @njit(cache=True, nogil=True)
