@@ -49,7 +49,8 @@ class Bands:
         Leskovec, Rajaraman and Ullman, Mining of Massive Datasets, section 3.4.
         """
         similarity = np.asarray(similarity, np.float64)
-        return np.asarray(-np.expm1(self.bands * np.log1p(-np.minimum(similarity**self.rows, 1 - 2.0**-53))))
+        with np.errstate(divide="ignore"):
+            return np.asarray(-np.expm1(self.bands * np.log1p(-(similarity**self.rows))))
 
     def miss_rate(self, threshold: float) -> float:
         """Share of pairs from the threshold to 1 that never meet, if every similarity there is equally frequent."""

@@ -161,7 +161,7 @@ def _stripes64(data: Bytes, start: int, end: int) -> np.uint64:
     h += _turn64(v3, np.uint64(12)) + _turn64(v4, np.uint64(18))
     for lane in (v1, v2, v3, v4):
         h = (h ^ _round64(np.uint64(0), lane)) * _B1 + _B4
-    return h
+    return np.uint64(h)
 
 
 @njit(cache=True, nogil=True)
