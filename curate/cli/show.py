@@ -13,6 +13,7 @@ from curate.cli._output import add_format, show
 
 if TYPE_CHECKING:
     from curate.sample import Document
+    from curate.shard import Shard
 
 __all__ = ["add_arguments", "run"]
 
@@ -25,6 +26,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--html", type=Path, metavar="FILE", help="write the document as one HTML page with its pictures"
     )
     parser.add_argument("--url", help="the address that a local HTML file is read as")
+    parser.add_argument(
+        "--cluster",
+        nargs="?",
+        const="",
+        metavar="KIND",
+        help="list the copies of a sample, by bytes, caption, text, image ...; with --html FILE show their pictures",
+    )
     parser.add_argument("--image", type=Path, metavar="FILE", help="also write the sample's picture to FILE")
     add_format(parser)
 
@@ -45,6 +53,8 @@ def run(options: argparse.Namespace) -> int:
         return 0
     shard = find_shard(options.what)
     documents = has_documents(shard)
+    if options.cluster is not None:
+        return _cluster(shard, options)
     if (options.html or options.why) and not (documents and options.key):
         raise ConfigError("--why and --html are for pages and documents; name a shard of documents and a KEY")
     if options.key is None:
@@ -63,6 +73,22 @@ def run(options: argparse.Namespace) -> int:
         if options.image is not None:
             write_picture(shard, options.key, options.image)
         show(found, options.format)
+    return 0
+
+
+def _cluster(shard: Shard, options: argparse.Namespace) -> int:
+    """The copies of a sample: told, and with --html also shown."""
+    from curate.document.render import as_html
+    from curate.errors import ConfigError
+    from curate.report.cluster import cluster_document, cluster_rows
+    from curate.report.shard import write
+
+    if not options.key:
+        raise ConfigError("--cluster lists the copies of one sample; name its KEY behind the shard")
+    cluster = cluster_rows(shard, options.key, options.cluster)
+    if options.html is not None:
+        write(options.html, as_html(cluster_document(shard, cluster)).encode("utf-8", "replace"), "--html")
+    show(cluster, options.format)
     return 0
 
 

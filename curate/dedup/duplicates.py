@@ -63,7 +63,7 @@ class Duplicates(Filter):
         return self.clusters(earlier).steps()
 
     def judge(self, columns: pa.Table) -> Verdict:
-        return verdict(len(columns), (self.copy, pc.is_valid(columns[f"{self.likeness.name}_duplicate_of"])))
+        return verdict(len(columns), (self.copy, pc.is_valid(columns[self.reads[0]])))
 
 
 @dataclass(frozen=True)

@@ -360,7 +360,7 @@ def _run_spread(run: _Run, spread: Spread, watch: Progress) -> None:
     run.forget(spread.label, {*marks.values()})
     done = run.done[spread.label]
     of = spread.parts(len(shards))
-    parts = [part for part in (Part(number, of) for number in range(of)) if part.id not in done]
+    parts = [part for part in (Part(number, of) for number in range(of)) if marks[part.id] not in done.get(part.id, ())]
     run.outcome.skipped += of - len(parts)
     waiting = deque(
         Unit(run.storage.root, p.id, (Task(PartOf(spread, p, tuple(shards)), marks[p.id]),), run.runtime, rows=1)

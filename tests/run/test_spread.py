@@ -110,3 +110,10 @@ def test_the_plan_knows_its_parts(tmp_path: Path) -> None:
     assert after == {"rows": (5, 5, 0), "times": (5, 5, 0), "remainders": (3, 3, 0), "sum": (1, 1, 0)}
     again = {row.label: (row.done, row.stale) for row in state(job(Rows(), Times(4), *WORK[2:]), log, slices(5))}
     assert again == {"rows": (5, 0), "times": (0, 5), "remainders": (0, 3), "sum": (0, 1)}
+
+
+def test_a_file_of_a_part_that_was_cut_is_made_again(tmp_path: Path) -> None:
+    run(job(*WORK), tmp_path)
+    (tmp_path / "sums/p00001.txt").write_text("")
+    assert run(job(*WORK), tmp_path).made == 1
+    assert sums(tmp_path) == expected(3)
