@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-__all__ = ["NONE", "CellRows", "Found", "first_equal", "link_pairs", "load", "nearest_before", "quantise", "rests"]
+__all__ = ["NONE", "CellRows", "Found", "first_equal", "link_pairs", "load", "nearest_before", "quantise", "rests", "root"]
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
