@@ -11,6 +11,8 @@ tie with the first, which counts. So a picture that is there 10,000 times costs 
 
 from __future__ import annotations
 
+import math
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeAlias
@@ -111,9 +113,28 @@ def components(stored: Rows16, order: Order, limit: float) -> Nearest:
     return Nearest(np.bincount(place, minlength=len(place))[place].astype(np.float32), place)
 
 
+class _Space(threading.local):
+    """Memory of a thread that is used again for the next cell: pages that the system gives anew take a third of the
+    time of a small cell."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, npt.NDArray[np.uint8]] = {}
+
+    def take(self, name: str, shape: tuple[int, ...], kind: type) -> npt.NDArray[Any]:
+        """An array with anything in it, from an address that vectors can be read from."""
+        size = math.prod(shape) * np.dtype(kind).itemsize
+        kept = self._kept.get(name)
+        if kept is None or len(kept) < size:
+            self._kept[name] = kept = aligned(size)
+        return kept[:size].view(kind).reshape(shape)
+
+
+_SPACE = _Space()
+
+
 def _load(stored: Rows16, order: Order) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
     """Rows in an order, float32, and their lengths squared."""
-    bits = np.empty((len(order), stored.shape[1]), np.uint32)
+    bits = _SPACE.take("rows", (len(order), stored.shape[1]), np.uint32)
     squares = load(stored.view(np.uint16), order, bits)
     return bits.view(np.float32), squares
 
@@ -127,7 +148,7 @@ def _of(
 def _cell(rows: npt.NDArray[np.float32], squares: npt.NDArray[np.float64]) -> tuple[CellRows, Product]:
     """What the kernels take, and what multiplies some rows with others."""
     inverse = 1 / np.sqrt(squares)
-    rest = np.empty_like(rows)
+    rest = _SPACE.take("rest", rows.shape, np.float32)
     offsets = rests(rows, inverse, rest)
     steps, shifts, lengths, product = _as_bytes(rest) if available() else _as_floats(rest)
     return CellRows(rows, inverse, steps, shifts, offsets, lengths, lengths.max(axis=0, initial=0)), product
@@ -135,10 +156,11 @@ def _cell(rows: npt.NDArray[np.float32], squares: npt.NDArray[np.float64]) -> tu
 
 def _as_bytes(rest: npt.NDArray[np.float32]) -> tuple[Any, Any, Any, Product]:
     n, width = len(rest), -(-rest.shape[1] // 4) * 4
-    left = np.full((-(-n // ROWS) * ROWS, width), 128, np.uint8)
-    panels = aligned(-(-n // COLUMNS), width // 4, COLUMNS, 4)
+    left = _SPACE.take("left", (-(-n // ROWS) * ROWS, width), np.uint8)
+    left[:, rest.shape[1] :] = 128
+    panels = _SPACE.take("panels", (-(-n // COLUMNS), width // 4, COLUMNS, 4), np.int8)
     steps, shifts, lengths = quantise(rest, left, panels.view(np.uint32)[..., 0])
-    space = np.empty(TILE_ROWS * TILE_COLUMNS, np.int32)
+    space = _SPACE.take("sums", (TILE_ROWS * TILE_COLUMNS,), np.int32)
 
     def product(down: slice, across: slice) -> npt.NDArray[np.int32]:
         own, others = left[down], panels[across.start // COLUMNS : -(-across.stop // COLUMNS)]
@@ -154,7 +176,7 @@ def _as_floats(rest: npt.NDArray[np.float32]) -> tuple[Any, Any, Any, Product]:
     lengths = np.zeros((n, 3), np.float32)
     lengths[:, 0] = lengths[:, 1] = np.sqrt(np.einsum("nd,nd->n", rest, rest))
     lengths[:, 2] = lengths[:, 0] * np.float32(d * FLOAT32_ERROR)
-    space = np.empty(TILE_ROWS * TILE_COLUMNS, np.float32)
+    space = _SPACE.take("sums", (TILE_ROWS * TILE_COLUMNS,), np.float32)
 
     def product(down: slice, across: slice) -> npt.NDArray[np.float32]:
         own, others = rest[down], rest[across]

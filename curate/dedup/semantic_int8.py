@@ -9,6 +9,7 @@ Where the processor lacks it, `available` says so and callers multiply in float3
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -26,18 +27,18 @@ VECTORS = COLUMNS // LANES
 INSTRUCTION = "llvm.x86.avx512.vpdpbusd.512"
 
 
+@cache
 def available() -> bool:
     """Whether this processor has AVX-512 VNNI, and numba was not told to compile for another."""
     own = config.CPU_NAME in (None, "host") and not config.CPU_FEATURES
     return bool(own and binding.get_host_cpu_features().get("avx512vnni", False))
 
 
-def aligned(*shape: int) -> npt.NDArray[np.int8]:
-    """Bytes of this shape, zero, from an address that the vectors can be read from."""
-    size = int(np.prod(shape))
-    raw = np.zeros(size + VECTOR_BYTES, np.int8)
+def aligned(size: int) -> npt.NDArray[np.uint8]:
+    """So many bytes, from an address that vectors can be read from."""
+    raw = np.empty(size + VECTOR_BYTES, np.uint8)
     start = -raw.ctypes.data % VECTOR_BYTES
-    return raw[start : start + size].reshape(shape)
+    return raw[start : start + size]
 
 
 @intrinsic

@@ -188,7 +188,7 @@ def test_products_of_bytes_are_exact():
     random = np.random.default_rng(0)
     left = random.integers(0, 256, (12, 520)).astype(np.uint8)
     right = random.integers(-128, 128, (128, 520)).astype(np.int8)
-    panels = semantic_int8.aligned(2, 130, 64, 4)
+    panels = semantic_int8.aligned(2 * 130 * 64 * 4).view(np.int8).reshape(2, 130, 64, 4)
     panels[:] = right.reshape(2, 64, 130, 4).transpose(0, 2, 1, 3)
     sums = np.empty((12, 128), np.int32)
     semantic_int8.multiply(left, panels, sums)
