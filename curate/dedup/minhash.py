@@ -93,7 +93,7 @@ def signatures(sets: ShingleSets, by: Permutations) -> Signatures:
 def sign_texts(
     texts: pa.Array | pa.ChunkedArray, settings: Shingles, by: Permutations, hash: HashName = "xxh32"
 ) -> Signatures:
-    """Texts to signatures, uint32 (texts, permutations), a few megabytes of text at a time. See `shingle_sets`."""
+    """Texts to signatures, uint32 (texts, permutations), a megabyte of text at a time. See `shingle_sets`."""
     batches = [signatures(sets, by) for sets in shingle_batches(texts, settings, hash)]
     return np.concatenate([np.empty((0, len(by)), np.uint32), *batches])
 

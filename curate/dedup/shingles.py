@@ -12,8 +12,8 @@ have 5 to 12 words, so this is the usual case and not the odd one. Here:
 
 Default are 5 characters, not 5 words: of 9 words there are 5 shingles, and one word changed takes all of them.
 
-A shingle takes 4 bytes, or 8 of a hash to compare sets by. Texts are worked on 8 MB at a time; a longer one is worked
-on alone, in at most 50 bytes per byte of it.
+A shingle takes 4 bytes, or 8 of a hash to compare sets by. Texts are worked on a megabyte at a time (with 8, fresh
+memory costs half of the time again); a longer one is worked on alone, in at most 50 bytes per byte of it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Texts: TypeAlias = "pa.Array | pa.ChunkedArray"
 HashName: TypeAlias = Literal["xxh32", "xxh64", "sha1"]
 NormalForm: TypeAlias = Literal["none", "text", "bare"]
 
-BATCH_BYTES = 8 << 20
+BATCH_BYTES = 1 << 20
 MAX_TEXT_BYTES = (1 << 32) - 2
 _METHODS: dict[HashName, int] = {"xxh32": 0, "xxh64": 1, "sha1": 2}
 _PUNCTUATION = r"[\pP\pS\p{Cc}\p{Cf}]+"
