@@ -14,7 +14,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["PROBES", "chances", "drawn", "keep_probabilities", "probe_sums", "solve_cap"]
+__all__ = ["PROBES", "chances", "drawn", "finish", "keep_probabilities", "probe_sums", "solve_cap"]
 
 Numbers = npt.NDArray[np.uint32]
 Offsets = npt.NDArray[np.int64]
@@ -79,12 +79,12 @@ def drawn(offsets: Offsets, numbers: Numbers, chance: Reals, keys: Hashes) -> np
 @numba.njit(cache=True, nogil=True)
 def _uniform(key: np.uint64, number: np.uint32) -> np.float64:
     """In [0, 1), 53 bits, of a row's key and a concept's number."""
-    mixed = _finish(_finish(key ^ _finish((np.uint64(number) + np.uint64(1)) * STEP)) + STEP)
+    mixed = finish(finish(key ^ finish((np.uint64(number) + np.uint64(1)) * STEP)) + STEP)
     return np.float64(mixed >> np.uint64(11)) * 2.0**-53
 
 
 @numba.njit(cache=True, nogil=True)
-def _finish(value: np.uint64) -> np.uint64:
+def finish(value: np.uint64) -> np.uint64:
     """The last steps of SplitMix64."""
     value = (value ^ (value >> np.uint64(30))) * MIX
     value = (value ^ (value >> np.uint64(27))) * MORE
