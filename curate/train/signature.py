@@ -1,11 +1,11 @@
 """What tells a picture from others without a model: digests of its bytes and its pixels, and a perceptual hash.
 
 The hash is the pHash of `curate.perceptual.phash`, and flat pictures have none. It survives what happens to a picture
-on the web, as far as it is not cut. Of 332 photographs and diagrams of textbooks, within 4 of its 64 bits: all that were
-halved or squashed to a square, all but one encoded anew at quality 40, 96 % of those made brighter by 15 %, 23 % of
-those cropped by 3 % a side, one with a white border of 5 %. Crops, borders and mirrored pictures need the embeddings of
-a copy detection model, which come with deduplication. Chance: of the 879,801 pairs of 1,327 such pictures 31 are within
-4 bits, and 30 of these show the same.
+on the web, as far as it is not cut. Of 332 photographs and diagrams of textbooks, within 4 of its 64 bits: all that
+were halved or squashed to a square, all but one encoded anew at quality 40, 96 % of those made brighter by 15 %, 23 %
+of those cropped by 3 % a side, one with a white border of 5 %. Crops, borders and mirrored pictures need the
+embeddings of a copy detection model, which come with deduplication. Chance: of the 879,801 pairs of 1,327 such pictures
+31 are within 4 bits, and 30 of these show the same.
 """
 
 from __future__ import annotations
