@@ -74,7 +74,7 @@ class Gather(_Near):
         for number, shard in self.own(part, shards):
             rows = self.nearness.rows(shard)
             rows = rows[kept_rows(shard, self.clusters.rules)[rows]]
-            of, entries = self.nearness.entries(shard, rows)
+            of, entries = self.nearness.entries(shard, rows, part.of)
             table = entries.add_column(0, "id", pa.array(row_ids(number, rows)[of]))
             outbox.add(part_of_hash(np.asarray(entries["key"]), part.of), table)
             attempt.counts["compared"] += len(rows)
@@ -97,7 +97,8 @@ class Pair(_Near):
 
     def run(self, part: Part, shards: Sequence[Shard], attempt: Attempt, runtime: Runtime) -> None:
         before = f"{self.clusters.name}_gather"
-        found = self.nearness.pairs(collect(attempt.storage, before, part, part.of, _with_id(self.nearness.entry)))
+        entries = collect(attempt.storage, before, part, part.of, _with_id(self.nearness.entry))
+        found = self.nearness.pairs(entries, part.of)
         checked = self.nearness.evidence is not None
         outbox = Outbox(attempt, self.label, part, part.of if checked else 1, PAIR)
         for pairs, sure in ((found.sure, True), (found.unsure, False)):

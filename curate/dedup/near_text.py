@@ -158,7 +158,7 @@ class NearCaption(Nearness):
     def rows(self, shard: Shard) -> Rows:
         return np.flatnonzero(np.asarray(shard.columns([COLUMN])[COLUMN].is_valid()))
 
-    def entries(self, shard: Shard, rows: Rows) -> tuple[Rows, pa.Table]:
+    def entries(self, shard: Shard, rows: Rows, of: int) -> tuple[Rows, pa.Table]:
         from curate.dedup.shingles import normal_texts
 
         columns = shard.columns([CAPTION, COLUMN]).take(pa.array(rows))
@@ -172,7 +172,7 @@ class NearCaption(Nearness):
         flat = [keys.reshape(-1), following.reshape(-1), np.repeat(text, width), is_whole.reshape(-1)]
         return np.repeat(np.arange(len(rows)), width), pa.table(flat, schema=self.entry)
 
-    def pairs(self, entries: pa.Table) -> Found:
+    def pairs(self, entries: pa.Table, of: int) -> Found:
         whole = np.asarray(entries["whole"])
         ids, keys, following, text = (np.asarray(entries[name]) for name in ("id", "key", "next", "text"))
         equal = _stars(ids[whole], keys[whole], text[whole])

@@ -87,11 +87,13 @@ class Nearness(ABC):
         """The rows that can have near copies, in ascending order."""
 
     @abstractmethod
-    def entries(self, shard: Shard, rows: Rows) -> tuple[Rows, pa.Table]:
-        """All entries of these rows: whose each one is (as a place in `rows`), and a table of the schema `entry`."""
+    def entries(self, shard: Shard, rows: Rows, of: int) -> tuple[Rows, pa.Table]:
+        """All entries of these rows: whose each one is (as a place in `rows`), and a table of the schema `entry`.
+
+        `of` is how many parts the buckets will be dealt to; the pairs that all parts find together are the same."""
 
     @abstractmethod
-    def pairs(self, entries: pa.Table) -> Found:
+    def pairs(self, entries: pa.Table, of: int) -> Found:
         """The pairs among the entries of some whole buckets, in any order; `entries` has also `id`."""
 
 

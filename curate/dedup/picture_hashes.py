@@ -67,7 +67,6 @@ class PictureHashes(Scorer):
 
     kinds: tuple[str, ...] = ("pixel_hash", "phash", "pdq")
 
-    name: ClassVar[str] = "picture_hashes"
     reads: ClassVar[tuple[str, ...]] = ("image",)
 
     def __post_init__(self) -> None:
@@ -78,6 +77,10 @@ class PictureHashes(Scorer):
                 near = get_close_matches(kind, KINDS, 1)
                 hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(KINDS)}"
                 raise ValueError(f"kinds has {kind!r}, which is no hash: {hint}")
+
+    @property
+    def name(self) -> str:
+        return "_".join(self.kinds)
 
     @property
     def writes(self) -> Mapping[str, pa.DataType]:

@@ -21,10 +21,16 @@ from curate.toyweb.server import serve
 
 __all__ = ["ToyWeb"]
 
-_VERSION = 1
+_VERSION = 2
 _BATCH_ROWS = 1000
 _SCHEMA = pa.schema(
-    [("url", pa.string()), ("caption", pa.string()), ("toy_defect", pa.string()), ("toy_scene", pa.string())]
+    {
+        "url": pa.string(),
+        "caption": pa.string(),
+        "toy_defect": pa.string(),
+        "toy_scene": pa.string(),
+        "toy_picture": pa.int64(),
+    }
 )
 
 
@@ -66,6 +72,8 @@ class ToyWeb:
             yield pa.RecordBatch.from_pylist(rows, _SCHEMA)
 
 
-def _record(row: Row) -> dict[str, str | None]:
+def _record(row: Row) -> dict[str, str | int | None]:
     scene = describe(row.scene) if DEFECTS[row.defect].scene else None
-    return {"url": row.url, "caption": row.caption, "toy_defect": row.defect, "toy_scene": scene}
+    picture = row.number if row.original is None else row.original
+    words = {"url": row.url, "caption": row.caption, "toy_defect": row.defect, "toy_scene": scene}
+    return {**words, "toy_picture": picture}

@@ -87,7 +87,7 @@ def test_any_packing_and_any_number_of_parts_give_the_same(
     expected = reference(rows, places(rows, tmp_path / "order", prefer))
     assert sum(of is not None for of, *_ in expected.values()) > 5
     clusters = Clusters(SameBytes(), prefer, (), ("caption", "host"), (), shards_per_part)
-    for number, (sizes, order) in enumerate(packings(len(rows))):
+    for number, (sizes, order) in enumerate(packings(len(rows))[::2]):
         folder = run(tmp_path / str(number), rows, clusters, sizes, order)
         assert found(folder, len(sizes), NAMES) == expected
 

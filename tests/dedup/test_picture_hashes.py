@@ -128,7 +128,7 @@ def test_a_shard_gets_columns_aligned_with_its_rows(tmp_path, threads):
     stage = Score(PictureHashes())
     stage.run(shard, attempt := Attempt(shard.storage, stage.label, shard.id, "0" * 16), Runtime(threads=threads))
     attempt.commit()
-    found = Shard(shard.storage, shard.id).table("picture_hashes").to_pydict()
+    found = Shard(shard.storage, shard.id).table("pixel_hash_phash_pdq").to_pydict()
     assert found["key"] == keys
     assert found["pixel_hash"][:4] == [pixel_hash(PIXELS), None, pixel_hash(PIXELS), None]
     assert found["pixel_hash"][4] not in (None, pixel_hash(PIXELS))

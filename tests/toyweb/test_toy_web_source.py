@@ -19,7 +19,7 @@ def table(web):
 def test_columns_and_truth():
     rows = table(ToyWeb(samples=700))
     assert len(rows) == 700
-    assert list(rows[0]) == ["url", "caption", "toy_defect", "toy_scene"]
+    assert list(rows[0]) == ["url", "caption", "toy_defect", "toy_scene", "toy_picture"]
     for row in rows:
         assert row["toy_defect"] in DEFECTS
         assert (row["toy_scene"] is None) == (not DEFECTS[row["toy_defect"]].scene)

@@ -1,0 +1,210 @@
+"""Near copies of pictures: every pair of perceptual hashes within a Hamming radius, and maybe a check by embedding.
+
+Two hashes that differ by up to r bits are equal in one of r + 1 chunks of them. So a hash goes to r + 1 buckets, one a
+chunk, and each bucket finds the pairs of its own (`curate.dedup.hamming`) that are equal in no earlier chunk: together
+they find all, each once. That is exact, and cut into as many tasks as there are values of chunks; with a single part
+there is one bucket, and nothing is sent twice. For radius 8 of 64 bits a row is sent 9 times at 26 bytes, for 31 of 256
+32 times at 50.
+
+A radius is a matter of trust: of 64 bits, 10 is a common default and a false positive machine on a web crawl, where
+flat pictures share their hashes. PDQ's own is 31 of 256, with pictures of a quality below 50 left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curate.dedup.groups import Rows
+from curate.dedup.nearness import Evidence, Found, Nearness
+from curate.dedup.scatter import Ids
+from curate.models.embeddings import embeddings_of
+from curate.shard import Shard
+
+__all__ = ["EmbeddingCosine", "NearImage"]
+
+BITS = {"phash": 64, "phash_imagededup": 64, "dhash": 64, "dhash_imagededup": 64, "pdq": 256}
+QUALITY = "pdq_quality"
+CHUNK_SEED = 20_240_731
+"""Which bits make a chunk: drawn once, since neighbouring bits of a picture's frequencies go together."""
+FEW = 8
+_MIX = np.uint64(0x9E3779B97F4A7C15)
+
+Hashes = npt.NDArray[np.uint64]
+
+
+@dataclass(frozen=True)
+class EmbeddingCosine(Evidence):
+    """The cosine of the pictures' embeddings by a model of the config; 0 where one has none."""
+
+    column: str
+    min_cosine: float
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return (self.column,)
+
+    @property
+    def kind(self) -> pa.DataType:
+        return pa.binary()
+
+    @property
+    def least(self) -> float:
+        return self.min_cosine
+
+    def values(self, shard: Shard, rows: Rows) -> pa.Array:
+        embeddings, known = embeddings_of(shard.columns([self.column])[self.column].take(pa.array(rows)))
+        length = np.linalg.norm(embeddings, axis=1)
+        known &= length > 0
+        unit = (embeddings / np.where(known, length, 1)[:, None]).astype("<f2")
+        return pa.array([row.tobytes() for row in unit], self.kind, mask=~known)
+
+    def similarity(self, left: pa.Array, right: pa.Array) -> npt.NDArray[np.float64]:
+        known = np.asarray(pc.and_(left.is_valid(), right.is_valid()))
+        cosine = np.zeros(len(left))
+        if known.any():
+            one, other = (_unit_rows(values.filter(pa.array(known))) for values in (left, right))
+            cosine[known] = np.einsum("ij,ij->i", one, other)
+        return cosine
+
+
+@dataclass(frozen=True)
+class NearImage(Nearness):
+    """Pictures whose hashes of `kind`, a key of BITS, differ by at most `radius` bits; those whose `pdq_quality` is
+    below `min_quality` take no part. `check`: what pairs must also satisfy."""
+
+    kind: str
+    radius: int
+    min_quality: int | None = None
+    check: EmbeddingCosine | None = None
+
+    @property
+    def name(self) -> str:
+        return "near_image"
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return (self.kind,) if self.min_quality is None else (self.kind, QUALITY)
+
+    @property
+    def words(self) -> int:
+        return BITS[self.kind] // 64
+
+    @property
+    def entry(self) -> pa.Schema:
+        words = [(f"hash_{number}", pa.uint64()) for number in range(self.words)]
+        return pa.schema([("key", pa.uint64()), ("chunk", pa.int16()), *words])
+
+    @property
+    def evidence(self) -> Evidence | None:
+        return self.check
+
+    def rows(self, shard: Shard) -> Rows:
+        columns = shard.columns(self.reads)
+        there = columns[self.kind].is_valid()
+        if self.min_quality is not None:
+            there = pc.and_(there, pc.fill_null(pc.greater_equal(columns[QUALITY], self.min_quality), False))
+        return np.flatnonzero(np.asarray(there))
+
+    def entries(self, shard: Shard, rows: Rows, of: int) -> tuple[Rows, pa.Table]:
+        hashes = self._hashes(shard, rows)
+        chunks = self._chunks(hashes, of)
+        count = len(chunks)
+        keys = np.stack([_key(number, chunk) for number, chunk in enumerate(chunks)], axis=1).reshape(-1)
+        numbers = np.tile(np.arange(count, dtype=np.int16), len(rows))
+        words = [np.repeat(hashes[:, word], count) for word in range(self.words)]
+        return np.repeat(np.arange(len(rows)), count), pa.table([keys, numbers, *words], schema=self.entry)
+
+    def pairs(self, entries: pa.Table, of: int) -> Found:
+        ids, chunk = np.asarray(entries["id"]), np.asarray(entries["chunk"])
+        hashes = np.stack([np.asarray(entries[f"hash_{word}"]) for word in range(self.words)], axis=1)
+        found, left_out = [np.empty((0, 2), np.uint64)], 0
+        for number in np.unique(chunk).tolist():
+            own = np.flatnonzero(chunk == number)
+            for edges, more in self._near(hashes[own], ids[own]):
+                found.append(edges[self._is_first(number, edges, ids[own], hashes[own], of)])
+                left_out += more
+        edges = np.concatenate(found)
+        none = np.empty((0, 2), np.uint64)
+        return Found(none, edges, {"pairs_left_out": left_out}) if self.check else Found(edges, none)
+
+    def _near(self, hashes: Hashes, ids: Ids) -> Iterator[tuple[Ids, int]]:
+        """Pairs of rows within the radius, and how many more there are. Of rows with one hash, one stands for all,
+        unless pairs are to be checked: equal hashes are no proof then."""
+        from curate.dedup.hamming import pairs_within
+
+        if self.check:
+            yield from _every_pair(hashes, ids, self.radius)
+            return
+        for pairs in pairs_within(hashes, self.radius, ids):
+            yield np.stack([pairs.left, pairs.right], axis=1), 0
+
+    def _hashes(self, shard: Shard, rows: Rows) -> Hashes:
+        column = shard.columns([self.kind])[self.kind].take(pa.array(rows)).combine_chunks()
+        if pa.types.is_fixed_size_binary(column.type):
+            raw = b"".join(column.to_pylist())
+            return np.frombuffer(raw, ">u8").astype(np.uint64).reshape(len(rows), self.words)
+        return np.asarray(column, np.uint64).reshape(len(rows), self.words)
+
+    def _chunks(self, hashes: Hashes, of: int) -> list[Hashes]:
+        """The value of each chunk of each hash; a single one without bits where there is a single part."""
+        count = self.radius + 1 if of > 1 else 1
+        width = BITS[self.kind] // count if of > 1 else 0
+        order = np.random.default_rng(CHUNK_SEED).permutation(BITS[self.kind])
+        chunks = []
+        for number in range(count):
+            value = np.zeros(len(hashes), np.uint64)
+            for bit in order[number * width : (number + 1) * width].tolist():
+                value = value << np.uint64(1) | hashes[:, bit // 64] >> np.uint64(bit % 64) & np.uint64(1)
+            chunks.append(value)
+        return chunks
+
+    def _is_first(self, number: int, edges: Ids, ids: Ids, hashes: Hashes, of: int) -> npt.NDArray[np.bool_]:
+        """Whether this chunk is the first one in which both ends of an edge are equal."""
+        if of == 1:
+            return np.ones(len(edges), bool)
+        order = np.argsort(ids)
+        left, right = (hashes[order[np.searchsorted(ids[order], edges[:, side])]] for side in (0, 1))
+        same = [one == other for one, other in zip(self._chunks(left, of), self._chunks(right, of), strict=True)]
+        earlier = np.logical_or.reduce([np.zeros(len(edges), bool), *same[:number]])
+        return np.asarray(same[number] & ~earlier)
+
+
+def _every_pair(hashes: Hashes, ids: Ids, radius: int) -> Iterator[tuple[Ids, int]]:
+    """Pairs of rows, not of hashes: all of one hash up to 64 rows of it, then each with the next ones; of two near
+    hashes those of the first FEW rows of each."""
+    from curate.dedup.hamming import pairs_within
+    from curate.dedup.jaccard import pairs_of_buckets
+
+    distinct, of = np.unique(hashes, axis=0, return_inverse=True)
+    order = np.lexsort((ids, of.reshape(-1)))
+    ids, of = ids[order], of.reshape(-1)[order]
+    equal = pairs_of_buckets(of.astype(np.uint64), np.arange(len(ids)))
+    yield np.stack([ids[equal.left], ids[equal.right]], axis=1), equal.pairs_left_out
+    starts, sizes = np.searchsorted(of, np.arange(len(distinct))), np.bincount(of, minlength=len(distinct))
+    for pairs in pairs_within(distinct, radius):
+        one, other = pairs.left.astype(np.int64), pairs.right.astype(np.int64)
+        left_out = int((sizes[one] * sizes[other] - np.minimum(sizes[one], FEW) * np.minimum(sizes[other], FEW)).sum())
+        for i, j in product(range(FEW), repeat=2):
+            there = (sizes[one] > i) & (sizes[other] > j)
+            yield np.stack([ids[starts[one[there]] + i], ids[starts[other[there]] + j]], axis=1), left_out
+            left_out = 0
+
+
+def _unit_rows(values: pa.Array) -> npt.NDArray[np.float64]:
+    rows = np.frombuffer(b"".join(values.to_pylist()), "<f2").reshape(len(values), -1).astype(np.float64)
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True))
+
+
+def _key(number: int, values: Hashes) -> Hashes:
+    """A hash of a chunk's number and value."""
+    with np.errstate(over="ignore"):
+        mixed = (values + np.uint64(number + 1)) * _MIX + np.uint64(number) * np.uint64(0xC2B2AE3D27D4EB4F)
+        mixed = (mixed ^ mixed >> np.uint64(32)) * _MIX
+        return mixed ^ mixed >> np.uint64(29)
