@@ -80,6 +80,11 @@ class Work(ABC):
         """What commits and tables call this piece of work; one per step of a pipeline."""
         return self.name
 
+    @property
+    def about(self) -> str:
+        """What people should know of these settings before they run it, such as what is missed; empty for nothing."""
+        return ""
+
     def identity(self) -> Any:
         """What the fingerprint covers beside the inputs."""
         return {"stage": self.label, "version": self.version, "settings": settings_of(self)}

@@ -41,5 +41,6 @@ def run(options: argparse.Namespace) -> int:
         }
         for step in steps
     ]
-    show({"plan": rows, "data_set": storage.root}, options.format)
+    notes = [{"step": step.label, "note": step.about} for step in job.steps if step.about]
+    show({"plan": rows, **({"notes": notes} if notes else {}), "data_set": storage.root}, options.format)
     return 0

@@ -55,6 +55,7 @@ def summary(job: Job, storage: Storage, outcome: Outcome) -> dict[str, Any]:
     """What is printed at the end: the funnel, what the truth says where it is known, failed shards, the place."""
     from dataclasses import asdict
 
+    from curate.report.copies_truth import against_copies
     from curate.report.funnel import funnel
     from curate.report.page_truth import against_page_truth
     from curate.report.truth import against_truth
@@ -74,6 +75,12 @@ def summary(job: Job, storage: Storage, outcome: Outcome) -> dict[str, Any]:
         truth = against_page_truth(shards) if unit == "documents" else truth
         if truth:
             answer["against_truth"] = truth
+    copies = against_copies(shards)
+    if copies:
+        answer["copies_against_truth"] = copies
+    notes = [{"step": step.label, "note": step.about} for step in job.steps if step.about]
+    if notes:
+        answer["notes"] = notes
     if outcome.failed:
         answer["failed_shards"] = [{"shard": shard, "error": error} for shard, error in sorted(outcome.failed.items())]
     answer["work"] = f"{outcome.made} commits made, {outcome.skipped} were there"

@@ -62,6 +62,10 @@ class Gather(_Near):
     name: ClassVar[str] = "gather"
 
     @property
+    def about(self) -> str:
+        return self.nearness.about
+
+    @property
     def reads(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys((*self.nearness.reads, *columns_of(self.clusters.rules))))
 

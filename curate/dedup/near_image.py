@@ -102,6 +102,12 @@ class NearImage(Nearness):
         return pa.schema([("key", pa.uint64()), ("chunk", pa.int16()), *words])
 
     @property
+    def about(self) -> str:
+        told = f"All pairs of {self.kind} within {self.radius} of {BITS[self.kind]} bits are found; none is missed."
+        checked = self.check.min_cosine if self.check else None
+        return told if checked is None else f"{told} Near are those with a cosine of at least {checked:g}."
+
+    @property
     def evidence(self) -> Evidence | None:
         return self.check
 

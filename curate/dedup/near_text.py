@@ -152,6 +152,12 @@ class NearCaption(Nearness):
         return (CAPTION, COLUMN)
 
     @property
+    def about(self) -> str:
+        from curate.dedup.bands import Bands
+
+        return Bands(self.text.bands, self.text.rows).describe(self.threshold)
+
+    @property
     def evidence(self) -> Evidence:
         return CaptionJaccard(self.text, self.threshold)
 

@@ -78,6 +78,11 @@ class Nearness(ABC):
         """Of an entry, beside the row's number: `key`, the bucket (uint64, well mixed), and what `pairs` needs."""
 
     @property
+    def about(self) -> str:
+        """What the settings find and miss, in words."""
+        return ""
+
+    @property
     def evidence(self) -> Evidence | None:
         """What candidates are checked by; None where `pairs` are all sure."""
         return None

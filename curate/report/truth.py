@@ -6,11 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from curate.shard import Shard
+from curate.toyweb.defects import DEFECTS
 from curate.toyweb.truth import score
 
 __all__ = ["against_truth"]
 
 LABEL = "toy_defect"
+SPOKEN_OF = frozenset({"fetch_status"}.union(*({*defect.must, *defect.may} for defect in DEFECTS.values())))
+"""Filters of which some label says whether they are right; copies have a truth of their own (`copies_truth`)."""
 
 
 def against_truth(shards: Iterable[Shard], reasons: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
@@ -38,4 +41,5 @@ def against_truth(shards: Iterable[Shard], reasons: Mapping[str, Sequence[str]])
             "recall": row.recall,
         }
         for row in score(labels, given, statuses, reasons)
+        if row.filter in SPOKEN_OF
     ]
