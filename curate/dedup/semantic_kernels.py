@@ -16,7 +16,18 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-__all__ = ["NONE", "CellRows", "Found", "first_equal", "link_pairs", "load", "nearest_before", "quantise", "rests", "root"]
+__all__ = [
+    "NONE",
+    "CellRows",
+    "Found",
+    "first_equal",
+    "link_pairs",
+    "load",
+    "nearest_before",
+    "quantise",
+    "rests",
+    "root",
+]
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
@@ -251,7 +262,8 @@ def _link(cell: CellRows, pair: tuple[int, int], rough: np.float32, parents: I64
 @njit(cache=True, nogil=True, inline="always")
 def _slack(one: F32, other: F32) -> np.float32:
     """How far a rough product may be from the cosine, from the lengths of two rows."""
-    return one[2] * other[0] + one[1] * other[2] + ROUNDING
+    found: np.float32 = one[2] * other[0] + one[1] * other[2] + ROUNDING
+    return found
 
 
 @njit(cache=True, nogil=True, fastmath=True)
