@@ -43,7 +43,10 @@ from curate.stage import Barrier
 
 __all__ = ["CLUSTER", "DISTANCE", "PLACE", "TARGET", "ShareByComplexity"]
 
-CLUSTER, DISTANCE, PLACE, TARGET = (f"balance_cluster{end}" for end in ("", "_distance", "_place", "_target"))
+CLUSTER = "balance_cluster"
+DISTANCE = "balance_cluster_distance"
+PLACE = "balance_cluster_place"
+TARGET = "balance_cluster_target"
 FILE = "cluster_balance/clusters.json"
 NEIGHBOURS = 20
 UNIT = 2.0**32

@@ -36,7 +36,8 @@ from curate.stage import Barrier
 
 __all__ = ["KEEP_PROBABILITY", "MULTIPLICITY", "BalanceConcepts"]
 
-KEEP_PROBABILITY, MULTIPLICITY = "keep_probability", "multiplicity"
+KEEP_PROBABILITY = "keep_probability"
+MULTIPLICITY = "multiplicity"
 Counts = npt.NDArray[np.int64]
 Reals = npt.NDArray[np.float64]
 CURVE = "metaclip_balance/curve.json"
