@@ -8,9 +8,9 @@ What makes rows copies is a `Likeness`: the same bytes, the same caption, or the
 duplicates. No part holds more than its share of rows, some 150 bytes each; a cluster of a million rows is a million
 rows of one part. Nothing depends on how many parts there are.
 
-The files that `ask` writes are the index of the data set: a later one names it with `against`, and its rows are
-compared with those that took part then, without their pictures being read. What was kept before stays kept, so the
-answer is that of one run over both, in an order that puts the earlier data set first.
+An earlier data set is an index by the columns that its own run left: a later one names it with `against`, and the rows
+that took part there take part here, without their pictures being read or anything of them computed again. What was
+kept before stays kept, so the answer is that of one run over both, in an order that puts the earlier data set first.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,7 @@ from curate.dedup.groups import Groups, Rows, group
 from curate.dedup.prefer import Order, parse_order
 from curate.dedup.scatter import (
     SHARDS_PER_PART,
+    Ids,
     Outbox,
     collect,
     part_count,
@@ -45,13 +46,22 @@ from curate.select import columns_of, decide
 from curate.shard import Shard
 from curate.stage import Part, Runtime, Spread, Step, settings_of
 
-__all__ = ["Answer", "Ask", "Clusters", "Likeness", "Mark", "Numbered", "OfClusters", "kept_rows"]
-
-Numbered: TypeAlias = tuple[int, Shard]
-"""A shard and its number among all."""
+__all__ = ["Answer", "Ask", "Clusters", "Likeness", "Mark", "Member", "OfClusters"]
 
 COUNTED = ("caption", "host")
 Keep = npt.NDArray[np.bool_]
+
+
+class Member(NamedTuple):
+    """A shard whose rows take part: of which data set (0 is this one), and its number in it."""
+
+    data_set: int
+    number: int
+    shard: Shard
+
+    def ids(self, rows: Rows) -> Ids:
+        """The numbers of some rows."""
+        return row_ids(self.number, rows, self.data_set)
 
 
 @dataclass(frozen=True)
@@ -67,8 +77,8 @@ class Likeness(ABC):
     def reads(self) -> tuple[str, ...]: ...
 
     @abstractmethod
-    def digests(self, part: Part, shards: Sequence[Numbered]) -> Iterator[tuple[Rows, Digests]]:
-        """For each shard the rows that can have copies, in ascending order, and a digest that copies share."""
+    def digests(self, part: Part, members: Sequence[Member]) -> Iterator[tuple[Rows, Digests]]:
+        """For each member the rows that can have copies, in ascending order, and a digest that copies share."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +124,21 @@ class Clusters:
     def identity(self) -> Any:
         """What the fingerprint covers."""
         rules = [[name, rule.identity()] for name, rule in self.rules]
-        return [self.card(), rules, self.against, self.shards_per_part]
+        return [self.card(), rules, [[e.root, e.mark] for e in self.earlier()], self.shards_per_part]
+
+    def earlier(self) -> list[Earlier]:
+        """The data sets that this one is compared with."""
+        return [Earlier(root, self.name) for root in self.against]
+
+    def taking_part(self, member: Member) -> Keep:
+        """Which rows of a shard may take part: those that the rules keep, and of an earlier data set those that did."""
+        if member.data_set:
+            size = f"{self.name}_cluster_size"
+            return np.asarray(member.shard.columns([size])[size].is_valid())
+        if not self.rules:
+            return np.ones(member.shard.rows(), bool)
+        columns = member.shard.columns(list(columns_of(self.rules)))
+        return np.asarray(decide(columns, self.rules)["keep"], bool)
 
     def card(self) -> Any:
         """What an earlier data set must have in common."""
@@ -140,8 +164,26 @@ class OfClusters(Spread):
     def parts(self, shards: int) -> int:
         return part_count(shards, self.clusters.shards_per_part)
 
-    def own(self, part: Part, shards: Sequence[Shard]) -> list[Numbered]:
-        return list(shards_of(part, shards, self.clusters.shards_per_part))
+    def require(self, runtime: Runtime) -> None:
+        for earlier in self.clusters.earlier():
+            earlier.require(self.clusters.card())
+
+    def own(self, part: Part, shards: Sequence[Shard]) -> list[Member]:
+        """The shards of this data set that belong to a part."""
+        numbered = shards_of(part, shards, self.clusters.shards_per_part)
+        return [Member(0, number, shard) for number, shard in numbered]
+
+    def members(self, part: Part, shards: Sequence[Shard]) -> list[Member]:
+        """The same, and shards of earlier data sets, in order of the numbers of their rows."""
+        found = self.own(part, shards)
+        for data_set, earlier in enumerate(self.clusters.earlier(), 1):
+            listed = enumerate(earlier.shards())
+            found += [Member(data_set, n, shard) for n, shard in listed if self.part_of(n, part.of) == part.number]
+        return found
+
+    def part_of(self, number: Any, of: int) -> Any:
+        """The part that the shard of this number belongs to, also in an earlier data set with more shards."""
+        return number // self.clusters.shards_per_part % of
 
 
 @dataclass(frozen=True)
@@ -161,24 +203,25 @@ class Ask(OfClusters):
         return (f"{self.clusters.name}: asked",)
 
     def run(self, part: Part, shards: Sequence[Shard], attempt: Attempt, runtime: Runtime) -> None:
-        own = self.own(part, shards)
+        members = self.members(part, shards)
         outbox = Outbox(attempt, self.label, part, part.of, self.clusters.asked)
-        likeness = self.clusters.likeness.digests(part, own)
-        for (number, shard), (rows, digests) in zip(own, likeness, strict=True):
-            keep = kept_rows(shard, self.clusters.rules)
-            table = self._table(number, shard, rows[keep[rows]], digests[keep[rows]])
+        likeness = self.clusters.likeness.digests(part, members)
+        for member, (rows, digests) in zip(members, likeness, strict=True):
+            keep = self.clusters.taking_part(member)[rows]
+            table = self._table(member, rows[keep], digests[keep])
             outbox.add(part_of_hash(np.asarray(table["high"]), part.of), table)
             attempt.counts["compared"] += len(table)
         outbox.close()
         if part.number == 0:
-            write_card(attempt, self.label, part.of, [shard.id for shard in shards], self.clusters.card())
+            ids = [shard.id for shard in shards]
+            write_card(attempt, self.clusters.name, ids, self.clusters.shards_per_part, self.clusters.card())
 
-    def _table(self, number: int, shard: Shard, rows: Rows, digests: Digests) -> pa.Table:
+    def _table(self, member: Member, rows: Rows, digests: Digests) -> pa.Table:
         high, low = digests.T
-        own = {"id": row_ids(number, rows), "high": high, "low": low}
+        own = {"id": member.ids(rows), "high": high, "low": low}
         for name in self.clusters.counted:
-            own[name] = _value_digests(shard, name)[rows]
-        values = self.clusters.order.values(shard).take(pa.array(rows))
+            own[name] = _value_digests(member.shard, name)[rows]
+        values = self.clusters.order.values(member.shard).take(pa.array(rows))
         return pa.table({**own, **dict(zip(values.column_names, values.columns, strict=True))})
 
 
@@ -196,36 +239,20 @@ class Answer(OfClusters):
     def writes(self) -> tuple[str, ...]:
         return (f"{self.clusters.name}: answers",)
 
-    def identity(self) -> Any:
-        return [super().identity(), [earlier.mark for earlier in self._earlier()]]
-
-    def require(self, runtime: Runtime) -> None:
-        for earlier in self._earlier():
-            earlier.require(self.clusters.card())
-
     def run(self, part: Part, shards: Sequence[Shard], attempt: Attempt, runtime: Runtime) -> None:
         rows = collect(attempt.storage, f"{self.clusters.name}_ask", part, part.of, self.clusters.asked)
-        rows = rows.append_column("set", pa.array(np.zeros(len(rows), np.int16)))
-        for number, earlier in enumerate(self._earlier(), 1):
-            before = earlier.received(part, self.clusters.asked)
-            rows = pa.concat_tables(
-                [rows, before.append_column("set", pa.array(np.full(len(before), number, np.int16)))]
-            )
-        answers = self._answers(rows.combine_chunks())
+        answers = self._answers(rows)
         attempt.counts.update(_counted(answers))
         outbox = Outbox(attempt, self.label, part, part.of, self.clusters.answered)
         outbox.add(split_ids(np.asarray(answers["id"]))[1] // self.clusters.shards_per_part, answers)
         outbox.close()
-
-    def _earlier(self) -> list[Earlier]:
-        return [Earlier(root, f"{self.clusters.name}_ask") for root in self.clusters.against]
 
     def _answers(self, rows: pa.Table) -> pa.Table:
         """One row per row of this data set."""
         groups = group(np.stack([np.asarray(rows["high"]), np.asarray(rows["low"])], axis=1))
         kept = self._best(groups, rows)[groups.of_rows]
         itself = kept == np.arange(len(kept))
-        sets = np.asarray(rows["set"])
+        sets = split_ids(np.asarray(rows["id"]))[0].astype(np.int16)
         table = {
             "id": rows["id"],
             "duplicate_of": pc.if_else(
@@ -244,7 +271,7 @@ class Answer(OfClusters):
         several = groups.sizes > 1
         of = groups.numbers
         of, members = of[several[of]], groups.order[several[of]]
-        age = np.asarray(rows["set"]).astype(np.int64)[members]
+        age = split_ids(np.asarray(rows["id"])[members])[0]
         table = rows.take(pa.array(members))
         table = table.append_column("group", pa.array(of))
         table = table.append_column("age", pa.array(np.where(age == 0, np.iinfo(np.int64).max, age)))
@@ -272,7 +299,7 @@ class Mark(OfClusters):
         ids = np.asarray(answers["id"])
         order = np.argsort(ids)
         _, numbers, rows = split_ids(ids[order])
-        for number, shard in self.own(part, shards):
+        for _, number, shard in self.own(part, shards):
             start, end = np.searchsorted(numbers, [number, number + 1])
             key = shard.columns(["key"])["key"]
             places = np.full(len(key), -1, np.int64)
@@ -287,13 +314,6 @@ class Mark(OfClusters):
             is_copy = own["duplicate_of"].is_valid()
             columns.append(pc.if_else(is_copy, names.take(own["set"]), pa.scalar(None, pa.string())))
         return pa.table({"key": key, **dict(zip(self.clusters.columns, columns, strict=True))})
-
-
-def kept_rows(shard: Shard, rules: Rules) -> Keep:
-    """Which rows these filters keep; all, where there are none."""
-    if not rules:
-        return np.ones(shard.rows(), bool)
-    return np.asarray(decide(shard.columns(list(columns_of(rules))), rules)["keep"], bool)
 
 
 def _value_digests(shard: Shard, name: str) -> npt.NDArray[np.uint64]:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.dedup.clusters import Likeness, Numbered
+from curate.dedup.clusters import Likeness, Member
 from curate.dedup.digest import Digests, digest_strings, join_digests
 from curate.dedup.groups import Rows
 from curate.stage import Part
@@ -23,8 +23,8 @@ __all__ = ["SameBytes", "SameCaption", "SamePair", "SamePixels", "plain_caption"
 class _SameValue(Likeness):
     """Rows are copies whose values in some columns are equal; a row that lacks one has no copy."""
 
-    def digests(self, part: Part, shards: Sequence[Numbered]) -> Iterator[tuple[Rows, Digests]]:
-        for _, shard in shards:
+    def digests(self, part: Part, members: Sequence[Member]) -> Iterator[tuple[Rows, Digests]]:
+        for _, _, shard in members:
             columns = [self.normal(name, shard.columns([name])[name]) for name in self.reads]
             there = np.flatnonzero(np.logical_and.reduce([np.asarray(c.is_valid()) for c in columns]))
             first, *others = (digest_strings(c.take(pa.array(there))) for c in columns)

@@ -24,13 +24,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from curate.dedup.clusters import Clusters, OfClusters, kept_rows
+from curate.dedup.clusters import Clusters, Member, OfClusters
+from curate.dedup.earlier import Earlier
 from curate.dedup.nearness import LABEL, Evidence, Nearness, SameComponent
 from curate.dedup.scatter import Ids, Outbox, collect, inbox, part_count, part_of_hash, row_ids, split_ids
 from curate.manifest import Attempt
 from curate.select import columns_of
 from curate.shard import Shard
 from curate.stage import Barrier, Part, Runtime, Step
+from curate.storage import Storage
 
 __all__ = ["near_steps"]
 
@@ -50,9 +52,9 @@ class _Near(OfClusters):
     def columns_for(self, what: str) -> str:
         return f"{self.clusters.name}: {what}"
 
-    def group_of(self, ids: Ids) -> npt.NDArray[np.int64]:
+    def group_of(self, ids: Ids, of: int) -> npt.NDArray[np.int64]:
         """The part that has the shards of these rows."""
-        return split_ids(ids)[1] // self.clusters.shards_per_part
+        return np.asarray(self.part_of(split_ids(ids)[1], of))
 
 
 @dataclass(frozen=True)
@@ -75,11 +77,11 @@ class Gather(_Near):
 
     def run(self, part: Part, shards: Sequence[Shard], attempt: Attempt, runtime: Runtime) -> None:
         outbox = Outbox(attempt, self.label, part, part.of, _with_id(self.nearness.entry))
-        for number, shard in self.own(part, shards):
-            rows = self.nearness.rows(shard)
-            rows = rows[kept_rows(shard, self.clusters.rules)[rows]]
-            of, entries = self.nearness.entries(shard, rows, part.of)
-            table = entries.add_column(0, "id", pa.array(row_ids(number, rows)[of]))
+        for member in self.members(part, shards):
+            rows = self.nearness.rows(member.shard)
+            rows = rows[self.clusters.taking_part(member)[rows]]
+            of, entries = self.nearness.entries(member.shard, rows, part.of)
+            table = entries.add_column(0, "id", pa.array(member.ids(rows)[of]))
             outbox.add(part_of_hash(np.asarray(entries["key"]), part.of), table)
             attempt.counts["compared"] += len(rows)
         outbox.close()
@@ -106,9 +108,9 @@ class Pair(_Near):
         checked = self.nearness.evidence is not None
         outbox = Outbox(attempt, self.label, part, part.of if checked else 1, PAIR)
         for pairs, sure in ((found.sure, True), (found.unsure, False)):
-            left, right = _ordered(pairs).T
+            left, right = _not_known_before(_ordered(pairs)).T
             table = pa.table({"left": left, "right": right, "sure": np.full(len(left), sure)}, schema=PAIR)
-            outbox.add(self.group_of(left) if checked else np.zeros(len(left), np.int64), table)
+            outbox.add(self.group_of(left, part.of) if checked else np.zeros(len(left), np.int64), table)
         outbox.close()
         attempt.counts.update({"sure_pairs": len(found.sure), "candidates": len(found.unsure), **found.counts})
 
@@ -133,11 +135,11 @@ class Look(_Near):
         assert evidence is not None
         pairs = _distinct(collect(attempt.storage, f"{self.clusters.name}_pair", part, part.of, PAIR))
         outbox = Outbox(attempt, self.label, part, part.of, PAIR.append(pa.field("value", evidence.kind)))
-        for number, shard in self.own(part, shards):
-            own = _of_shard(pairs, "left", number)
+        for member in self.members(part, shards):
+            own = _of_member(pairs, "left", member)
             if len(own):
-                value = evidence.values(shard, split_ids(np.asarray(own["left"]))[2])
-                outbox.add(self.group_of(np.asarray(own["right"])), own.append_column("value", value))
+                value = evidence.values(member.shard, split_ids(np.asarray(own["left"]))[2])
+                outbox.add(self.group_of(np.asarray(own["right"]), part.of), own.append_column("value", value))
         outbox.close()
         attempt.counts["pairs"] = len(pairs)
 
@@ -164,11 +166,11 @@ class Verify(_Near):
         outbox = Outbox(attempt, self.label, part, 1, EDGE)
         pairs = collect(attempt.storage, f"{self.clusters.name}_look", part, part.of, schema)
         pairs = pairs.sort_by([("right", "ascending"), ("left", "ascending")])
-        for number, shard in self.own(part, shards):
-            own = _of_shard(pairs, "right", number)
+        for member in self.members(part, shards):
+            own = _of_member(pairs, "right", member)
             if len(own):
                 attempt.counts["compared"] += len(own)
-                edges = _edges(evidence, own, shard)
+                edges = _edges(evidence, own, member.shard)
                 attempt.counts["edges"] += len(edges)
                 outbox.add(np.zeros(len(edges), np.int64), edges)
         outbox.close()
@@ -205,7 +207,7 @@ class Label(Barrier):
         outbox = Outbox(attempt, self.label, Part(0, 1), parts, LABEL)
         folder = attempt.scratch / "components"
         for nodes, labels in components(self._stars(attempt, parts, folder), folder / "work"):
-            groups = split_ids(nodes)[1] // self.clusters.shards_per_part
+            groups = split_ids(nodes)[1] // self.clusters.shards_per_part % parts
             outbox.add(groups, pa.table({"node": nodes, "label": labels}, schema=LABEL))
             attempt.counts["tied_rows"] += len(nodes)
             attempt.counts["components"] += int((nodes == labels).sum())
@@ -225,6 +227,9 @@ class Label(Barrier):
             edges = [np.stack([np.asarray(t["left"]), np.asarray(t["right"])], axis=1) for t in tables]
             write_edges(path, contract(np.concatenate([np.empty((0, 2), np.uint64), *edges])))
             paths.append(path)
+        for data_set, earlier in enumerate(self.clusters.earlier(), 1):
+            paths.append(folder / f"earlier-{data_set}.npy")
+            write_edges(paths[-1], _known_before(earlier, data_set))
         return paths
 
 
@@ -250,6 +255,25 @@ def _ordered(pairs: Ids) -> Ids:
     return both[new]
 
 
+def _not_known_before(pairs: Ids) -> Ids:
+    """Pairs but for those of two rows of one earlier data set, which its own run has looked at."""
+    one, other = split_ids(pairs[:, 0])[0], split_ids(pairs[:, 1])[0]
+    return pairs[(one == 0) | (one != other)]
+
+
+def _known_before(earlier: Earlier, data_set: int) -> Ids:
+    """What ties the rows of an earlier data set, as its own run found it: stars."""
+    storage, label = Storage(earlier.root), f"{earlier.name}_label"
+    parts = part_count(len(earlier.shards()), earlier.card["shards_per_part"])
+    found = [np.empty((0, 2), np.uint64)]
+    for number in range(parts):
+        for table in inbox(storage, label, number, (0,), parts):
+            edges = np.stack([np.asarray(table["node"]), np.asarray(table["label"])], axis=1)
+            found.append(edges[split_ids(edges[:, 0])[0] == 0])
+    edges: Ids = np.concatenate(found) | np.uint64(data_set << 56)
+    return edges
+
+
 def _distinct(pairs: pa.Table) -> pa.Table:
     """Each different pair once, in order; sure where one of its finders was."""
     left, right, sure = (np.asarray(pairs[name]) for name in PAIR.names)
@@ -260,9 +284,11 @@ def _distinct(pairs: pa.Table) -> pa.Table:
     return pa.table({"left": left[new], "right": right[new], "sure": sure[new]}, schema=PAIR)
 
 
-def _of_shard(pairs: pa.Table, column: str, number: int) -> pa.Table:
+def _of_member(pairs: pa.Table, column: str, member: Member) -> pa.Table:
     """Of pairs in order of `column`, those whose row there lies in this shard."""
-    start, end = np.searchsorted(split_ids(np.asarray(pairs[column]))[1], [number, number + 1])
+    first = row_ids(member.number, np.zeros(1, np.int64), member.data_set)
+    bounds = np.concatenate([first, first + np.uint64(1 << 32)])
+    start, end = np.searchsorted(np.asarray(pairs[column]), bounds)
     return pairs.slice(start, end - start)
 
 

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from curate.dedup.clusters import Likeness, Numbered
+from curate.dedup.clusters import Likeness, Member
 from curate.dedup.digest import Digests
 from curate.dedup.groups import Rows
-from curate.dedup.scatter import Ids, collect, row_ids
+from curate.dedup.scatter import Ids, collect
 from curate.shard import Shard
 from curate.stage import Part
 
@@ -116,12 +116,13 @@ class SameComponent(Likeness):
     def reads(self) -> tuple[str, ...]:
         return (*self.nearness.reads, f"{self.name}: labels")
 
-    def digests(self, part: Part, shards: Sequence[Numbered]) -> Iterator[tuple[Rows, Digests]]:
-        labels = collect(shards[0][1].storage, f"{self.name}_label", part, 1, LABEL) if shards else LABEL.empty_table()
+    def digests(self, part: Part, members: Sequence[Member]) -> Iterator[tuple[Rows, Digests]]:
+        here = next((member.shard.storage for member in members if not member.data_set), None)
+        labels = collect(here, f"{self.name}_label", part, 1, LABEL) if here else LABEL.empty_table()
         nodes, label = (np.asarray(labels[name]) for name in LABEL.names)
-        for number, shard in shards:
-            rows = self.nearness.rows(shard)
-            own = row_ids(number, rows)
+        for member in members:
+            rows = self.nearness.rows(member.shard)
+            own = member.ids(rows)
             place = np.searchsorted(nodes, own)
             inside = place < len(nodes)
             tied = np.zeros(len(own), bool)

@@ -121,7 +121,7 @@ def test_an_index_of_other_settings_is_refused_with_both_fingerprints(tmp_path: 
     first = run(tmp_path / "one", rows, Clusters(SameBytes(), ("highest score",)), [10], range(10))
     (tmp_path / "none").mkdir()
     for against, words in (
-        (first, r"bytes_ask was made with other settings: \w{16} there, \w{16} here"),
+        (first, r"of copies by bytes was made with other settings: \w{16} there, \w{16} here"),
         (tmp_path / "none", r"has no dedup/bytes_ask/card.json; .* run it there first"),
     ):
         with pytest.raises(ConfigError, match=words):

@@ -9,12 +9,13 @@ import pyarrow as pa
 import pytest
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
-from scored_shards import Given, by_row, handles, packings, pairs, run_steps
+from scored_shards import Given, ScoredBy, by_row, handles, packings, pairs, run_steps
 from scored_shards import pack as pack_rows
 
 from curate.manifest import CommitLog
 from curate.registry import filter_class
 from curate.score import Score
+from curate.shard import list_shards
 from curate.storage import Storage
 
 WORDS = """a red blue green small large old dog cat house tree car on in beside the street river garden
@@ -29,13 +30,25 @@ def near(**settings: object):
 def run(folder: Path, captions: Sequence[str | None], rule, sizes: Sequence[int], order: Sequence[int]) -> dict:
     """The columns by uid, with the uid of the row kept."""
     rows = pairs(len(captions)).set_column(1, "caption", pa.array(captions, pa.string()))
+    return run_rows(folder, rows, rule, sizes, order, [])
+
+
+def run_rows(
+    folder: Path, rows: pa.Table, rule, sizes: Sequence[int], order: Sequence[int], earlier: list[Path]
+) -> dict:
     pack_rows(folder / "in", rows, sizes, order)
-    steps = (Given(str(folder / "in")), Score(rule.scorer()), *rule.steps(()))
-    outcome = run_steps(folder / "set", len(sizes), steps)
+    others = tuple(name for name in rows.column_names if name == "crawl")
+    given = (Given(str(folder / "in")), *((ScoredBy(str(folder / "in"), others),) if others else ()))
+    outcome = run_steps(folder / "set", len(sizes), (*given, Score(rule.scorer()), *rule.steps(())))
     assert outcome.failed == {}
-    shards = handles(folder / "set", len(sizes))
-    uid_of = {key: uid for uid, (key,) in by_row(shards, ["key"]).items()}
-    return {uid: (uid_of.get(of), size) for uid, (of, size) in by_row(shards, COLUMNS).items()}
+    uid_of = {}
+    for place in (*earlier, folder / "set"):
+        keys = by_row(list_shards(Storage(str(place))), ["key"])
+        uid_of |= {(str(place), key): uid for uid, (key,) in keys.items()}
+    names = [*COLUMNS, *(["near_caption_duplicate_in"] if earlier else [])]
+    found = by_row(handles(folder / "set", len(sizes)), names)
+    here = str(folder / "set")
+    return {uid: (uid_of.get(((within or [here])[0] or here, of)), size) for uid, (of, size, *within) in found.items()}
 
 
 def shingles(text: str, n: int = 5) -> set[str]:
@@ -94,6 +107,27 @@ def test_clusters_are_those_of_brute_force_at_any_packing(tmp_path: Path, shards
         assert uid_sizes(answers, captions) == expected
         found.append(answers)
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("shards_per_part", [1, 3])
+def test_a_new_crawl_against_earlier_ones_is_a_run_over_all(tmp_path: Path, shards_per_part: int) -> None:
+    """Three crawls, each against those before it; an earlier row may tie rows that are not near one another."""
+    captions = varied(48, seed=1)
+    settings = {"min_similarity": 0.6, "max_miss": 1e-5, "permutations": 1024, "shards_per_part": shards_per_part}
+    rows = pairs(48).set_column(1, "caption", pa.array(captions, pa.string()))
+    rows = rows.append_column("crawl", pa.array([n % 3 for n in range(48)], pa.float64()))
+    whole = near(**settings, prefer=("lowest crawl",))
+    expected = run_rows(tmp_path / "whole", rows, whole, [48], range(48), [])
+    folders: list[Path] = []
+    for crawl in range(3):
+        own = rows.filter(pa.compute.equal(rows["crawl"], crawl)).drop_columns(["crawl"])
+        settings["shards_per_part"] = shards_per_part if crawl == 2 else 2
+        rule = near(**settings, against=tuple(map(str, folders)))
+        answers = run_rows(tmp_path / str(crawl), own, rule, [5, 6, 5], range(16), folders)
+        folders.append(tmp_path / str(crawl) / "set")
+    assert len(answers) == 16
+    assert any(of is not None for of, _ in answers.values())
+    assert answers == {uid: expected[uid] for uid in answers}
 
 
 @pytest.mark.parametrize(
