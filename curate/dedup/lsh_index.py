@@ -1,7 +1,8 @@
 """Our signatures as an index of datasketch, and an index of datasketch as our bands, without pickle.
 
-For who has such an index, or tools that ask one. In memory only, and slow as it is: 60 us a text to fill it with 32
-bands, against 1 us for our band digests, and some 10 KB of memory a text; a data set is deduplicated without it.
+For who has such an index, or tools that ask one. In memory only, and as slow as it is: to fill it with 32 bands takes
+90 us and 28 KB a text, where our band digests take .2 us and 256 bytes; a data set is deduplicated without it. To read
+one takes 1.4 us a key.
 """
 
 from __future__ import annotations

@@ -195,3 +195,8 @@ def test_a_text_of_ten_megabytes_takes_bounded_memory():
     )
     assert size > 5_000_000
     assert megabytes < 500
+
+
+def test_settings_cost_no_compiler():
+    code = "import sys, curate.dedup.shingles, curate.dedup.bands; sys.exit('numba' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
