@@ -15,7 +15,7 @@ stay two. `look` and `verify` are left out where the buckets themselves tell the
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -220,16 +220,15 @@ class Label(Barrier):
 
         before = f"{self.clusters.name}_{'verify' if self.checked else 'pair'}"
         paths = []
+        folder.mkdir(parents=True, exist_ok=True)
         for number in range(parts):
-            path = folder / f"{number}.npy"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            tables = list(inbox(attempt.storage, before, 0, (number,), 1))
-            edges = [np.stack([np.asarray(t["left"]), np.asarray(t["right"])], axis=1) for t in tables]
-            write_edges(path, contract(np.concatenate([np.empty((0, 2), np.uint64), *edges])))
-            paths.append(path)
+            tables = inbox(attempt.storage, before, 0, (number,), 1)
+            paths.append(folder / f"{number}.npy")
+            write_edges(paths[-1], contract(_edges_of(tables, "left", "right")))
         for data_set, earlier in enumerate(self.clusters.earlier(), 1):
-            paths.append(folder / f"earlier-{data_set}.npy")
-            write_edges(paths[-1], _known_before(earlier, data_set))
+            for number, edges in enumerate(_known_before(earlier, data_set)):
+                paths.append(folder / f"{data_set}-{number}.npy")
+                write_edges(paths[-1], edges)
         return paths
 
 
@@ -261,17 +260,18 @@ def _not_known_before(pairs: Ids) -> Ids:
     return pairs[(one == 0) | (one != other)]
 
 
-def _known_before(earlier: Earlier, data_set: int) -> Ids:
-    """What ties the rows of an earlier data set, as its own run found it: stars."""
-    storage, label = Storage(earlier.root), f"{earlier.name}_label"
+def _known_before(earlier: Earlier, data_set: int) -> Iterator[Ids]:
+    """What ties the rows of an earlier data set, as its own run found it: stars, part by part."""
     parts = part_count(len(earlier.shards()), earlier.card["shards_per_part"])
-    found = [np.empty((0, 2), np.uint64)]
     for number in range(parts):
-        for table in inbox(storage, label, number, (0,), parts):
-            edges = np.stack([np.asarray(table["node"]), np.asarray(table["label"])], axis=1)
-            found.append(edges[split_ids(edges[:, 0])[0] == 0])
-    edges: Ids = np.concatenate(found) | np.uint64(data_set << 56)
-    return edges
+        edges = _edges_of(inbox(Storage(earlier.root), f"{earlier.name}_label", number, (0,), parts), "node", "label")
+        yield edges[split_ids(edges[:, 0])[0] == 0] | np.uint64(data_set << 56)
+
+
+def _edges_of(tables: Iterable[pa.Table], *ends: str) -> Ids:
+    """Two columns as edges, uint64 (n, 2)."""
+    found = [np.stack([np.asarray(table[end]) for end in ends], axis=1) for table in tables]
+    return np.concatenate([np.empty((0, 2), np.uint64), *found])
 
 
 def _distinct(pairs: pa.Table) -> pa.Table:
