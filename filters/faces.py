@@ -84,7 +84,10 @@ class FindFaces(Scorer):
 @dataclass(frozen=True)
 class Faces(Filter):
     """Keeps pictures whose largest face takes at most `max_area_ratio` of the area, with at most `max_count` faces if
-    given, both included. No picture is kept."""
+    given, both included. One in which nobody looked for faces is dropped, with or without a bound: none of its faces
+    could be blurred."""
+
+    version: ClassVar[int] = 2
 
     weights: str = ""
     max_area_ratio: float | None = 0.4
@@ -93,6 +96,7 @@ class Faces(Filter):
 
     reads: ClassVar[tuple[str, ...]] = ("face_area_ratio",)
     reasons: ClassVar[Mapping[str, str]] = {
+        "faces_unknown": "whether the picture has faces could not be told",
         "face_too_large": "a face takes most of the picture",
         "too_many_faces": "the picture has too many faces",
     }
@@ -116,7 +120,7 @@ class Faces(Filter):
         return FindFaces(self.weights, self.min_score)
 
     def judge(self, columns: pa.Table) -> Verdict:
-        rules = []
+        rules = [("faces_unknown", columns[self.columns[0]].is_null(nan_is_null=True))]
         if self.max_area_ratio is not None:
             rules.append(("face_too_large", above(columns["face_area_ratio"], self.max_area_ratio)))
         if self.max_count is not None:

@@ -61,13 +61,19 @@ class FindText(Scorer):
 
 @dataclass(frozen=True)
 class TextInImage(Filter):
-    """Keeps pictures of which at most `max_area_ratio` (0 to 1, included) is boxes of text. No picture is kept."""
+    """Keeps pictures of which at most `max_area_ratio` (0 to 1, included) is boxes of text. One in which nobody
+    could look for text is dropped too."""
+
+    version: ClassVar[int] = 2
 
     max_area_ratio: float
     detector: str = CLASSICAL
 
     reads: ClassVar[tuple[str, ...]] = ("text_area_ratio",)
-    reasons: ClassVar[Mapping[str, str]] = {"too_much_text": "too much of the picture is text"}
+    reasons: ClassVar[Mapping[str, str]] = {
+        "text_in_image_unknown": "how much of the picture is text could not be told",
+        "too_much_text": "too much of the picture is text",
+    }
 
     def __post_init__(self) -> None:
         check_detector(self.detector)
@@ -77,4 +83,5 @@ class TextInImage(Filter):
         return FindText(self.detector)
 
     def judge(self, columns: pa.Table) -> Verdict:
-        return between(columns["text_area_ratio"], None, self.max_area_ratio, "", "too_much_text")
+        ratio = columns["text_area_ratio"]
+        return between(ratio, None, self.max_area_ratio, "", "too_much_text", "text_in_image_unknown")

@@ -58,13 +58,19 @@ class ScoreWatermark(Scorer):
 
 @dataclass(frozen=True)
 class Watermark(Filter):
-    """Keeps pictures with a probability of at most `max`, included. No picture is kept."""
+    """Keeps pictures with a probability of at most `max`, included. One without a probability is dropped too: nobody
+    could look at it."""
+
+    version: ClassVar[int] = 2
 
     weights: str = ""
     max: float = 0.8
 
     reads: ClassVar[tuple[str, ...]] = ("watermark_probability",)
-    reasons: ClassVar[Mapping[str, str]] = {"watermarked": "the picture likely has a watermark"}
+    reasons: ClassVar[Mapping[str, str]] = {
+        "watermark_unknown": "whether the picture has a watermark could not be told",
+        "watermarked": "the picture likely has a watermark",
+    }
 
     def __post_init__(self) -> None:
         check_bounds(None, self.max, most=1)
@@ -78,4 +84,4 @@ class Watermark(Filter):
         return ScoreWatermark(self.weights)
 
     def judge(self, columns: pa.Table) -> Verdict:
-        return between(columns["watermark_probability"], None, self.max, "", "watermarked")
+        return between(columns["watermark_probability"], None, self.max, "", "watermarked", "watermark_unknown")

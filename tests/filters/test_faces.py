@@ -20,7 +20,7 @@ WEIGHTS = DATA / "models" / "ultraface" / "models" / "onnx" / "version-RFB-320.o
 
 @pytest.mark.parametrize(
     ("ratio", "reason"),
-    [(0.4, None), (0.401, "face_too_large"), (0.0, None), (None, None), (math.nan, "face_too_large")],
+    [(0.4, None), (0.401, "face_too_large"), (0.0, None), (None, "faces_unknown"), (math.nan, "faces_unknown")],
 )
 def test_the_share_is_bounded(reasons, ratio, reason):
     assert reasons(Faces("w"), face_area_ratio=[ratio]) == [reason]
@@ -28,12 +28,14 @@ def test_the_share_is_bounded(reasons, ratio, reason):
 
 def test_the_count_is_bounded_where_asked_for(reasons):
     rule = Faces("w", max_count=2)
-    assert reasons(rule, face_area_ratio=[0.1] * 3, face_count=[2, 3, None]) == [None, "too_many_faces", None]
-    assert reasons(Faces("w", max_area_ratio=None, max_count=0), face_count=[0, 1]) == [None, "too_many_faces"]
+    found = reasons(rule, face_area_ratio=[0.1, 0.1, None], face_count=[2, 3, None])
+    assert found == [None, "too_many_faces", "faces_unknown"]
+    count_alone = Faces("w", max_area_ratio=None, max_count=0)
+    assert reasons(count_alone, face_count=[0, 1, None]) == [None, "too_many_faces", "faces_unknown"]
 
 
-def test_without_bounds_faces_are_found_and_nothing_is_dropped(reasons):
-    assert reasons(Faces("w", max_area_ratio=None), face_area_ratio=[0.9, None]) == [None, None]
+def test_without_bounds_only_that_is_dropped_which_nobody_looked_at(reasons):
+    assert reasons(Faces("w", max_area_ratio=None), face_area_ratio=[0.9, None]) == [None, "faces_unknown"]
 
 
 @pytest.mark.parametrize(

@@ -42,8 +42,8 @@ def test_boxes_and_area_of_pictures_with_text_without_and_of_none():
         (0.2, None),
         (0.2001, "too_much_text"),
         (1.0, "too_much_text"),
-        (None, None),
-        (float("nan"), "too_much_text"),
+        (None, "text_in_image_unknown"),
+        (float("nan"), "text_in_image_unknown"),
     ],
 )
 def test_the_bound_is_included(reasons, ratio, reason):

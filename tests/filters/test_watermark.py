@@ -14,7 +14,7 @@ from filters.watermark import Watermark
 
 @pytest.mark.parametrize(
     ("probability", "reason"),
-    [(0.8, None), (0.801, "watermarked"), (0.0, None), (None, None), (math.nan, "watermarked")],
+    [(0.8, None), (0.801, "watermarked"), (0.0, None), (None, "watermark_unknown"), (math.nan, "watermark_unknown")],
 )
 def test_the_bound_is_included(reasons, probability, reason):
     assert reasons(Watermark("w.pt"), watermark_probability=[probability]) == [reason]
