@@ -1,8 +1,9 @@
 """Drops pictures that look pornographic to the NSFW MobileNet of nsfwjs, which looks at pixels and needs no CLIP.
 
 `weights` is the folder of a TensorFlow.js layers model, such as `models/mobilenet_v2` of infinitered/nsfwjs (MIT; 2.6
-MB of weights in bytes). OBELICS drops hentai above .9 and porn above .85 by a sibling of it. nsfwjs resizes without
-looking at what lies between, so a large picture loses detail as it does there. 20 ms a picture on one core.
+MB of weights in bytes), or the `model.json` in it. OBELICS drops hentai above .9 and porn above .85 by a sibling of it.
+nsfwjs resizes without looking at what lies between, so a large picture loses detail as it does there. 20 ms a picture
+on one core.
 """
 
 from __future__ import annotations
@@ -22,13 +23,14 @@ from curate.models.keras_layers import classify, model_parts, read_layers_model,
 from curate.models.model_files import digest_of
 
 SIDE_PX = 224
+TOPOLOGY = "model.json"
 CLASSES = ("drawing", "hentai", "neutral", "porn", "sexy")
 """In the order of the network's outputs."""
 
 
 @dataclass(frozen=True)
 class ScoreNsfwPicture(Scorer):
-    """Five probabilities that sum to 1; null without a picture."""
+    """Five probabilities that sum to 1; null without a picture. `weights` is the folder with `model.json`."""
 
     weights: str
 
@@ -105,7 +107,8 @@ class NsfwPicture(Filter):
         return tuple(f"nsfw_{name}_probability" for name in self._bounded)
 
     def scorer(self) -> Scorer:
-        return ScoreNsfwPicture(self.weights)
+        path = Path(self.weights)
+        return ScoreNsfwPicture(str(path.parent) if path.name == TOPOLOGY else self.weights)
 
     def judge(self, columns: pa.Table) -> Verdict:
         unknown = columns[self.columns[0]].is_null(nan_is_null=True)

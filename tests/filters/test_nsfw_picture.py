@@ -51,6 +51,12 @@ def test_bad_settings(settings, words):
         NsfwPicture(**settings)
 
 
+def test_the_folder_or_the_topology_in_it_name_the_same_model():
+    folder, file = (NsfwPicture(weights).scorer() for weights in ("models/nsfwjs", "models/nsfwjs/model.json"))
+    assert folder == file == ScoreNsfwPicture("models/nsfwjs")
+    assert NsfwPicture("model.json").scorer() == ScoreNsfwPicture(".")
+
+
 def photos(count):
     paths = [
         *sorted((DATA / "pairs" / "openstax").rglob("*.jpg")),
