@@ -8,9 +8,9 @@ decides the last bits, so it is kept. The work is arranged otherwise:
 - columns are summed all at once, row by row, in the order in which rows lie in memory;
 - the second pass divides at the 64 columns, then at the 64 rows, that are picked, not at every pixel;
 - the four steps follow one another strip by strip, so that beside the picture there are 16 rows and those of one box
-  (a 128th of the height): 6 MB for 100 million pixels, where the reference fills two pictures of floats, 800 MB.
+  (a 128th of the height): 9 MB for 100 million pixels, where the reference fills two pictures of floats, 800 MB.
 
-A picture of 256 x 256 takes about 0.3 ms.
+A picture of 512 x 384 takes 0.7 ms and the reference 5, one of at most 256 px 0.2 ms and 0.6.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ those that can be compared: gate any perceptual search by it.
 The specification allows 10 bits between implementations at a quality of 80 or more. Here there are none, at any
 quality, against the PyPI package `pdqhash` (Meta's C++): every sum is of 32-bit floats in the order of the reference.
 (Meta's own command line shrinks pictures above 512 px first; `pdqhash` and this do not.) `curate.perceptual.jarosz`
-says why it takes a third of the reference's time and 1 % of its memory.
+says why it takes a seventh to a third of the reference's time, and 1 % of its memory.
 
 Compiled by numba (`pip install "curate-vl[dedup]"`) at first use, in 6 s, and kept on disk.
 """

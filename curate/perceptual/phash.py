@@ -10,11 +10,14 @@ Two definitions are in use, and their hashes are not comparable:
 Both take the DCT-II of 32 x 32 grey values; here as two products with its first 8 rows, where the peers transform all
 32 and drop 24. The first bit is the most significant, so `f"{phash(pixels):016x}"` is what either peer prints.
 
+(Of the 64, the mean is always the greatest, so both medians part the other 63 alike: the two differ in the grey values,
+and in the one bit of the median itself.)
+
 A frequency that equals the median as far as double precision can tell is *not* above it, and is "it". The peers let the
-rounding of their FFT decide, which happens to drawings alone: flat areas, gradients, and symmetric pictures have
-frequencies that are 0, the median among them. Of the 1,328 photographs and diagrams of `bench.perceptual` all hashes
-equal both peers'; of its 252 drawings of a gradient or a symmetric figure the peers' noise decides bits in some, and
-the bench says in how many. Here such bits are the same on every machine.
+rounding of their FFT decide, where many frequencies are 0 and so is the median. `bench.perceptual` counts: none of
+1,327 photographs and diagrams differs from either peer, nor any of 208 flat pictures and 80 mosaics that are their own
+mirror; of 192 pictures of one to three rows or columns 12 differ from imagehash's, by about 12 bits each; of 28 slopes one
+differs from each peer's, by a bit. Here such bits are the same on every machine.
 
 Flat and nearly flat pictures share their few hashes with one another: at a radius of 10 bits, the common default,
 64 bits are a false positive machine on a crawl of billions. Search at 4 to 8, and leave out what `pdq_quality` calls
@@ -36,8 +39,8 @@ PHASH_SIZE = (PHASH_SIDE, PHASH_SIDE)
 """Width and height of the grey picture."""
 
 NOISE = 1e-7
-"""What two frequencies may differ by and count as equal: frequencies are up to 1,044,480, double precision errs by
-less than 1e-8 there, and those of real pictures are hundreds apart."""
+"""What two frequencies may differ by and count as equal. They are up to 1,044,480, where double precision errs by less
+than 1e-8; in 1,327 photographs and diagrams the nearest to its median is .05 away, and 78 is usual."""
 
 
 def phash(pixels: Pixels) -> int:

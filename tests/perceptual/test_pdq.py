@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from curate.perceptual.jarosz import blurred
 from curate.perceptual.pdq import pdq
 
 
@@ -63,6 +64,12 @@ def test_follows_the_published_steps(seed, height, width):
 def test_follows_them_at_every_border(side, other):
     for pixels in (drawing(side, side, other), drawing(side, other, side)):
         assert pdq(pixels) == published(pixels)
+
+
+def test_a_picture_of_64_by_64_is_not_blurred():
+    pixels = drawing(1, 64, 64)
+    grey = (pixels[..., 0] * 0.299 + pixels[..., 1] * 0.587 + pixels[..., 2] * 0.114).astype(np.float32)
+    assert (blurred(pixels) == grey).all()
 
 
 @pytest.mark.parametrize(("side", "hashed"), [(4, False), (5, True)])
