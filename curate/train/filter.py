@@ -27,7 +27,7 @@ import pyarrow as pa
 import torch
 
 from curate.config import build, read_toml
-from curate.errors import ConfigError
+from curate.errors import ConfigError, CurateError
 from curate.manifest import write_parquet
 from curate.models.clip import clip_fingerprint, readable
 from curate.models.device import device
@@ -113,16 +113,38 @@ def train_filter(settings: FilterSettings, out: Path, say: Say = lambda text: No
         if len(clean) < 2:
             raise ConfigError("[clean] has a single pair, and a loss compares several; name more shards")
     say(f"clean set: {len(clean):,} pairs of {clean.rows:,} rows")
+    pool = _pool(settings, report)
     _check_overlap(settings, clean, threads, report, say)
     with _beside(out) as folder, _torch_threads(threads):
         with report.timing("train"):
             _train(settings, clean, folder, report, say)
         trained = replace(settings.model, architecture="", weights=str(folder))
-        if settings.calibrate is not None:
-            with report.timing("calibrate"):
-                _calibrate(settings, trained, folder, report, threads)
+        if pool is not None:
+            with report.timing("calibrate"), _surviving(report, say):
+                _calibrate(settings, pool, trained, folder, report)
         _describe(settings, trained, folder, report)
     return _shown(settings, out, report)
+
+
+def _pool(settings: FilterSettings, report: Report) -> Pairs | None:
+    """The pairs of `[calibrate]`, opened before hours of training rather than after them. Raises ConfigError."""
+    if settings.calibrate is None:
+        return None
+    try:
+        with report.timing("read_pool"):
+            return open_pairs(settings.calibrate.source())
+    except CurateError as error:
+        raise ConfigError(f"[calibrate] {error}") from error
+
+
+@contextmanager
+def _surviving(report: Report, say: Say) -> Iterator[None]:
+    """What fails inside is told, and costs the table alone: the weights took hours."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - whatever it is, the model is whole
+        report.facts["calibration_failed"] = f"{type(error).__name__}: {error}"
+        say(f"warning: the model is written, but not all of its calibration: {report.facts['calibration_failed']}")
 
 
 def _require_free(out: Path) -> None:
@@ -212,24 +234,25 @@ def _inputs(stream: Iterator[Any], towers: Towers, clean: Pairs) -> Iterator[Inp
     return (inputs_of(batch, towers, clean.picture[batch.rows], readable) for batch in stream)
 
 
-def _calibrate(settings: FilterSettings, trained: ModelSettings, folder: Path, report: Report, threads: int) -> None:
+def _calibrate(settings: FilterSettings, pool: Pairs, trained: ModelSettings, folder: Path, report: Report) -> None:
     """Score a sample of the pool with the model as it lies in its folder; write the table."""
     chosen = settings.calibrate
     if chosen is None:
         return
-    pool = open_pairs(chosen.source())
+    threads = torch.get_num_threads()
     rows = draw_order(pool, settings.training.seed)[: chosen.rows or None].tolist()
     scores = score_pairs(pool, rows, trained, threads)
     defects: Sequence[str | None] = pool.defects.take(pa.array(rows, pa.int64())).to_pylist()
     labelled = any(label is not None for label in defects)
-    report.table = calibrate(scores, chosen.fractions, fits(defects) if labelled else None)
-    write_parquet(report.table, folder / "calibration.parquet")
     report.facts |= {
         "pool": pool.digest(),
         "pool_pairs": len(pool),
         "pool_sample": len(rows),
         "pool_unscored": int(np.isnan(scores).sum()),
     }
+    table = calibrate(scores, chosen.fractions, fits(defects) if labelled else None)
+    write_parquet(table, folder / "calibration.parquet")
+    report.table = table
     if labelled:
         before = score_pairs(pool, rows, settings.model, threads)
         report.facts["auc"] = {
@@ -271,6 +294,8 @@ def _shown(settings: FilterSettings, out: Path, report: Report) -> dict[str, Any
     if report.table is not None:
         shown["calibration"] = report.table.to_pylist()
         shown |= {name: facts[name] for name in ("pool_sample", "pool_unscored")}
+    if "calibration_failed" in facts:
+        shown["calibration_failed"] = facts["calibration_failed"]
     if "auc" in facts:
         shown["auc"] = [{"caption": label, **pair} for label, pair in facts["auc"].items()]
     name = _model_name(out)

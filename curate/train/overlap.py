@@ -100,13 +100,13 @@ class Overlap:
 
 
 def find_overlap(clean: Pairs, settings: EvaluationSettings, threads: int) -> Overlap:
-    """Compare every clean pair with the evaluation. Raises ConfigError where the evaluation holds nothing."""
+    """Compare every clean pair with the evaluation. Raises ConfigError where its images or captions hold nothing."""
+    captions = _captions(settings)
     pictures = Known(settings.radius_bits)
     for signature in _evaluation(settings, threads):
         pictures.add(signature)
     if settings.images and not pictures.count:
         raise ConfigError(f"[evaluation] images holds no picture: {', '.join(settings.images)}")
-    captions = _captions(settings)
     overlap = Overlap(pictures.count, len(captions), len(clean))
     texts = _plain(clean.captions) if captions else repeat("")
     if not pictures.count:
@@ -220,13 +220,22 @@ def _shards(folder: str, column: str | None, key: str) -> Pairs:
 
 
 def _captions(settings: EvaluationSettings) -> dict[str, str]:
-    """The evaluation's captions in plain form, each with where it is from."""
+    """The evaluation's captions in plain form, each with where it is from. Raises ConfigError where all are too
+    short."""
     found: dict[str, str] = {}
+    longest = 0
     for path in settings.captions:
         given = _lines(path) if os.path.isfile(path) else _shard_captions(path, settings.caption_column)
         for name, text in zip(given["name"].to_pylist(), _plain(given["text"].combine_chunks()), strict=True):
-            if len(text.split()) >= settings.min_words:
+            words = len(text.split())
+            longest = max(longest, words)
+            if words >= settings.min_words:
                 found.setdefault(text, name)
+    if settings.captions and not found:
+        raise ConfigError(
+            f"[evaluation] captions holds none of at least {settings.min_words} words (the longest has {longest}): "
+            f"{', '.join(settings.captions)}; lower min_words, or leave captions out"
+        )
     return found
 
 

@@ -17,6 +17,7 @@ from curate.errors import ConfigError, StageError
 from curate.models.clip import open_clip_model, readable
 from curate.models.settings import ModelSettings
 from curate.models.towers import open_towers
+from curate.train.calibration import CalibrateSettings
 from curate.train.contrastive import (
     MAX_LOG_SCALE,
     DualEncoder,
@@ -344,6 +345,37 @@ def test_a_pool_is_calibrated(start, clean, tmp_path):
     auc = {line["caption"]: line for line in shown["auc"]}
     assert 0 <= auc["other_scene"]["start"] <= 1
     assert auc["wrong_attribute"]["start"] is None
+
+
+def with_pool(start, clean, *shards):
+    return replace(settings_for(start, clean, steps=1), calibrate=CalibrateSettings(shards, fractions=(0.5,)))
+
+
+def test_a_pool_that_cannot_be_opened_is_told_before_anything_is_trained(start, clean, tmp_path):
+    heard = []
+    with pytest.raises(ConfigError, match=r"^\[calibrate\] .*tipping_error"):
+        train_filter(with_pool(start, clean, str(tmp_path / "tipping_error")), tmp_path / "out", heard.append)
+    empty = write_shard(tmp_path / "empty", "00000", [ToyPair(BROKEN, " ")])
+    with pytest.raises(ConfigError, match=r"^\[calibrate\] no pair with a picture and a text"):
+        train_filter(with_pool(start, clean, empty), tmp_path / "out", heard.append)
+    assert not any("training" in line for line in heard)
+
+
+def test_a_calibration_that_fails_leaves_the_model(start, clean, tmp_path):
+    pool = write_shard(tmp_path / "pool", "00000", toy_pairs(8, seed=3))
+    heard = []
+
+    def hear(line):
+        heard.append(line)
+        if line.startswith("training"):
+            (Path(pool) / "00000.tar").unlink()
+
+    shown = train_filter(with_pool(start, clean, pool), tmp_path / "out", hear)
+    assert shown["calibration_failed"].startswith("ShardError: 00000.tar is gone")
+    assert any(line.startswith("warning: the model is written, but not all of its calibration") for line in heard)
+    assert json.loads((tmp_path / "out" / "training.json").read_text())["calibration_failed"]
+    assert open_towers(ModelSettings(weights=str(tmp_path / "out"))).module is not None
+    assert not (tmp_path / "out" / "calibration.parquet").exists()
 
 
 def test_a_clean_set_in_the_evaluation_is_a_warning_or_a_refusal(start, clean, tmp_path):

@@ -114,6 +114,16 @@ def test_equal_captions_are_found_after_normalisation(tmp_path):
     assert found_in(tmp_path, pairs, captions=(shards,)).examples[0]["clean"] == "00007"
 
 
+@pytest.mark.parametrize(("text", "longest"), [("a star\n\na red star, again!\n", 4), ("", 0), ("\n \n", 0)])
+def test_captions_that_are_all_too_short_are_told(tmp_path, folder, text, longest):
+    lines = tmp_path / "captions.txt"
+    lines.write_text(text)
+    words = rf"captions holds none of at least 5 words \(the longest has {longest}\): .*captions.txt; lower min_words"
+    for images in ((), (str(folder),)):
+        with pytest.raises(ConfigError, match=words):
+            found_in(tmp_path, own_pairs()[:2], images=images, captions=(str(lines),))
+
+
 def test_a_pair_with_both_is_one_pair(tmp_path):
     pairs = own_pairs()
     evaluation = write_shard(tmp_path / "evaluation", "00000", pairs[:3])
