@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 __all__ = ["Chunks", "choose", "limits_of", "masks_of"]
 
-BUCKET_NS, ROW_NS, PAIR_NS, SORT_NS = 4.0, 3.0, 0.08, 40.0
+BUCKET_NS, ROW_NS, PAIR_NS, SORT_NS = 60.0, 6.0, 0.09, 50.0
 LOOKUP_NS = 40.0
 MAX_WIDTH = 24
 """64 MB of starts."""
