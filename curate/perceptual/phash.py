@@ -16,7 +16,7 @@ and in the one bit of the median itself.)
 A frequency that equals the median as far as double precision can tell is *not* above it, and is "it". The peers let the
 rounding of their FFT decide, where many frequencies are 0 and so is the median. `bench.perceptual` counts: none of
 1,327 photographs and diagrams differs from either peer, nor any of 208 flat pictures and 80 mosaics that are their own
-mirror; of 192 pictures of one to three rows or columns 12 differ from imagehash's, by about 12 bits each; of 28 slopes one
+mirror; of 192 pictures of one to three rows or columns 12 differ from imagehash's, by some 12 bits; of 28 slopes one
 differs from each peer's, by a bit. Here such bits are the same on every machine.
 
 Flat and nearly flat pictures share their few hashes with one another: at a radius of 10 bits, the common default,
