@@ -257,7 +257,8 @@ def _ordered(pairs: Ids) -> Ids:
 def _not_known_before(pairs: Ids) -> Ids:
     """Pairs but for those of two rows of one earlier data set, which its own run has looked at."""
     one, other = split_ids(pairs[:, 0])[0], split_ids(pairs[:, 1])[0]
-    return pairs[(one == 0) | (one != other)]
+    kept: Ids = pairs[(one == 0) | (one != other)]
+    return kept
 
 
 def _known_before(earlier: Earlier, data_set: int) -> Iterator[Ids]:

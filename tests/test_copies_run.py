@@ -1,0 +1,166 @@
+"""Copies in a whole run: planted ones are found, on local processes and on a Ray of two nodes with the same labels,
+after a kill as well, and a cluster can be looked at."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curate.cli import main
+from curate.shard import list_shards
+from curate.storage import Storage
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+CURATE = Path(sys.executable).parent / "curate"
+CONFIG = """
+pipeline = "image_text_pairs"
+[source]
+kind = "toy_web"
+samples = 240
+seed = 5
+[source.shares]
+exact_copy = 0.10
+near_reencoded = 0.10
+near_resized = 0.10
+[shards]
+samples = 40
+[fetch]
+per_host_rate = 0
+total_timeout_s = 3.0
+first_byte_timeout_s = 3.0
+[filters.pair_duplicate]
+shards_per_part = 2
+[filters.bytes_duplicate]
+prefer = ["largest picture"]
+shards_per_part = 2
+[filters.pixels_duplicate]
+shards_per_part = 2
+[filters.near_image_duplicate]
+prefer = ["largest picture"]
+shards_per_part = 2
+[filters.near_caption_duplicate]
+min_similarity = 0.9
+shards_per_part = 2
+[run]
+workers = 2
+"""
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("config") / "copies.toml"
+    path.write_text(CONFIG)
+    return path
+
+
+@pytest.fixture(scope="module")
+def local(config: Path) -> tuple[Path, dict[str, Any]]:
+    """The data set of an undisturbed run on local processes, and what the run told."""
+    out = config.parent / "local"
+    return out, call(config, out)
+
+
+@pytest.fixture
+def ray_address() -> Iterator[str]:
+    from ray.cluster_utils import Cluster
+
+    before = dict(os.environ)
+    os.environ.update(RAY_AUTH_MODE="disabled", RAY_USAGE_STATS_ENABLED="0")
+    head = {"num_cpus": 1, "object_store_memory": 80 << 20, "include_dashboard": False}
+    made = Cluster(initialize_head=True, head_node_args=head)
+    made.add_node(num_cpus=1, object_store_memory=80 << 20)
+    yield made.address
+    made.shutdown()
+    os.environ.clear()
+    os.environ.update(before)
+
+
+def call(config: Path, out: Path, *more: str, **environment: str) -> dict[str, Any]:
+    command = [str(CURATE), "run", str(config), "--out", str(out), *more]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=300, check=False, env={**os.environ, **environment}
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Everything that dedup wrote, between its steps and at its end."""
+    found = [*folder.rglob("*.rows"), *folder.glob("*_clusters.parquet"), *folder.glob("*.select.parquet")]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in found}
+
+
+def test_planted_copies_are_found_with_a_precision_of_one(local: tuple[Path, dict[str, Any]]) -> None:
+    rows = {(row["copies_by"], row["planted"]): row for row in local[1]["copies_against_truth"]}
+    assert rows["bytes", "all"]["precision"] == rows["bytes", "all"]["recall"] == 1
+    assert rows["bytes", "all"]["to_catch"] > 10
+    assert rows["near_image", "all"]["precision"] == 1
+    for sort in ("near_reencoded", "near_resized"):
+        assert rows["near_image", sort]["recall"] == 1
+        assert rows["near_image", sort]["to_catch"] > 5
+    notes = {row["step"]: row["note"] for row in local[1]["notes"]}
+    assert "At the threshold of 0.9 itself" in notes["near_caption_gather"]
+
+
+def test_ray_on_two_nodes_writes_the_same_bytes(
+    config: Path, local: tuple[Path, dict[str, Any]], ray_address: str, tmp_path: Path
+) -> None:
+    answer = call(config, tmp_path / "ray", "--on", "ray", RAY_ADDRESS=ray_address)
+    assert answer["samples"] == local[1]["samples"]
+    expected = files(local[0])
+    assert len(expected) > 40
+    assert files(tmp_path / "ray") == expected
+
+
+def test_a_run_killed_between_its_barriers_goes_on(
+    config: Path, local: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    out = tmp_path / "killed"
+    process = subprocess.Popen([CURATE, "run", config, "--out", out], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    while not (out / "commits/near_image_gather/").exists() and process.poll() is None:
+        time.sleep(0.01)
+    assert process.poll() is None, process.communicate()
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    made_before = sum(1 for _ in (out / "commits").rglob("*.json"))
+    answer = call(config, out)
+    made = int(answer["work"].split()[0])
+    assert 0 < made <= sum(1 for _ in (out / "commits").rglob("*.json")) - made_before + 4
+    assert files(out) == files(local[0])
+
+
+def test_a_cluster_is_told_and_shown(
+    local: tuple[Path, dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copies = [
+        (shard.id, row["key"], row["bytes_duplicate_of"], row["bytes_cluster_size"])
+        for shard in list_shards(Storage(str(local[0])))
+        for row in shard.columns(["key", "bytes_duplicate_of", "bytes_cluster_size"]).to_pylist()
+        if row["bytes_duplicate_of"]
+    ]
+    shard, key, kept, size = copies[0]
+    page = tmp_path / "cluster.html"
+    assert main(["show", f"{local[0]}/{shard}", key, "--cluster", "bytes", "--html", str(page)]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["cluster"], told["kept"], told["rows"]) == ("bytes", kept, size)
+    assert told["members"][0]["key"] == kept
+    assert key in [member["key"] for member in told["members"]]
+    html = page.read_text()
+    assert html.count("<img ") == size
+    assert f"{size} copies by bytes, of which {kept} is kept" in html
+    for arguments, words in (
+        ([f"{local[0]}/{shard}", "--cluster"], "name its KEY"),
+        ([f"{local[0]}/{shard}", key, "--cluster", "face"], "it knows copies by"),
+        ([f"{local[0]}/{shard}", "nokey", "--cluster"], "has no key 'nokey'"),
+    ):
+        assert main(["show", *arguments]) == 2
+        assert words in capsys.readouterr().err
