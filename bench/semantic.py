@@ -6,7 +6,7 @@ own code, and both contenders get the same rows in the same order. The plain loo
 rows of a cell in float32 and of unit length, all products, the part above the diagonal, the largest of each column.
 Each run is a process of its own, once with one thread and once with two. Decisions must be the same at every bound.
 
-    python -m bench.semantic [--small]                      --small: 60,000 rows
+    python -m bench.semantic [--small] [CELLS]              --small: 60,000 rows; as many cells as the step chooses
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def make(folder: Path, rows: int) -> dict[str, Any]:
     return {}
 
 
-def cells(folder: Path) -> dict[str, Any]:
+def cells(folder: Path, count: int) -> dict[str, Any]:
     """Find cells and put rows into them; writes the order of rows and where cells end."""
     from curate.dedup import semantic
 
@@ -58,7 +58,7 @@ def cells(folder: Path) -> dict[str, Any]:
     found: Any = _Rows(rows, digests)
     started, cpu = time.perf_counter(), time.process_time()
     attempt: Any = SimpleNamespace(counts=Counter())
-    own, closeness = semantic.SemanticDuplicates()._cells(found, attempt)
+    own, closeness = semantic.SemanticDuplicates(cells=count)._cells(found, attempt)
     spent = {"wall_s": time.perf_counter() - started, "cpu_s": time.process_time() - cpu}
     order = np.lexsort((closeness, own))
     ends = np.flatnonzero(np.diff(own[order], append=-1)) + 1
@@ -121,13 +121,13 @@ def child(folder: Path, threads: int, *arguments: str) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def main(small: bool) -> None:
+def main(small: bool, cell_count: int) -> None:
     """Run all and print the table."""
     count = SMALL_ROWS if small else ROWS
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         child(folder, 1, "make", str(count))
-        found = child(folder, 2, "cells")
+        found = child(folder, 2, "cells", str(cell_count))
         print(
             f"{count:,} rows of {LENGTH}; {found['cells']:,} cells, the largest of {found['largest']:,}, "
             f"{found['pairs'] / 1e6:,.0f} M pairs; found and filled in {found['wall_s']:.1f} s, "
@@ -150,7 +150,7 @@ def main(small: bool) -> None:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--child"]:
         where, what = Path(sys.argv[2]), sys.argv[3]
-        works = {"make": lambda: make(where, int(sys.argv[4])), "cells": lambda: cells(where)}
+        works = {"make": lambda: make(where, int(sys.argv[4])), "cells": lambda: cells(where, int(sys.argv[4]))}
         print(json.dumps(works[what]() if what in works else compare(where, what)))
     else:
-        main("--small" in sys.argv[1:])
+        main("--small" in sys.argv[1:], next((int(a) for a in sys.argv[1:] if a.isdecimal()), 0))

@@ -6,9 +6,9 @@ eps is a bound on it and costs a `select`. A row that is removed still suppresse
 a ~ b ~ c, where a and c differ, one is kept or two, depending on the order. Two other rules are there to choose from,
 `greedy` and `components`; they need the bound before they start.
 
-Comparing a million rows of 512 numbers in 1,000 cells takes a core 2 s, a quarter to a third of what numpy takes
-(`bench/semantic.py`); finding 1,000 cells takes it 50 s and putting the rows into them 10. With n rows in k cells work
-is n k and n^2 / k, so k is the root of n unless told otherwise.
+Of n rows, each is looked at with k centres to be put into a cell, and with n / 2k rows in it; and a look at a row is
+eight times as fast, since bytes do (`semantic_int8`). Both take the same time at k = sqrt(n) / 4, which is the number
+of cells unless told otherwise, and fewer cells miss less.
 
 What cells miss is measured each time: of a sample of rows, which pairs lie in different cells.
 """
@@ -72,10 +72,9 @@ class SemanticDuplicates(Barrier):
 
     `keep` is the order: the rows `farthest` from the centre of the cell first (the paper's "hard"), those in the
     `middle` by their distance, the `closest` (its "easy"), in `random` order by `seed`, or the `best` by `prefer`
-    (`curate.dedup.prefer`). Equals are ordered by what they are, so
-    how rows are packed into shards changes nothing. `cells`: 0 for the root of the number of rows. `sample_rows`: of
-    how many rows it is counted what cells miss; the counts are in the commit and, with thresholds and shares, in
-    `semantic_<mode>/misses.json`.
+    (`curate.dedup.prefer`). Equals are ordered by what they are, so how rows are packed into shards changes nothing.
+    `cells`: 0 for a quarter of the root of the number of rows. `sample_rows`: of how many rows it is counted what cells
+    miss; the counts are in the commit and, with thresholds and shares, in `semantic_<mode>/misses.json`.
     """
 
     model: str = "clip"
@@ -135,7 +134,7 @@ class SemanticDuplicates(Barrier):
 
     def _cells(self, found: Embedded, attempt: Attempt) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
         """The cell of each row, and its cosine with the centre of that."""
-        count = min(self.cells or max(1, round(len(found) ** 0.5)), len(found))
+        count = min(self.cells or max(1, round(len(found) ** 0.5 / 4)), len(found))
         cells, closeness = np.zeros(len(found), np.int32), np.zeros(len(found), np.float32)
         attempt.counts["cells"] = count
         if not count:
