@@ -48,6 +48,9 @@ class Permutations:
 
     `affine32` is datasketch 2.0's own (a finaliser of MurmurHash3, then a * h + b modulo 2^32), `legacy` what came
     before it ((a * h + b) modulo 2^64, modulo 2^61 - 1, low 32 bits) and what indexes of that time hold.
+
+    Among texts that share words `affine32` lets slightly more meet than theory says: in 17 bands of 15 rows .013 more
+    of the pairs around Jaccard .8 (six seeds), `legacy` .004 fewer; with random sets neither differs.
     """
 
     scheme: Scheme

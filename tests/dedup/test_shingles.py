@@ -129,6 +129,10 @@ def test_packing_does_not_count(texts, batch_bytes, start, size):
 def test_batches_have_the_bytes_they_may_have():
     sizes = [len(batch) for batch in shingle_batches(pa.array(["abcd"] * 5 + ["x" * 50, "ab"]), Shingles(), "xxh32", 8)]
     assert sizes == [2, 2, 1, 1, 1]
+    for batch_bytes, wanted in ((8, [2, 1]), (9, [3])):
+        assert [
+            len(batch) for batch in shingle_batches(pa.array(["abc"] * 3), Shingles(), "xxh32", batch_bytes)
+        ] == wanted
 
 
 def test_what_the_table_is_keyed_by_does_not_count(monkeypatch):
