@@ -1,4 +1,4 @@
-"""MinHash signatures, equal to the bit to datasketch's and a hundred times as fast.
+"""MinHash signatures, equal to the bit to datasketch's and fifty times as fast (40 to 150, by the length of the texts).
 
 For p permutations a set of m shingles takes p * m multiplications, whoever does it. datasketch gives each text to numpy
 as a table of m rows and p columns, 170 KB for a caption, and hashes each shingle by a call. Here eight shingles at a
