@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from curate.cut import Cut
 from curate.filter import Batch, Scorer
-from curate.models.heads import Head, aesthetic_head, require_length, scores_of
+from curate.models.heads import Head, aesthetic_head, made_on_top, require_length, scores_of
 from curate.models.model_files import digest_of
 from curate.models.pair_scores import image_embedding
 from curate.models.settings import check_model_name, require_model
@@ -37,6 +37,7 @@ class ScoreAesthetic(Scorer):
     length: int | None = None
 
     name: ClassVar[str] = "aesthetic"
+    version: ClassVar[int] = 2
     writes: ClassVar[Mapping[str, pa.DataType]] = {"aesthetic_score": pa.float32()}
 
     @property
@@ -47,7 +48,12 @@ class ScoreAesthetic(Scorer):
         return {"scorer": self.name, "version": self.version, "model": self.model, "head": self._digest}
 
     def provenance(self) -> Mapping[str, str]:
-        return {"head": Path(self.head).name, "head_digest": self._digest}
+        return self.made_from({})
+
+    def made_from(self, told: Mapping[str, Mapping[str, str]]) -> Mapping[str, str]:
+        """As `provenance`, where it is known what the columns of `reads` say of themselves."""
+        about = {"head": Path(self.head).name, "head_digest": self._digest}
+        return made_on_top(told.get(self.reads[0], {}), [self.name, self.version, self._digest], about)
 
     def require(self) -> None:
         head = _loaded(self.head, self._digest)

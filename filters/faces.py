@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from curate.config import require_range
 from curate.filter import Batch, Filter, Pixels, Scorer, Verdict, above, check_bounds, verdict
+from curate.manifest import fingerprint
 from curate.models.model_files import digest_of
 
 BOXES = pa.list_(pa.list_(pa.float32()))
@@ -34,6 +35,7 @@ class FindFaces(Scorer):
     min_score: float = 0.7
 
     name: ClassVar[str] = "faces"
+    version: ClassVar[int] = 2
     reads: ClassVar[tuple[str, ...]] = ("image",)
     writes: ClassVar[Mapping[str, pa.DataType]] = {
         "face_boxes": BOXES,
@@ -46,7 +48,8 @@ class FindFaces(Scorer):
         return {"scorer": self.name, "version": self.version, "settings": settings}
 
     def provenance(self) -> Mapping[str, str]:
-        return {"model": Path(self.weights).name, "model_digest": self._digest}
+        about = {"model": Path(self.weights).name, "model_digest": self._digest}
+        return {**about, "model_fingerprint": fingerprint(self.identity())}
 
     def require(self) -> None:
         from curate.models.faces import find_faces

@@ -12,6 +12,7 @@ puts 500 pictures a second into them, and the 20 steps of finding them look at e
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ from curate.manifest import Attempt
 from curate.models.contrast import nearest
 from curate.models.device import work_on
 from curate.models.embeddings import embeddings_of, file_length, read_embeddings
+from curate.models.heads import made_on_top
 from curate.models.pair_scores import image_embedding
 from curate.models.settings import check_model_name
 from curate.rank import require_one_model
@@ -131,6 +133,7 @@ class AssignClusters(Stage):
     found: FindClusters
 
     name: ClassVar[str] = CLUSTER
+    version: ClassVar[int] = 2
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -163,7 +166,12 @@ class AssignClusters(Stage):
             cluster[known] = nearest(rows[known], centres.centroids)
         targeted = np.isin(cluster, centres.targeted)
         columns = {CLUSTER: pa.array(cluster, mask=~known), TARGETED: pa.array(targeted, mask=~known)}
-        attempt.write_table(shard.table_name(self.label), pa.table({"key": table["key"], **columns}))
+        found = pa.table({"key": table["key"], **columns})
+        about = made_on_top(
+            shard.provenance(image_embedding(self.found.model)), [self.name, self.version, centres.digest], {}
+        )
+        fields = [field.with_metadata(about) if field.name in columns else field for field in found.schema]
+        attempt.write_table(shard.table_name(self.label), found.cast(pa.schema(fields)))
         attempt.counts.update({"in": len(rows), "clustered": int(known.sum()), "targeted": int(targeted[known].sum())})
 
 
@@ -218,6 +226,12 @@ class ImageCluster(Filter):
 class _Centres(NamedTuple):
     centroids: Matrix
     targeted: npt.NDArray[np.int32]
+
+    @property
+    def digest(self) -> str:
+        """Of both: 0.2 s for 100,000 centres."""
+        parts = (hashlib.sha256(np.ascontiguousarray(part).data).digest() for part in self)
+        return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
 def _folder(model: str) -> str:

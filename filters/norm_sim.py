@@ -28,10 +28,11 @@ from curate.errors import ConfigError
 from curate.filter import Batch, Scorer
 from curate.models.contrast import nearest
 from curate.models.embeddings import embeddings_of, file_length
+from curate.models.heads import made_on_top
+from curate.models.model_files import digest_of
 from curate.models.pair_scores import image_embedding
 from curate.models.settings import check_model_name, require_model
 from curate.models.weights import embedding_length
-from curate.source.model_file import config_digest
 
 BLOCK_BYTES = 32 << 20
 ROWS = 64
@@ -52,6 +53,7 @@ class CompareWithTargets(Scorer):
     length: int | None = None
 
     name: ClassVar[str] = "norm_sim"
+    version: ClassVar[int] = 2
     writes: ClassVar[Mapping[str, pa.DataType]] = {"norm_sim": pa.float32()}
 
     @property
@@ -68,8 +70,20 @@ class CompareWithTargets(Scorer):
             "version": self.version,
             "model": self.model,
             "p": self.p,
-            "targets": config_digest(self.targets, TARGETS),
+            "targets": self._digest,
         }
+
+    def provenance(self) -> Mapping[str, str]:
+        return self.made_from({})
+
+    def made_from(self, told: Mapping[str, Mapping[str, str]]) -> Mapping[str, str]:
+        """As `provenance`, where it is known what the columns of `reads` say of themselves."""
+        about = {"targets": Path(self.targets).name, "targets_digest": self._digest}
+        return made_on_top(told.get(self.reads[0], {}), [self.name, self.version, self.p, self._digest], about)
+
+    @property
+    def _digest(self) -> str:
+        return digest_of(self.targets, TARGETS)
 
     def require(self) -> None:
         try:

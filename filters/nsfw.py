@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from curate.filter import Batch, Filter, Scorer, Verdict, between, check_bounds
-from curate.models.heads import Head, require_length, scores_of
+from curate.models.heads import Head, made_on_top, require_length, scores_of
 from curate.models.model_files import digest_of
 from curate.models.nsfw_head import nsfw_head
 from curate.models.pair_scores import image_embedding
@@ -36,6 +36,7 @@ class ScoreNsfw(Scorer):
     length: int | None = None
 
     name: ClassVar[str] = "nsfw"
+    version: ClassVar[int] = 2
     writes: ClassVar[Mapping[str, pa.DataType]] = {"nsfw_probability": pa.float32()}
 
     @property
@@ -46,7 +47,12 @@ class ScoreNsfw(Scorer):
         return {"scorer": self.name, "version": self.version, "model": self.model, "head": self._digest}
 
     def provenance(self) -> Mapping[str, str]:
-        return {"head": Path(self.head).name, "head_digest": self._digest}
+        return self.made_from({})
+
+    def made_from(self, told: Mapping[str, Mapping[str, str]]) -> Mapping[str, str]:
+        """As `provenance`, where it is known what the columns of `reads` say of themselves."""
+        about = {"head": Path(self.head).name, "head_digest": self._digest}
+        return made_on_top(told.get(self.reads[0], {}), [self.name, self.version, self._digest], about)
 
     def require(self) -> None:
         head = _loaded(self.head, self._digest)

@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from curate.errors import ConfigError
 from curate.filter import Batch, Filter, Pixels, Scorer, Verdict, above, check_bounds, verdict
+from curate.manifest import fingerprint
 from curate.models.keras_layers import classify, model_parts, read_layers_model, squashed
 from curate.models.model_files import digest_of
 
@@ -35,6 +36,7 @@ class ScoreNsfwPicture(Scorer):
     weights: str
 
     name: ClassVar[str] = "nsfw_picture"
+    version: ClassVar[int] = 2
     reads: ClassVar[tuple[str, ...]] = ("image",)
     writes: ClassVar[Mapping[str, pa.DataType]] = {f"nsfw_{name}_probability": pa.float32() for name in CLASSES}
 
@@ -42,7 +44,8 @@ class ScoreNsfwPicture(Scorer):
         return {"scorer": self.name, "version": self.version, "weights": self._digest}
 
     def provenance(self) -> Mapping[str, str]:
-        return {"model": Path(self.weights).name, "model_digest": self._digest}
+        about = {"model": Path(self.weights).name, "model_digest": self._digest}
+        return {**about, "model_fingerprint": fingerprint(self.identity())}
 
     def require(self) -> None:
         model = read_layers_model(Path(self.weights))

@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from curate.cut import Cut
 from curate.filter import Batch, Scorer
+from curate.models.heads import made_on_top
 from curate.models.text_encoder import MINILM, open_text_encoder, text_encoder_fingerprint
 
 MEDIUM = re.compile(
@@ -36,6 +37,7 @@ class CompareCaptions(Scorer):
     encoder: str = MINILM
 
     name: ClassVar[str] = "sieve"
+    version: ClassVar[int] = 2
     reads: ClassVar[tuple[str, ...]] = ("caption", "synthetic_captions")
     writes: ClassVar[Mapping[str, pa.DataType]] = {"sieve_similarity": pa.float32()}
 
@@ -50,7 +52,13 @@ class CompareCaptions(Scorer):
         return {"scorer": self.name, "version": self.version, "encoder": text_encoder_fingerprint(self.encoder)}
 
     def provenance(self) -> Mapping[str, str]:
-        return {"model": self.encoder, "model_fingerprint": text_encoder_fingerprint(self.encoder)}
+        return self.made_from({})
+
+    def made_from(self, told: Mapping[str, Mapping[str, str]]) -> Mapping[str, str]:
+        """As `provenance`, where it is known what the columns of `reads` say of themselves: who wrote the captions."""
+        encoder = text_encoder_fingerprint(self.encoder)
+        about = {"encoder": self.encoder, "encoder_fingerprint": encoder}
+        return made_on_top(told.get("synthetic_captions", {}), [self.name, self.version, encoder], about)
 
     def score(self, batch: Batch) -> Mapping[str, pa.Array]:
         columns = (batch.columns[name].to_pylist() for name in self.reads)

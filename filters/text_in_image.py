@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from curate.filter import Batch, Filter, Pixels, Scorer, Verdict, between, check_bounds
+from curate.manifest import fingerprint
 from curate.models.text_boxes import CLASSICAL, area_ratio, check_detector, open_detector
 
 
@@ -29,6 +30,7 @@ class FindText(Scorer):
     detector: str = CLASSICAL
 
     name: ClassVar[str] = "text_in_image"
+    version: ClassVar[int] = 2
     reads: ClassVar[tuple[str, ...]] = ("image",)
     writes: ClassVar[Mapping[str, pa.DataType]] = {
         "text_boxes": pa.list_(pa.list_(pa.float32())),
@@ -42,6 +44,7 @@ class FindText(Scorer):
         return {
             "text_detector": Path(self.detector).name,
             "text_detector_fingerprint": open_detector(self.detector).fingerprint,
+            "model_fingerprint": fingerprint(self.identity()),
         }
 
     def require(self) -> None:

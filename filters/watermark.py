@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from curate.filter import Batch, Filter, Pixels, Scorer, Verdict, between, check_bounds
+from curate.manifest import fingerprint
 from curate.models.model_files import digest_of
 from curate.models.watermark import PREPROCESS, require_weights, watermark_probabilities
 
@@ -27,6 +28,7 @@ class ScoreWatermark(Scorer):
     weights: str
 
     name: ClassVar[str] = "watermark"
+    version: ClassVar[int] = 2
     reads: ClassVar[tuple[str, ...]] = ("image",)
     writes: ClassVar[Mapping[str, pa.DataType]] = {"watermark_probability": pa.float32()}
 
@@ -34,7 +36,8 @@ class ScoreWatermark(Scorer):
         return {"scorer": self.name, "version": self.version, "weights": self._digest}
 
     def provenance(self) -> Mapping[str, str]:
-        return {"model": Path(self.weights).name, "model_digest": self._digest}
+        about = {"model": Path(self.weights).name, "model_digest": self._digest}
+        return {**about, "model_fingerprint": fingerprint(self.identity())}
 
     def require(self) -> None:
         _ = self._digest

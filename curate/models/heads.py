@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from curate.errors import ConfigError
+from curate.manifest import fingerprint
 from curate.models.embeddings import embeddings_of
 from curate.models.weights import read_tensors
 
@@ -27,6 +28,7 @@ __all__ = [
     "dense_step",
     "finite_numbers",
     "linear_chain",
+    "made_on_top",
     "require_length",
     "scores_of",
 ]
@@ -48,6 +50,15 @@ class Head:
         for step in self.steps:
             rows = step(rows)
         return rows[:, 0]
+
+
+def made_on_top(told: Mapping[str, str], own: Sequence[Any], about: Mapping[str, str]) -> dict[str, str]:
+    """What a column says of itself that is made of another: all that the other tells, and `about`.
+
+    `told` is what the other column tells, such as the model of its embeddings. `own` is what this step adds to the
+    score, JSON-like, such as the digest of its head: the `model_fingerprint` is that of both, so that columns by other
+    models below or above are never ranked as one (`curate.rank.require_one_model`)."""
+    return {**told, **about, "model_fingerprint": fingerprint([told.get("model_fingerprint"), *own])}
 
 
 def scores_of(head: Head, column: pa.Array | pa.ChunkedArray, name: str) -> pa.Array:

@@ -218,6 +218,23 @@ def test_embeddings_of_two_models_do_not_compare(tmp_path, files):
         run(tmp_path / "two", halves, files, models=("a", "b"))
 
 
+def test_the_columns_say_which_model_and_which_centres_made_them(tmp_path, files):
+    def told(folder, model):
+        run(folder, ONE, files, models=(model,))
+        about = Shard(Storage(str(folder)), "00000").provenances()
+        assert about["image_cluster"] == about["image_cluster_targeted"]
+        assert about["key"] == {}
+        return about["image_cluster"]["model_fingerprint"]
+
+    marks = [told(tmp_path / "a", "a"), told(tmp_path / "again", "a"), told(tmp_path / "b", "b")]
+    np.save(files["targets"], TARGETS[:2])
+    marks.append(told(tmp_path / "other targets", "a"))
+    np.save(files["centroids"], CENTRES + 1)
+    marks.append(told(tmp_path / "other centres", "a"))
+    assert marks[0] == marks[1]
+    assert len(set(marks)) == 4
+
+
 @pytest.mark.parametrize("name", ["targets", "centroids"])
 def test_files_that_cannot_be_read(tmp_path, files, name):
     step = ImageCluster(**files).steps(())[0]

@@ -114,7 +114,7 @@ def test_by_a_real_encoder(tmp_path):
     found = scored(["a dog on the mat", "a dog on the mat"], [["a photo of a dog on the mat"], ["cat"]], encoder)
     assert found[0] == pytest.approx(1, abs=1e-6)
     assert -1 <= found[1] < 0.999
-    assert CompareCaptions(encoder).provenance()["model_fingerprint"] in CompareCaptions(encoder).identity().values()
+    assert CompareCaptions(encoder).provenance()["encoder_fingerprint"] in CompareCaptions(encoder).identity().values()
 
 
 def test_the_identity_has_the_encoders_fingerprint_and_not_its_place(double):
