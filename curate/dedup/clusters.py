@@ -36,6 +36,7 @@ from curate.dedup.scatter import (
     collect,
     part_count,
     part_of_hash,
+    ranges,
     row_ids,
     shards_of,
     split_ids,
@@ -240,11 +241,13 @@ class Answer(OfClusters):
         return (f"{self.clusters.name}: answers",)
 
     def run(self, part: Part, shards: Sequence[Shard], attempt: Attempt, runtime: Runtime) -> None:
-        rows = collect(attempt.storage, f"{self.clusters.name}_ask", part, part.of, self.clusters.asked)
-        answers = self._answers(rows)
-        attempt.counts.update(_counted(answers))
         outbox = Outbox(attempt, self.label, part, part.of, self.clusters.answered)
-        outbox.add(split_ids(np.asarray(answers["id"]))[1] // self.clusters.shards_per_part, answers)
+        for rows in ranges(attempt, f"{self.clusters.name}_ask", part, self.clusters.asked, "high"):
+            answers = self._answers(rows)
+            largest = max(attempt.counts["largest_cluster"], pc.max(answers["size"]).as_py() or 0)
+            attempt.counts.update(_counted(answers))
+            attempt.counts["largest_cluster"] = largest
+            outbox.add(split_ids(np.asarray(answers["id"]))[1] // self.clusters.shards_per_part, answers)
         outbox.close()
 
     def _answers(self, rows: pa.Table) -> pa.Table:
@@ -341,6 +344,5 @@ def _distinct(groups: Groups, values: npt.NDArray[np.uint64]) -> Rows:
 def _counted(answers: pa.Table) -> dict[str, int]:
     """What the commit says: copies, and in how many clusters of several rows they are."""
     copies = len(answers) - answers["duplicate_of"].null_count
-    largest = pc.max(answers["size"]).as_py() or 0
     kept = pc.and_(answers["duplicate_of"].is_null(), pc.greater(answers["size"], 1))
-    return {"copies": copies, "clusters": pc.sum(kept).as_py() or 0, "largest_cluster": largest}
+    return {"copies": copies, "clusters": pc.sum(kept).as_py() or 0}

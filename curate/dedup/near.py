@@ -27,7 +27,7 @@ import pyarrow as pa
 from curate.dedup.clusters import Clusters, Member, OfClusters
 from curate.dedup.earlier import Earlier
 from curate.dedup.nearness import LABEL, Evidence, Nearness, SameComponent
-from curate.dedup.scatter import Ids, Outbox, collect, inbox, part_count, part_of_hash, row_ids, split_ids
+from curate.dedup.scatter import Ids, Outbox, collect, inbox, part_count, part_of_hash, ranges, row_ids, split_ids
 from curate.manifest import Attempt
 from curate.select import columns_of
 from curate.shard import Shard
@@ -103,16 +103,16 @@ class Pair(_Near):
 
     def run(self, part: Part, shards: Sequence[Shard], attempt: Attempt, runtime: Runtime) -> None:
         before = f"{self.clusters.name}_gather"
-        entries = collect(attempt.storage, before, part, part.of, _with_id(self.nearness.entry))
-        found = self.nearness.pairs(entries, part.of)
         checked = self.nearness.evidence is not None
         outbox = Outbox(attempt, self.label, part, part.of if checked else 1, PAIR)
-        for pairs, sure in ((found.sure, True), (found.unsure, False)):
-            left, right = _not_known_before(_ordered(pairs)).T
-            table = pa.table({"left": left, "right": right, "sure": np.full(len(left), sure)}, schema=PAIR)
-            outbox.add(self.group_of(left, part.of) if checked else np.zeros(len(left), np.int64), table)
+        for entries in ranges(attempt, before, part, _with_id(self.nearness.entry), "key"):
+            found = self.nearness.pairs(entries, part.of)
+            for pairs, sure in ((found.sure, True), (found.unsure, False)):
+                left, right = _not_known_before(_ordered(pairs)).T
+                table = pa.table({"left": left, "right": right, "sure": np.full(len(left), sure)}, schema=PAIR)
+                outbox.add(self.group_of(left, part.of) if checked else np.zeros(len(left), np.int64), table)
+            attempt.counts.update({"sure_pairs": len(found.sure), "candidates": len(found.unsure), **found.counts})
         outbox.close()
-        attempt.counts.update({"sure_pairs": len(found.sure), "candidates": len(found.unsure), **found.counts})
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,17 @@ That is a shuffle without a service: what is written is durable, a part that is 
 process holds more than a part. A file begins with where its pieces end (8 bytes each), then has them as Arrow streams,
 in order; Parquet would take a footer of 100 bytes and more a piece and column, which every reader would have to read.
 
-A step has a part for every `shards_per_part` shards, so that the rows of a part, and the memory it takes, stay what
-they are when the data set grows; with n parts there are n * n pieces. Rows are named by a number: data set, shard, row.
+A step has a part for every `shards_per_part` shards, so that the rows of a part stay what they are when the data set
+grows; with n parts there are n * n pieces, so a very large one takes more shards a part. Memory does not follow: what
+is received by hash is dealt to ranges of some 64 MB on disk, and looked at range by range (`ranges`). Rows are named by
+a number: data set, shard, row.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import IO, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -36,13 +38,17 @@ __all__ = [
     "inbox",
     "part_count",
     "part_of_hash",
+    "ranges",
     "row_ids",
     "shards_of",
     "split_ids",
 ]
 
 SHARDS_PER_PART = 32
-"""Of 10,000 rows: 320,000 rows, and with 25 bands of 16 bytes each 128 MB before they are sorted."""
+"""Of 10,000 rows: 320,000 rows."""
+
+RANGE_BYTES = 64 << 20
+"""Sorting and comparing takes some five times as much."""
 
 Ids: TypeAlias = npt.NDArray[np.uint64]
 """Rows: the number of the data set in 8 bits (0 is this one), of the shard in 24, of the row in 32."""
@@ -137,12 +143,49 @@ def collect(storage: Storage, label: str, part: Part, senders: int, schema: pa.S
     return pa.concat_tables([schema.empty_table(), *found]).combine_chunks()
 
 
+def ranges(
+    attempt: Attempt, label: str, part: Part, schema: pa.Schema, column: str, range_bytes: int = RANGE_BYTES
+) -> Iterator[pa.Table]:
+    """What as many parts as there are of the next step sent to a part, cut by the hash in `column`: all rows of one
+    hash are in one table. No more than about `range_bytes` are in memory, unless one hash has more. Raises
+    StorageError."""
+    senders, storage = range(part.of), attempt.storage
+    total = sum(_length(storage, _name(label, sender), part.number, part.of) for sender in senders)
+    count = max(1, -(-total // range_bytes))
+    if count == 1:
+        yield collect(storage, label, part, part.of, schema)
+        return
+    bins = Bins(attempt.scratch / "ranges")
+    for rows in inbox(storage, label, part.number, senders, part.of):
+        bins.add(part_of_hash(np.asarray(rows[column]), part.of * count) - part.number * count, rows)
+    for number in range(count):
+        found = bins.read(number)
+        if found is not None:
+            yield found.combine_chunks()
+
+
+def _length(storage: Storage, name: str, number: int, of: int) -> int:
+    """Bytes of a piece; 0 for one that is not there, which `inbox` will tell."""
+    try:
+        with storage.open(name) as file:
+            start, end = _bounds(file, number, of)
+            return end - start
+    except (FileNotFoundError, ValueError):
+        return 0
+
+
+def _bounds(file: IO[bytes], number: int, of: int) -> tuple[int, int]:
+    """Where a piece begins and ends. Raises ValueError for a file without its ends."""
+    first = max(number - 1, 0)
+    file.seek(first * END_BYTES)
+    ends = np.frombuffer(file.read((number - first + 1) * END_BYTES), "<u8").tolist()
+    start, end = (of * END_BYTES, *ends) if number == 0 else ends
+    return start, end
+
+
 def _piece(storage: Storage, name: str, number: int, of: int) -> Iterator[pa.Table]:
     with storage.open(name) as file:
-        first = max(number - 1, 0)
-        file.seek(first * END_BYTES)
-        ends = np.frombuffer(file.read((number - first + 1) * END_BYTES), "<u8").tolist()
-        start, end = (of * END_BYTES, ends[0]) if number == 0 else ends
+        start, end = _bounds(file, number, of)
         if end == start:
             return
         file.seek(start)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.dedup.scatter import Outbox, collect, inbox, part_count, part_of_hash, row_ids, shards_of, split_ids
+from curate.dedup.scatter import Outbox, collect, inbox, part_count, part_of_hash, ranges, row_ids, shards_of, split_ids
 from curate.errors import StorageError
 from curate.manifest import Attempt
 from curate.shard import Shard
@@ -88,3 +88,35 @@ def test_hashes_are_cut_evenly_and_in_order(of: int) -> None:
     assert parts.max() == of - 1
     assert (np.diff(parts) >= 0).all()
     assert np.ptp(np.bincount(parts)) <= 2
+
+
+@pytest.mark.parametrize("range_bytes", [1, 2_000, 1 << 20])
+@pytest.mark.parametrize("of", [1, 3])
+def test_ranges_have_all_rows_of_a_hash_together_and_all_rows_once(tmp_path: Path, range_bytes: int, of: int) -> None:
+    storage, schema = Storage(str(tmp_path)), pa.schema({"hash": pa.uint64(), "row": pa.int64()})
+    random = np.random.default_rng(0)
+    hashes = random.choice(random.integers(0, 1 << 64, 40, dtype=np.uint64), 400)
+    for sender in range(of):
+        attempt = Attempt(storage, "step", Part(sender, of).id, f"mark{sender}")
+        outbox = Outbox(attempt, "step", Part(sender, of), of, schema)
+        own = hashes[sender::of]
+        outbox.add(part_of_hash(own, of), pa.table({"hash": own, "row": np.arange(400)[sender::of]}))
+        outbox.close()
+        attempt.commit()
+    seen: list[int] = []
+    tables = 0
+    for number in range(of):
+        attempt = Attempt(storage, "next", Part(number, of).id, "mark")
+        hashes_seen: set[int] = set()
+        for table in ranges(attempt, "step", Part(number, of), schema, "hash", range_bytes):
+            tables += 1
+            own = set(table["hash"].to_pylist())
+            assert not own & hashes_seen
+            hashes_seen |= own
+            assert all(
+                hashes[row] == value
+                for row, value in zip(table["row"].to_pylist(), table["hash"].to_pylist(), strict=True)
+            )
+            seen += table["row"].to_pylist()
+    assert sorted(seen) == list(range(400))
+    assert tables > of if range_bytes < 1 << 20 else tables == of
