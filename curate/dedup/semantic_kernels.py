@@ -39,7 +39,7 @@ GONE = np.float32(-1e6)
 LEVELS = 127
 CHUNK = 32
 """Rough values that share a maximum: those of most chunks are never looked at one by one."""
-ROUNDING = np.float32(3e-6)
+ROUNDING = np.float32(1e-6)
 """What float32 may add to the error of a rough product of unit rows; what a sum in float32 adds is in the lengths."""
 
 
@@ -229,7 +229,8 @@ def link_pairs(cell: CellRows, sums: I32 | F32, corner: tuple[int, int], parents
             if tops[chunk] + slack <= limit:
                 continue
             for n in range(chunk * CHUNK, min(chunk * CHUNK + CHUNK, end - start)):
-                _link(cell, (start + n, j), values[n], parents, limit)
+                if parents[start + n] != parents[j] and values[n] + slack > limit:
+                    _link(cell, (start + n, j), values[n], parents, limit)
 
 
 @njit(cache=True, nogil=True)
@@ -248,14 +249,16 @@ def root(parents: I64, i: int) -> int:
     return i
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def _link(cell: CellRows, pair: tuple[int, int], rough: np.float32, parents: I64, limit: np.float32) -> None:
     i, j = pair
     slack = _slack(cell.lengths[i], cell.lengths[j])
-    if rough + slack <= limit:
-        return
     one, other = root(parents, i), root(parents, j)
-    if one != other and (rough - slack > limit or _exact(cell, i, j) > limit):
+    if (
+        one != other
+        and rough + slack > limit
+        and (rough - slack > limit or _exact(cell.rows, cell.inverse, i, j) > limit)
+    ):
         parents[max(one, other)] = min(one, other)
 
 
@@ -267,11 +270,12 @@ def _slack(one: F32, other: F32) -> np.float32:
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _exact(cell: CellRows, i: int, j: int) -> np.float32:
-    total, one, other = 0.0, cell.rows[i], cell.rows[j]
+def _exact(rows: F32, inverse: F64, i: int, j: int) -> np.float32:
+    """The cosine of two rows. A call takes a cell apart: one that is given whole costs more than the sum itself."""
+    total, one, other = 0.0, rows[i], rows[j]
     for k in range(one.size):
         total += np.float64(one[k]) * np.float64(other[k])
-    return np.float32(min(total * (cell.inverse[i] * cell.inverse[j]), 1.0))
+    return np.float32(min(total * (inverse[i] * inverse[j]), 1.0))
 
 
 @njit(cache=True, nogil=True, fastmath=True)
@@ -309,10 +313,9 @@ def _nearest_in_row(
                 _take(cell, found, start + n, j)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def _take(cell: CellRows, found: Found, i: int, j: int) -> None:
-    if cell.offsets[i] <= GONE:
-        return
-    cosine = _exact(cell, i, j)
-    if cosine > found.best[j] or (cosine == found.best[j] and i < found.nearest[j]):
-        found.best[j], found.nearest[j] = cosine, i
+    if cell.offsets[i] > GONE:
+        cosine = _exact(cell.rows, cell.inverse, i, j)
+        if cosine > found.best[j] or (cosine == found.best[j] and i < found.nearest[j]):
+            found.best[j], found.nearest[j] = cosine, i

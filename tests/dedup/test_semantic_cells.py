@@ -94,6 +94,24 @@ def test_components_are_those_of_all_pairs(multiplied, count, length, limit):
     assert size.tolist() == np.bincount(labels)[labels].tolist()
 
 
+def test_pairs_on_both_sides_of_a_bound_are_told_apart(multiplied):
+    """150 pairs far from one another, with cosines of .9 and a little more or less: a rough product errs by as much."""
+    random = np.random.default_rng(5)
+    one = random.normal(size=(150, 512))
+    one /= np.linalg.norm(one, axis=1, keepdims=True)
+    other = random.normal(size=one.shape)
+    other -= (other * one).sum(axis=1, keepdims=True) * one
+    other /= np.linalg.norm(other, axis=1, keepdims=True)
+    cosine = 0.9 + random.uniform(-0.002, 0.002, (150, 1))
+    rows = np.concatenate([one, cosine * one + np.sqrt(1 - cosine**2) * other]).astype(np.float16)
+    near = cosines(rows)[np.arange(150), np.arange(150, 300)] > np.float32(0.9)
+    order = np.arange(300)
+    assert 50 < near.sum() < 100
+    assert (components(rows, order, 0.9).place[150:] == np.arange(150)).tolist() == near.tolist()
+    assert (nearest_earlier(rows, order).cosine[150:] > np.float32(0.9)).tolist() == near.tolist()
+    assert (nearest_kept(rows, order, 0.9).cosine[150:] > np.float32(0.9)).tolist() == near.tolist()
+
+
 def test_a_chain_by_every_rule():
     """a ~ b ~ c at 20 degrees each, so that a and c are 40 apart; .9 lies between their cosines."""
     angles = np.deg2rad([0, 20, 40])
@@ -116,12 +134,15 @@ def test_equal_rows_are_nearest_to_the_first_of_them(multiplied):
     assert (nearest_kept(rows, order, 0.9999).cosine > 0.9999).tolist() == [False, False, *[True] * 4, False, False]
 
 
-def test_ten_thousand_equal_rows_are_compared_once(multiplied):
+def test_ten_thousand_equal_rows_are_compared_once(multiplied, monkeypatch):
+    tiles, compared = semantic_cells._tiles, []
+    monkeypatch.setattr(semantic_cells, "_tiles", lambda n, product: compared.append(n) or tiles(n, product))
     rows = np.repeat(embeddings(2, 64), [10_000, 1], axis=0)
     cosine, place = nearest_earlier(rows, np.arange(10_001))
     assert cosine[1:10_000].min() == 1.0
     assert set(place[1:].tolist()) == {0}
     assert components(rows, np.arange(10_001), 0.9999).cosine[0] == 10_000
+    assert compared == [2, 2]
 
 
 @pytest.mark.parametrize("signs", [(1, -1), (1, 0, -1, 0)])
