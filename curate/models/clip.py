@@ -22,6 +22,7 @@ import numpy.typing as npt
 from curate.errors import ConfigError, CurateError, StageError
 from curate.manifest import fingerprint
 from curate.models.device import computes, device, work_number
+from curate.models.kept_models import KeptModels
 from curate.models.settings import ModelSettings
 from curate.models.towers import Towers, open_towers
 from curate.models.weights import embedding_length, told_by_tag, weights_digest
@@ -49,13 +50,15 @@ def clip_fingerprint(settings: ModelSettings) -> str:
 
 
 _loading = Lock()
+_models: KeptModels[Clip | ConfigError] = KeptModels()
 
 
 def open_clip_model(settings: ModelSettings) -> Clip:
     """The model, loaded once per process, whichever thread asks first. Raises ConfigError, and StageError for what
     may go better next time, such as memory."""
     with _loading:
-        found = _loaded(settings, _digest(settings, work_number()))
+        work = work_number()
+        found = _models.get(settings, _digest(settings, work), work, lambda: _load(settings))
     if isinstance(found, ConfigError):
         raise found
     return found
@@ -67,8 +70,7 @@ def _digest(settings: ModelSettings, work: int) -> str:
     return weights_digest(settings)
 
 
-@lru_cache(maxsize=4)
-def _loaded(settings: ModelSettings, digest: str) -> Clip | ConfigError:
+def _load(settings: ModelSettings) -> Clip | ConfigError:
     """The model, or why there is none: every picture of a shard may ask, and reading 1.7 GB takes seconds."""
     try:
         return Clip(settings)

@@ -189,7 +189,7 @@ def test_what_a_run_asks_of_it(folder: Path, tmp_path: Path) -> None:
 @pytest.fixture
 def loads(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """When models were loaded; slowly, as large ones are."""
-    curate.models.clip._loaded.cache_clear()
+    curate.models.clip._models.clear()
     times: list[float] = []
     load = curate.models.clip.open_towers
 
@@ -200,7 +200,7 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
     monkeypatch.setattr(curate.models.clip, "open_towers", slowly)
     yield times
-    curate.models.clip._loaded.cache_clear()
+    curate.models.clip._models.clear()
 
 
 def test_many_threads_that_ask_at_once_load_one_model(scorer: ScorePairs, loads: list[float]) -> None:
@@ -213,6 +213,21 @@ def test_many_threads_that_ask_at_once_load_one_model(scorer: ScorePairs, loads:
         thread.join()
     assert len(views) == 8
     assert len(loads) == 1
+
+
+def test_any_number_of_models_side_by_side_are_loaded_once_each(tmp_path, folder, loads) -> None:
+    """Every picture asks each of them in turn, shard after shard."""
+    scorers = [
+        ScorePairs(f"m{number}", ModelSettings(weights=str(folder), precision="fp32", batch=number, device="cpu"))
+        for number in range(1, 8)
+    ]
+    for count in (3, 4):
+        (tmp_path / str(count)).mkdir()
+        shard = shard_of(tmp_path / str(count), [("a dog", png(seed=row)) for row in range(count)])
+        work = [(Score(s), Attempt(shard.storage, Score(s).label, shard.id, "0" * 16)) for s in scorers]
+        Score.run_together(work, shard, Runtime(threads=2))
+        assert [attempt.commit().counts["scored"] for _, attempt in work] == [count] * 7
+        assert len(loads) == 7
 
 
 def test_a_model_that_does_not_fit_is_told_once_and_not_once_per_picture(tmp_path, folder, loads) -> None:
