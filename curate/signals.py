@@ -61,9 +61,16 @@ def _of_filters(filters: Mapping[str, Filter], models: Mapping[str, ModelSetting
 
 
 def _once(steps: Iterable[Owned]) -> list[Step]:
-    """Each step once, though several ask for it. Raises ConfigError for two of one name that are not the same."""
+    """Each step once, though several ask for it. Raises ConfigError for two of one name that are not the same, and for
+    two that would write one file."""
     found: dict[str, Owned] = {}
+    families: dict[str, Owned] = {}
     for owner, step in steps:
+        first, other = families.setdefault(_family(step), (owner, step))
+        if other.label != step.label:
+            raise ConfigError(
+                f"{first} and {owner} would both write 00000.{_family(step)}.parquet; give the model another name"
+            )
         before, same = found.setdefault(step.label, (owner, step))
         if same != step:
             remedy = (
@@ -77,6 +84,11 @@ def _once(steps: Iterable[Owned]) -> list[Step]:
                 f"{before} and {owner} ask for {step.label!r} in two ways, and one column cannot hold both; {remedy}"
             )
     return [step for _, step in found.values()]
+
+
+def _family(step: Step) -> str:
+    """What a step's column files are called: of a scorer by its name, of any other step by its label."""
+    return step.scorer.name if isinstance(step, Score) else step.label
 
 
 def _in_order(steps: list[Step]) -> list[Step]:

@@ -117,6 +117,17 @@ def test_ranks_among_those_that_a_rank_left(targets):
         ),
         ({"match_probability": BEST}, {"matcher": {}}, "is of kind 'clip', and this needs kind = 'matcher'"),
         ({"clip_similarity": BEST}, {"clip": {"kind": "matcher"}}, "is of kind 'matcher'"),
+        (
+            {"image_cluster": {"targets": "t.npy"}},
+            {"clip": {}, "image_cluster": {}},
+            r"^\[models.image_cluster\] and \[filters.image_cluster\] would both write 00000.image_cluster.parquet; "
+            "give the model another name$",
+        ),
+        (
+            {"neg_clip_loss": BEST},
+            {"clip": {}, "neg_clip_loss_clip": {}},
+            r"\[models.neg_clip_loss_clip\] and \[filters.neg_clip_loss\] would both write 00000.neg_clip_loss_clip",
+        ),
     ],
 )
 def test_what_does_not_go_together(filters, models, words):
