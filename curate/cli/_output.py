@@ -47,8 +47,8 @@ def _strict(value: Any) -> Any:
 
 
 def as_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows as aligned text; numbers to the right."""
-    names = list(rows[0])
+    """Rows as aligned text, with a column for every name that any of them has; numbers to the right."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
     cells = [[_cell(row.get(name)) for name in names] for row in rows]
     widths = [max(len(name), *(len(row[i]) for row in cells)) for i, name in enumerate(names)]
     numeric = [all(isinstance(row.get(name), int | float | None) for row in rows) for name in names]
