@@ -1,4 +1,4 @@
-"""Words of a corpus and pairs of neighbours, counted by Arrow and numpy: three million words a second and core.
+"""Words of a corpus and pairs of neighbours, counted by Arrow and numpy: two to three million words a second and core.
 
 A word is what stands between spaces once the text is padded as for matching (`curate.balance.matching`), with a letter
 or a digit in it: what is counted here is what can be found there. Two words are neighbours when one space and nothing

@@ -5,8 +5,8 @@ Of FLYT (Shechter and Carmon 2025), whose list for DataComp's medium scale is th
 million draws of 128 million rows are made; none is drawn more than 15 times. The result is a list with multiplicities.
 
 Draws are a hash of the row's identity, the round and a seed, so order and packing change nothing. Rounds follow one
-another, so all rows are in memory together: some 70 bytes each while they are sorted, 9 GB for 128 million. Copies of a
-row have the same noise, so they are drawn in the same rounds or one round apart.
+another, so all rows are in memory together: some 90 bytes each while they are sorted, 11.5 GB for 128 million. Copies
+of a row have the same noise, so they are drawn in the same rounds or one round apart.
 """
 
 from __future__ import annotations

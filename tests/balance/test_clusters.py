@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from scored_shards import by_row, digests, embedded, pack, packings, pairs, run_barrier, unit_rows
 from sized import Size
 
+from curate.balance import clusters
 from curate.balance.clusters import CLUSTER, DISTANCE, PLACE, TARGET, ShareByComplexity
 from curate.balance.targets import complexity_shares, nearest_feasible, whole_targets
 from curate.dedup.identity import keyed
@@ -135,6 +136,15 @@ def test_the_distances_are_cosines_to_the_centre(tmp_path):
     assert {target for *_, target in found.values()} == {60}
     (line,) = json.loads((tmp_path / "cluster_balance" / "clusters.json").read_text())
     assert (line["between_distance"], line["complexity"], line["share"]) == (0.0, 0.0, 1.0)
+
+
+def test_the_distance_to_the_nearest_others():
+    centres = unit_rows(40, 8, 3)
+    cosines = 1 - centres.astype(np.float64) @ centres.T
+    expected = [np.sort(np.delete(line, n))[:20].mean() for n, line in enumerate(cosines)]
+    assert clusters._distances_between(centres * 3).tolist() == pytest.approx(expected, abs=1e-6)
+    few = clusters._distances_between(np.eye(3, dtype=np.float32))
+    assert few.tolist() == pytest.approx([1.0, 1.0, 1.0])
 
 
 def test_a_wide_cluster_gets_more_than_its_part(tmp_path):

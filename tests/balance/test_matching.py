@@ -116,6 +116,12 @@ def test_no_text_takes_long(text):
     assert len(answer) == {"a ": 200, "a b ": 201}.get(text[: 4 if "b" in text else 2], 0)
 
 
+def test_words_with_one_hash_are_told_apart():
+    """Made to have the same upper half of the hash, length, and slot in a table of 16."""
+    assert found(["ngmdf iythc", "iythc", "nscag"], ["ngmdf"]) == [[0], [], []]
+    assert found(["iythc", "ngmdf iythc", "imbmb"], ["ngmdf", "iythc", "nscag"]) == [[1], [0, 1], []]
+
+
 def test_more_matches_than_room_was_made_for():
     entries = [f"w{n}" for n in range(5_000)]
     answer = found([" ".join(reversed(entries)), "w3", " ".join(entries)], entries)

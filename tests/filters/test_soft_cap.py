@@ -5,8 +5,10 @@ import math
 import pyarrow as pa
 import pytest
 
-from curate.config import build
+from curate.config import build, build_filters
 from curate.errors import ConfigError
+from curate.plan import Job, check
+from curate.signals import signal_steps
 from filters.soft_cap import SoftCap
 
 
@@ -50,6 +52,20 @@ def test_what_it_may_say(settings):
     assert rule.columns == ("s", "multiplicity")
     assert step.writes == ("multiplicity",)
     assert step.most == rule.max
+
+
+def test_two_filters_that_write_a_multiplicity_do_not_stand_side_by_side(tmp_path):
+    (tmp_path / "words.txt").write_text("dog\n")
+    rules = build_filters(
+        {
+            "soft_cap": {"score": "s", "count": 5},
+            "metaclip_balance": {"metadata": str(tmp_path / "words.txt"), "cap": 2, "among": "all"},
+        }
+    )
+    given = {"s", "caption", "url", "sha256"}
+    steps = signal_steps(rules, {}, given)
+    with pytest.raises(ConfigError, match="both write column 'multiplicity'"):
+        check(Job(tuple(steps), lambda storage: iter(()), source_columns=tuple(given)))
 
 
 def test_among_what_is_drawn():
