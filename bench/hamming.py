@@ -2,9 +2,8 @@
 
 Hashes are random, and every tenth is a neighbour of one of them at up to 12 bits of 64, or 46 of 256. Queries are half
 new, half neighbours of hashes. Each contender runs in a process of its own, on as many queries as it can in some
-seconds; its matches for the first queries must be those of numpy. Time is of the search alone, without the index; memory
-is the most the process had, from its start. The self-join is run on all hashes; what comparing all takes is
-multiplied out.
+seconds; its matches for the first queries must be those of numpy. Time is of the search alone, without the index, and
+memory the most that the process had. The self-join is run on all hashes; what comparing all takes is multiplied out.
 
     python -m bench.hamming [--small] [bits, 64 or 256]
 """

@@ -199,8 +199,10 @@ def test_mixing_is_undone(ids):
     assert np.array_equal(unmix(mix(ids)), ids)
 
 
-def test_buckets_begin_where_the_plan_says(tmp_path):
-    plan = Plan(tmp_path, 1, 1000, 45_000)
+@pytest.mark.parametrize("memory_bytes", [1 << 13, 45_000, 110_000])
+def test_buckets_begin_where_the_plan_says(memory_bytes, tmp_path):
+    plan = Plan(tmp_path, 1, 1000, memory_bytes)
+    assert plan.buckets == -(-320_000 // memory_bytes)
     for bucket in range(1, plan.buckets):
         edge = plan.first(bucket)
         assert plan.bucket_of(np.array([edge - 1, edge], np.uint64)).tolist() == [bucket - 1, bucket]
