@@ -5,8 +5,10 @@ noise whose spectrum falls as in trained encoders; a fifth of the rows lies near
 own code, and both contenders get the same rows in the same order. The plain loop is what the paper says, in numpy:
 rows of a cell in float32 and of unit length, all products, the part above the diagonal, the largest of each column.
 Each run is a process of its own, once with one thread and once with two. Decisions must be the same at every bound.
+There are as many cells as the root of the number of rows, four times what the step would choose, for the plain loop
+needs 8 bytes for each pair of rows of the largest cell.
 
-    python -m bench.semantic [--small] [CELLS]              --small: 60,000 rows; as many cells as the step chooses
+    python -m bench.semantic [--small]                      --small: 60,000 rows
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ import numpy as np
 
 ROWS, SMALL_ROWS, LENGTH, GROUPS = 1_000_000, 60_000, 512, 1_000
 BOUNDS = (0.5, 0.7, 0.8, 0.85, 0.876, 0.9, 0.93, 0.95, 0.97, 0.99, 0.999)
-ROUNDS = 3
+ROUNDS = 2
 
 
 def make(folder: Path, rows: int) -> dict[str, Any]:
@@ -136,13 +138,13 @@ def child(folder: Path, threads: int, *arguments: str) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def main(small: bool, cell_count: int) -> None:
+def main(small: bool) -> None:
     """Run all and print the table."""
     count = SMALL_ROWS if small else ROWS
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         child(folder, 1, "make", str(count))
-        found = child(folder, 2, "cells", str(cell_count))
+        found = child(folder, 2, "cells", str(round(count**0.5)))
         print(
             f"{count:,} rows of {LENGTH}; {found['cells']:,} cells, the largest of {found['largest']:,}, "
             f"{found['pairs'] / 1e6:,.0f} M pairs; found and filled in {found['wall_s']:.1f} s, "
@@ -172,4 +174,4 @@ if __name__ == "__main__":
         works = {"make": lambda: make(where, int(sys.argv[4])), "cells": lambda: cells(where, int(sys.argv[4]))}
         print(json.dumps(works[what]() if what in works else compare(where, what)))
     else:
-        main("--small" in sys.argv[1:], next((int(a) for a in sys.argv[1:] if a.isdecimal()), 0))
+        main("--small" in sys.argv[1:])

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -144,6 +144,6 @@ class _Asked(NamedTuple):
         return ends
 
 
-def _ratios(seen: npt.NDArray[np.float64], of: npt.NDArray[np.float64]) -> pa.FloatArray:
+def _ratios(seen: npt.NDArray[Any], of: npt.NDArray[Any]) -> pa.FloatArray:
     """Null where there is nothing to be seen."""
     return pa.array((seen / np.maximum(of, 1)).astype(np.float32), mask=of == 0)
