@@ -16,7 +16,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", metavar="DIR", help="folder or fsspec URL of a data set")
     parser.add_argument(
         "--to",
-        required=True,
         metavar="FORMAT",
         help="webdataset; of documents energon, m4, mmc4, obelics, omnicorpus or openflamingo",
     )
@@ -30,11 +29,58 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     own.add_argument("--placement", metavar="RULE", help="mmc4, openflamingo: similarity or document")
     own.add_argument("--min-similarity", type=float, metavar="COSINE", help="drop pictures like no sentence (0.15)")
     own.add_argument("--min-image-bytes", type=int, metavar="N", help="openflamingo: drop smaller ones (11000)")
+    dead = parser.add_argument_group("instead of an export: samples that have to go from data that is there already")
+    dead.add_argument(
+        "--apply-tombstones",
+        action="append",
+        metavar="FILE",
+        help="a list of URLs, hosts, keys, uids and hashes; DIR's tars are written without what it names",
+    )
+    dead.add_argument(
+        "--tombstones-only",
+        action="store_true",
+        help="leave the tars, write DIR/tombstones, which exports honour; for what `curate run` wrote",
+    )
+    dead.add_argument("--tombstones-report", metavar="FILE", help="keys and counts of what went, as JSON")
     parser.add_argument("--on", choices=("local", "ray", "inline"), default="local", help="where work runs")
     add_format(parser)
 
 
 def run(options: argparse.Namespace) -> int:
+    from curate.errors import ConfigError
+
+    if options.apply_tombstones:
+        return _apply_tombstones(options)
+    if options.tombstones_only or options.tombstones_report:
+        raise ConfigError("--tombstones-only and --tombstones-report go with --apply-tombstones FILE")
+    if not options.to:
+        raise ConfigError("say --to FORMAT, or --apply-tombstones FILE; `curate export --help` tells which")
+    return _export(options)
+
+
+def _apply_tombstones(options: argparse.Namespace) -> int:
+    """What lists name goes, or is marked as dead; counts alone are shown."""
+    from pathlib import Path
+
+    from curate.decontamination.lists import read_lists
+    from curate.decontamination.removal import remove_listed
+    from curate.errors import ConfigError
+    from curate.report.shard import write
+    from curate.storage import Storage
+
+    if options.to or options.out:
+        raise ConfigError("--apply-tombstones changes DIR itself and exports nothing; leave --to and --out out")
+    listed = read_lists(options.apply_tombstones, "--apply-tombstones")
+    target, threads = Storage(options.folder.rstrip("/")), os.cpu_count() or 1
+    done = remove_listed(target, listed, "index" if options.tombstones_only else "rewrite", threads)
+    if options.tombstones_report:
+        write(Path(options.tombstones_report), done.report(), "--tombstones-report")
+    failed = [{"shard": shard, "error": error} for shard, error in done.failed.items()]
+    show({**done.counts(), **({"failed": failed} if failed else {})}, options.format)
+    return 1 if failed else 0
+
+
+def _export(options: argparse.Namespace) -> int:
     from curate.export import check_options, exporter
     from curate.run import make_engine, runtime
     from curate.run.scheduler import RunSettings, run_job

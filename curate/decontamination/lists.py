@@ -1,0 +1,143 @@
+"""Lists of what has to go: opt-outs by URL and host, takedowns by digest, key and uid, hash lists of known illegal
+material.
+
+A text file, one entry a line, `#` starts a comment: `host:example.com`, `url:https://a.test/1.jpg`, `key:000010005`,
+`uid:<32 hex>`, and hashes in hexadecimal, `md5: sha1: sha256: pixel_hash: pdq:`. Without a word before it, a line of
+32, 40 or 64 hex digits is an MD5, SHA-1 or SHA-256, and one that starts with `http` a URL; a PDQ has 64 digits too, so
+it must say so. An entry is never repeated in a message: a line that cannot be read is told by its number.
+
+A list of a million digests takes 100 MB and is read in 2 s, once a process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from curate.errors import ConfigError
+from curate.fetch.url import parse_url
+
+__all__ = ["HASHES", "PDQ_RADIUS", "Listed", "plain_url", "read_lists"]
+
+HASHES: Mapping[str, int] = {"md5": 16, "sha1": 20, "sha256": 32, "pixel_hash": 16, "pdq": 32}
+"""Kinds of hashes, with their bytes."""
+OTHERS = ("url", "host", "key", "uid")
+PDQ_RADIUS = 31
+"""Of 256 bits: the distance that Meta's description of PDQ (2019) recommends for a match."""
+
+_ENTRY = re.compile(rf"({'|'.join((*OTHERS, *HASHES))})\s*[:,]\s*(\S.*)", re.IGNORECASE)
+_USER = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*:/*)[^/?#@\\]*@")
+_DIGITS = {2 * HASHES[kind]: kind for kind in ("md5", "sha1", "sha256")}
+
+
+@dataclass(frozen=True)
+class Listed:
+    """What lists name. `hashes` are bytes by kind, without PDQ, which is `pdq` uint64 (n, 4); `digest` is of the files'
+    bytes. URLs are in the form of `plain_url`."""
+
+    urls: frozenset[str] = frozenset()
+    hosts: frozenset[str] = frozenset()
+    keys: frozenset[str] = frozenset()
+    uids: frozenset[str] = frozenset()
+    hashes: Mapping[str, frozenset[bytes]] = field(default_factory=dict)
+    pdq: npt.NDArray[np.uint64] = field(default_factory=lambda: np.empty((0, 4), np.uint64))
+    digest: str = ""
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds that have entries."""
+        there = {"url": self.urls, "host": self.hosts, "key": self.keys, "uid": self.uids, **self.hashes}
+        found = [kind for kind, entries in there.items() if entries]
+        return (*found, "pdq") if len(self.pdq) else tuple(found)
+
+    def has_host(self, host: str) -> bool:
+        """Whether the host or a domain above it is listed."""
+        labels = host.split(".")
+        return any(".".join(labels[place:]) in self.hosts for place in range(len(labels)))
+
+
+def read_lists(paths: Sequence[str], option: str, kinds: Iterable[str] = (*OTHERS, *HASHES)) -> Listed:
+    """All entries of some files, which may be of these `kinds`. Raises ConfigError, with `option` for the path."""
+    marks = []
+    for path in paths:
+        try:
+            about = Path(path).stat()
+        except OSError as error:
+            raise ConfigError(f"{option} {path} cannot be read: {error.strerror}; give the path of a list") from None
+        marks.append((path, about.st_mtime_ns, about.st_size))
+    return _read(tuple(marks), option, frozenset(kinds))
+
+
+@lru_cache(maxsize=4)
+def _read(marks: tuple[tuple[str, int, int], ...], option: str, kinds: frozenset[str]) -> Listed:
+    texts: dict[str, set[str]] = {kind: set() for kind in OTHERS}
+    hashes: dict[str, set[bytes]] = {kind: set() for kind in HASHES}
+    digest = hashlib.sha256()
+    for path, _, _ in marks:
+        try:
+            data = Path(path).read_bytes()
+        except OSError as error:
+            raise ConfigError(f"{option} {path} cannot be read: {error.strerror}; give the path of a list") from None
+        digest.update(hashlib.sha256(data).digest())
+        for kind, entry in _entries(path, data.decode("utf-8-sig", "replace"), kinds):
+            if isinstance(entry, bytes):
+                hashes[kind].add(entry)
+            else:
+                texts[kind].add(entry)
+    pdq = np.frombuffer(b"".join(sorted(hashes.pop("pdq"))), ">u8").astype(np.uint64).reshape(-1, 4)
+    urls, hosts, keys, uids = (frozenset(texts[kind]) for kind in OTHERS)
+    return Listed(
+        urls, hosts, keys, uids, {kind: frozenset(entries) for kind, entries in hashes.items()}, pdq, digest.hexdigest()
+    )
+
+
+def _entries(path: str, text: str, kinds: frozenset[str]) -> Iterator[tuple[str, str | bytes]]:
+    for number, line in enumerate(text.splitlines(), 1):
+        line = line.strip()
+        if not line or line.startswith("#"):
+            continue
+        kind, value = _kind_of(line)
+        entry = _value_of(kind, value)
+        if entry is None:
+            raise ConfigError(f"line {number} of {path} is no entry; write e.g. host:example.com or sha256:<64 digits>")
+        if kind not in kinds:
+            raise ConfigError(f"line {number} of {path} is a {kind}; only {', '.join(sorted(kinds))} are taken here")
+        yield kind, entry
+
+
+def _kind_of(line: str) -> tuple[str, str]:
+    named = _ENTRY.fullmatch(line)
+    if named:
+        return named[1].lower(), named[2]
+    if line[:4].lower() == "http":
+        return "url", line
+    return _DIGITS.get(len(line), ""), line
+
+
+def _value_of(kind: str, value: str) -> str | bytes | None:
+    if kind == "url":
+        return plain_url(value)[0]
+    if kind == "host":
+        return plain_url(f"http://{value.strip('.')}/")[1] or None
+    if kind in OTHERS:
+        return value
+    if kind in HASHES and re.fullmatch(f"[0-9A-Fa-f]{{{2 * HASHES[kind]}}}", value):
+        return bytes.fromhex(value)
+    return None
+
+
+def plain_url(text: str) -> tuple[str, str]:
+    """A URL as it is compared, without scheme, user name and fragment, and its host; "" for what is no URL."""
+    text = _USER.sub(r"\1", text.strip())
+    try:
+        target = parse_url(f"http:{text}" if text.startswith("//") else text)
+    except ValueError:
+        return text, ""
+    return target.url.removeprefix(f"{target.scheme}:"), target.host.rstrip(".")

@@ -1,0 +1,48 @@
+"""Lists are read in all their forms; a line that is no entry is told without being repeated."""
+
+import pytest
+from tombstone_sets import listing
+
+from curate.decontamination.lists import Listed, plain_url, read_lists
+from curate.errors import ConfigError
+
+BAD = ["rubbish", "sha256:12", "md5:" + "g" * 32, "f" * 33, "host:", "host:a b", "\ufeffx", "pdq:" + "0" * 63]
+
+
+@pytest.mark.parametrize("line", BAD)
+def test_a_line_that_is_no_entry_is_told_by_its_number_alone(tmp_path, line):
+    with pytest.raises(ConfigError, match=r"^line 4 of .*list.txt is no entry; write e.g. host:example.com") as error:
+        listing(tmp_path, "host:a.test", line)
+    assert line not in str(error.value).replace("host:example.com", "").replace("list.txt", "")
+
+
+def test_kinds_that_are_not_taken_here_are_told(tmp_path):
+    (tmp_path / "l").write_text("host:a.test")
+    with pytest.raises(ConfigError, match=r"line 1 of .* is a host; only md5, sha1 are taken here"):
+        read_lists([str(tmp_path / "l")], "paths", ("md5", "sha1"))
+
+
+def test_lists_are_read_together_and_anew_when_they_change(tmp_path):
+    paths = [tmp_path / "a", tmp_path / "b"]
+    paths[0].write_bytes(b"\xef\xbb\xbfhost:\xc3\xa9.test\r\n# x\r\nkey: a b ")
+    paths[1].write_text("A" * 32 + "\nhttps://u:p@A.test/%41?q#f\n//b.test/c")
+    with pytest.raises(ConfigError, match="line 3 of"):
+        read_lists([*map(str, paths)], "x")
+    paths[1].write_text("A" * 32 + "\nhttps://u:p@A.test/%41?q#f\nurl://b.test/c\nurl:no url")
+    found = read_lists([*map(str, paths)], "x")
+    assert found.kinds == ("url", "host", "key", "md5")
+    assert (found.hosts, found.keys) == ({"xn--9ca.test"}, {"a b"})
+    assert found.urls == {"//a.test/%41?q", "//b.test/c", "no url"}
+    paths[0].write_text("")
+    assert read_lists([str(paths[0])], "x").kinds == ()
+    assert Listed().kinds == ()
+    assert found.digest != read_lists([str(paths[1])], "x").digest
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("http://a.test", "https://A.test/"), ("http://a.test:80/x", "//a.test/x"), ("http://a.test/x y", "http://a.test/x%20y")],
+)  # fmt: skip
+def test_urls_that_are_one(one, other):
+    assert plain_url(one) == plain_url(other)
+    assert plain_url(one)[1] == "a.test"

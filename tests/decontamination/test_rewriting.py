@@ -1,0 +1,205 @@
+"""A kill leaves each shard old or new; what cannot be rewritten is told, and the others are done."""
+
+import io
+import json
+import tarfile
+from contextlib import suppress
+
+import pyarrow as pa
+import pytest
+from tombstone_sets import ROWS, SECRET, copied, entries, export, listing, members, put, put_shard, state
+
+from curate.decontamination import removal
+from curate.decontamination.removal import remove_listed
+from curate.errors import ConfigError, ShardError
+from curate.manifest import Manifest
+from curate.shard import Shard
+from curate.storage import Storage
+from curate.tar import TarWriter
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A data set of 16 samples and its export to webdataset in 4 tars, as bytes."""
+    folder = tmp_path_factory.mktemp("made")
+    source = Storage(str(folder / "data"))
+    for number in range(2):
+        put_shard(source, f"{number:05d}", number * ROWS)
+    export(source, Storage(str(folder / "out")))
+    return folder
+
+
+@pytest.fixture
+def data(made, tmp_path):
+    return copied(made / "data", tmp_path / "data")
+
+
+@pytest.fixture
+def out(made, tmp_path):
+    return copied(made / "out", tmp_path / "out")
+
+
+class Killed(BaseException):
+    """Stands for a SIGKILL: nothing catches it."""
+
+
+def steps_until_killed(monkeypatch, after):
+    """The storage dies at the n-th change."""
+    count = iter(range(10**6))
+    for name in ("write", "create", "move", "delete", "delete_folder"):
+        real = getattr(Storage, name)
+
+        def dying(self, *arguments, real=real):
+            if next(count) == after:
+                raise Killed
+            return real(self, *arguments)
+
+        monkeypatch.setattr(Storage, name, dying)
+
+
+@pytest.mark.parametrize("after", range(30))
+def test_a_kill_leaves_each_shard_old_or_new_and_the_next_call_ends_it(tmp_path, out, monkeypatch, after):
+    lines = [entries(3)["key"], entries(12)["key"], entries(7)["key"]]
+    whole = copied(tmp_path / "out", tmp_path / "whole")
+    wanted, old = listing(tmp_path, *lines), members(out)
+    remove_listed(whole, wanted)
+    with monkeypatch.context() as patch:
+        steps_until_killed(patch, after)
+        with suppress(Killed):
+            remove_listed(out, wanted)
+    for name in sorted(n for n in out.files() if n.endswith(".tar")):
+        assert out.read(name) in (read(tmp_path / "whole", name), read_old(old, out, name))
+        shard = Shard(out, name.removesuffix(".tar"))
+        if out.exists(shard.table_name("index")):
+            assert all(shard.sample(s.key).image == s.image for s in shard.samples()), "an index of the other tar"
+    remove_listed(out, wanted)
+    assert state(out) == state(whole)
+    assert out.folders("_attempts") == []
+    assert Manifest.read(out).missing(out) == []
+
+
+def read(folder, name):
+    return (folder / name).read_bytes()
+
+
+def read_old(old, out, name):
+    """The tar as it was: the same samples."""
+    with tarfile.open(fileobj=io.BytesIO(out.read(name))) as tar:
+        keys = list(dict.fromkeys(m.name.partition(".")[0] for m in tar))
+    target = io.BytesIO()
+    writer = TarWriter(target)
+    for key in keys:
+        for extension, content in old[key].items():
+            writer.add(f"{key}.{extension}", content)
+    writer.finish()
+    return target.getvalue() if len(keys) == 4 else b""
+
+
+def test_a_member_that_is_left_is_an_error(out, tmp_path, monkeypatch):
+    monkeypatch.setattr(removal, "rewrite", lambda *_: None)
+    with pytest.raises(ShardError, match=r"1 removed samples are still in shard 0000.*e.g. 000000003; apply again"):
+        remove_listed(out, listing(tmp_path, "key:000000003"))
+
+
+def test_what_cannot_be_rewritten_is_told_with_what_to_do(tmp_path, data, out):
+    wanted = listing(tmp_path, "key:000000003")
+    with pytest.raises(ConfigError, match="holds no tars; tombstones are for data sets of pairs in tars"):
+        remove_listed(Storage(str(tmp_path / "none")), wanted)
+    data.write("commits/fetch/00000-aa.json", b"{}")
+    with pytest.raises(ConfigError, match=r"is no plain export \(fetch made it\).*--tombstones-only"):
+        remove_listed(data, wanted)
+    out.write("00000.tar.idx", b"")
+    with pytest.raises(ConfigError, match=r"is an export for Energon, with 00000.tar.idx"):
+        remove_listed(out, wanted)
+    out.delete("00000.tar.idx")
+    out.write(".nv-meta/dataset.yaml", b"")
+    with pytest.raises(ConfigError, match=r"is an export for Energon, with .nv-meta"):
+        remove_listed(out, wanted)
+
+
+def test_files_that_are_aligned_with_the_rows_keep_their_shard_and_the_others_are_done(tmp_path, out):
+    wanted = listing(tmp_path, "host:test")
+    out.write("00001.npz", b"embeddings")
+    out.write("00002.tar", out.read("00002.tar")[:-3000])
+    done = remove_listed(out, wanted)
+    assert done.failed["00001"].startswith(
+        "00001.npz belongs to 00001.tar and cannot be rewritten; use --tombstones-only"
+    )
+    assert "is not a whole tar" in done.failed["00002"]
+    assert [*done.dead] == ["00000", "00003"]
+
+
+def test_tars_of_documents_are_refused(tmp_path):
+    target = io.BytesIO()
+    tar = TarWriter(target)
+    tar.add("a.json", b'{"text_list": []}')
+    tar.finish()
+    storage = Storage(str(tmp_path / "documents"))
+    storage.write("00000.tar", target.getvalue())
+    done = remove_listed(storage, listing(tmp_path, "key:a"))
+    assert "its samples are documents" in done.failed["00000"]
+
+
+def test_documents_get_tombstones_by_their_own_and_their_pictures_urls(tmp_path):
+    storage = Storage(str(tmp_path / "pages"))
+    put(storage, "00000.parquet", pa.table({"key": ["0", "1", "2"], "url": [f"http://{c}.test/" for c in "abc"]}))
+    parts = {
+        "key": ["0.0", "1.0", "1.1", "2.0"],
+        "document": [0, 1, 1, 2],
+        "url": [None, None, "http://x.test/1.jpg", ""],
+    }
+    put(storage, "00000_parts.parquet", pa.table(parts))
+    storage.write("00000.tar", bytes(1024))
+    done = remove_listed(storage, listing(tmp_path, "host:x.test", "http://a.test"), "index")
+    assert done.dead == {"00000": {"0": "url", "1": "host"}}
+    done = remove_listed(storage, listing(tmp_path, "md5:" + "0" * 32), "index")
+    assert "has hashes of kind md5, and of documents only the SHA-256" in done.failed["00000"]
+
+
+def test_tars_of_other_people_are_taken_as_they_are(tmp_path):
+    """No table, no index; odd members, upper case and folders stay as they are."""
+    path = tmp_path / "foreign" / "a.tar"
+    path.parent.mkdir()
+    with tarfile.open(path, "w") as tar:
+        for name in ("x/1.JPG", "x/1.txt", "README", "x/2.JPG", "x/2.seg.png", "x/1.json"):
+            content = b'{"url": "https://gone.test/a"}' if name.endswith("json") else name.encode() * 50
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    storage = Storage(str(path.parent))
+    storage.write("sizes.json", b'{"a.tar": 2, "other.tar": 5}')
+    storage.write(
+        "a_stats.json", b'{"count": 3, "successes": 2, "duration": 0.5, "status_dict": {"success": 2, "x": 1}}'
+    )
+    done = remove_listed(storage, listing(tmp_path, "host:gone.test"))
+    assert done.dead == {"a": {"x/1": "host"}}
+    with tarfile.open(path) as tar:
+        assert tar.getnames() == ["README", "x/2.JPG", "x/2.seg.png"]
+    assert json.loads(storage.read("sizes.json")) == {"a.tar": 1, "other.tar": 5}
+    stats = json.loads(storage.read("a_stats.json"))
+    assert stats == {"count": 2, "successes": 1, "duration": 0.5, "status_dict": {"success": 1, "x": 1}}
+    assert "a.index.parquet" not in storage.files()
+
+
+@pytest.mark.parametrize("stats", [b"[]", b"{", b'{"count": "many", "status_dict": 3}', b"[" * 100_000])
+def test_odd_counts_of_others_are_no_obstacle(tmp_path, out, stats):
+    for name in [n for n in out.files() if n.endswith("_stats.json")]:
+        out.write(name, stats)
+    assert remove_listed(out, listing(tmp_path, "key:000000003")).counts()["samples"] == 1
+
+
+def test_broken_sizes_are_told(tmp_path, out):
+    out.write("sizes.json", b"[1")
+    with pytest.raises(ShardError, match=r"sizes.json .* is no table of tars and their sizes"):
+        remove_listed(out, listing(tmp_path, "key:000000003"))
+
+
+def test_a_failed_row_of_the_table_goes_too(tmp_path, out):
+    shard = Shard(out, "00000")
+    table = shard.table()
+    extra = table.slice(0, 1).set_column(table.column_names.index("key"), "key", pa.array(["failed"]))
+    extra = extra.set_column(table.column_names.index("url"), "url", pa.array([f"https://opted.test/{SECRET}"]))
+    put(out, "00000.parquet", pa.concat_tables([table, extra]))
+    assert remove_listed(out, listing(tmp_path, "host:opted.test")).dead == {"00000": {"failed": "host"}}
+    assert SECRET.encode() + b"\n" not in out.read("00000.parquet")
+    assert shard.table() == table
