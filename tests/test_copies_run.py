@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from curate.cli import main
-from curate.shard import list_shards
+from curate.shard import Shard, list_shards
 from curate.storage import Storage
+from curate.tar import TarWriter
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -164,3 +165,49 @@ def test_a_cluster_is_told_and_shown(
     ):
         assert main(["show", *arguments]) == 2
         assert words in capsys.readouterr().err
+
+
+def test_real_photographs_known_to_be_copies(tmp_path: Path) -> None:
+    """imagededup's own test pictures: the same photograph in grey, with alpha, resized and in other formats is one
+    cluster, turned and mirrored it is not; and photographs that two textbooks print."""
+    shared = Path(__file__).parents[2] / "shared/data"
+    pictures = sorted((shared / "neardup/imagededup").rglob("*.*g")) + sorted((shared / "neardup").rglob("*.webp"))
+    books = shared / "pairs/openstax/life-liberty-and-pursuit-happiness"
+    pictures += [*sorted(books.glob("*WashCross*")), *sorted(books.glob("*BossTweed*")), *sorted(books.glob("*Iwo*"))]
+    if len(pictures) < 30:
+        pytest.skip("the shared pictures of neardup/imagededup and pairs/openstax are not here")
+    (tmp_path / "in").mkdir()
+    with open(tmp_path / "in/00000.tar", "wb") as target:
+        tar = TarWriter(target)
+        for number, path in enumerate(pictures):
+            tar.add(f"{number:04d}{path.suffix.lower()}", path.read_bytes())
+            tar.add(f"{number:04d}.txt", path.name.encode())
+        tar.finish()
+    config = tmp_path / "real.toml"
+    config.write_text(f"""
+pipeline = "image_text_pairs"
+[source]
+kind = "webdataset"
+path = "{tmp_path}/in/*.tar"
+[filters.near_image_duplicate]
+""")
+    call(config, tmp_path / "out")
+    rows = Shard(Storage(str(tmp_path / "out")), "00000").columns(["key", "near_image_duplicate_of"]).to_pylist()
+    name_of = {f"{number:04d}": path.name for number, path in enumerate(pictures)}
+    clusters: dict[str, set[str]] = {}
+    for row in rows:
+        clusters.setdefault(row["near_image_duplicate_of"] or row["key"], set()).add(name_of[row["key"]])
+    (upright,) = [names for names in clusters.values() if "ukbench00120.jpg" in names]
+    assert upright >= {
+        "ukbench00120.jpg",
+        "ukbench00120_gray.jpg",
+        "ukbench00120_resize.jpg",
+        "alpha_channel_image.png",
+    }
+    assert not upright & {"ukbench00120_hflip.jpg", "ukbench00120_rotation.jpg"}
+    assert {"ukbench09380.jpg", "ukbench09380.png", "ukbench09380.webp"} in [
+        {n for n in names if "09380" in n and not n.endswith("jpeg")} for names in clusters.values()
+    ]
+    assert {"BRI_APUSH_03_03_WashCross.jpg", "BRI_APUSH_03_06_WashCross1.jpg"} in clusters.values()
+    for names in clusters.values():
+        assert len({name[:12] for name in names if name.startswith("ukbench")}) <= 1, "two photographs are no copies"
