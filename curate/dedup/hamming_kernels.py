@@ -130,8 +130,10 @@ def _join(table, number, ranges, chunks, chunk, radius, room, state, out, found,
                 state[3], state[4] = row, other
                 return -1 - found
             for at in range(other, min(other + BLOCK, near_end)):
-                distance = _distance_if_first(one, table, at, chunks, chunk)
-                if 0 <= distance <= radius:
+                distance = np.uint64(0)
+                for word in range(len(one)):
+                    distance += _ones(one[word] ^ table[word, at])
+                if distance <= limit and _distance_if_first(one, table, at, chunks, chunk) >= 0:
                     found += _keep(number[row], number[at], distance, room, state, out, found)
             other += BLOCK
         row, other = row + 1, -1
