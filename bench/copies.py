@@ -12,6 +12,7 @@ its CPU seconds and its peak memory. The slope is that of log(CPU) over log(rows
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import resource
 import subprocess
@@ -37,8 +38,13 @@ from curate.storage import Storage
 
 SIZES, SMALL = (80_000, 160_000, 320_000, 640_000), (10_000, 20_000, 40_000, 80_000)
 SHARD_ROWS = 10_000
-KINDS = ("bytes", "near_caption", "near_image")
-SETTINGS = {"near_image": {"hash": "phash"}}
+KINDS: dict[str, tuple[str, dict[str, object]]] = {
+    "same files": ("bytes", {}),
+    "near captions": ("near_caption", {}),
+    "near pHash": ("near_image", {"hash": "phash", "radius": 8}),
+    "near PDQ": ("near_image", {"hash": "pdq"}),
+}
+"""Name to filter and settings."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,7 @@ class Lies(Stage):
 
     @property
     def writes(self) -> tuple[str, ...]:
-        return ("key", "url", "caption", "sha256", "phash")
+        return ("key", "url", "caption", "sha256", "phash", "pdq", "pdq_quality")
 
     def run(self, shard: Shard, attempt: Attempt, runtime: Runtime) -> None:
         attempt.path(shard.table_name()).write_bytes((Path(self.folder) / shard.table_name()).read_bytes())
@@ -79,8 +85,15 @@ def make_shards(folder: Path, rows: int) -> None:
             "caption": captions,
             "sha256": [f"{value:064x}" for value in files.tolist()],
             "phash": pa.array(hashes),
+            "pdq": pa.array([_wide(value) for value in hashes.tolist()], pa.binary(32)),
+            "pdq_quality": pa.array(np.full(SHARD_ROWS, 100, np.int32)),
         }
         write_parquet(pa.table(table), folder / f"{number:05d}.parquet")
+
+
+def _wide(value: int) -> bytes:
+    """256 bits from 64, so that one bit that differs there is one that differs here."""
+    return value.to_bytes(8, "big") + hashlib.sha256(value.to_bytes(8, "big")[:2]).digest()[:24]
 
 
 WORD_ENDS = [f"{a}{b}" for a in "bcdfghklmnprstvz" for b in ("a", "en", "in", "ol", "ur", "is")]
@@ -88,7 +101,7 @@ WORD_ENDS = [f"{a}{b}" for a in "bcdfghklmnprstvz" for b in ("a", "en", "in", "o
 
 def run(kind: str, folder: Path, rows: int) -> dict[str, float]:
     """Find copies of one kind; CPU seconds and peak memory of this process, beside what it takes to start."""
-    find(kind, folder / "in", folder / f"{kind}_warm", SHARD_ROWS)  # imports and compiles, before the clock runs
+    find(kind, folder / "in", folder / f"{kind} warm", SHARD_ROWS)  # imports and compiles, before the clock runs
     before = _cpu_s()
     copies = find(kind, folder / "in", folder / kind, rows)
     return {
@@ -100,8 +113,9 @@ def run(kind: str, folder: Path, rows: int) -> dict[str, float]:
 
 def find(kind: str, given: Path, out: Path, rows: int) -> int:
     """Run all steps over the first rows; the number of copies."""
-    rule = filter_class(f"{kind}_duplicate")(**SETTINGS.get(kind, {}))
-    scores = [Score(rule.scorer())] if kind == "near_caption" else []
+    name, settings = KINDS[kind]
+    rule = filter_class(f"{name}_duplicate")(**settings)
+    scores = [Score(rule.scorer())] if name == "near_caption" else []
     steps: list[Step] = [Lies(str(given)), *scores, *rule.steps(())]  # type: ignore[list-item]
     pieces = [Slice(f"{number:05d}", SHARD_ROWS, str(number)) for number in range(rows // SHARD_ROWS)]
 
@@ -138,14 +152,14 @@ def main() -> None:
                 command = [sys.executable, "-m", "bench.copies", "--one", kind, name, str(rows)]
                 done = subprocess.run(command, capture_output=True, text=True, check=True)
                 found[kind].append(json.loads(done.stdout.splitlines()[-1]))
-                print(f"{rows:>9,} {kind:14}", found[kind][-1], flush=True)
+                print(f"{rows:>9,} {kind:15}", found[kind][-1], flush=True)
     print(f"\n{'kind':14} {'us a row':>28}  {'slope':>6}  {'10 x rows':>9}  {'peak MB':>18}")
     for kind, rows_of_kind in found.items():
         cpu = [entry["cpu_s"] for entry in rows_of_kind]
         slope = float(np.polyfit(np.log(sizes), np.log(cpu), 1)[0])
         each = " ".join(f"{1e6 * c / n:6.1f}" for c, n in zip(cpu, sizes, strict=True))
         peaks = " ".join(f"{entry['peak_mb']:.0f}" for entry in rows_of_kind)
-        print(f"{kind:14} {each:>28}  {slope:6.3f}  {10**slope / 10:8.2f}x  {peaks:>18}")
+        print(f"{kind:15} {each:>28}  {slope:6.3f}  {10**slope / 10:8.2f}x  {peaks:>18}")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """Near copies of pictures: every pair of perceptual hashes within a Hamming radius, and maybe a check by embedding.
 
-Two hashes that differ by up to r bits are equal in one of r + 1 chunks of them. So a hash goes to r + 1 buckets, one a
-chunk, and each bucket finds the pairs of its own (`curate.dedup.hamming`) that are equal in no earlier chunk: together
-they find all, each once. That is exact, and cut into as many tasks as there are values of chunks; with a single part
-there is one bucket, and nothing is sent twice. For radius 8 of 64 bits a row is sent 9 times at 26 bytes, for 31 of 256
-32 times at 50.
+Up to 8 parts, which is 2.5 million rows, each gets all hashes and does its share of the search (`curate.dedup.hamming`).
+Beyond that, hashes are dealt: two that differ by up to r bits are equal in one of r + 1 chunks of them, so a hash goes
+to r + 1 buckets, one a chunk, and each bucket finds the pairs of its own that are equal in no earlier chunk.
+Either way all pairs are found, each by one part. For radius 8 of 64 bits a row is sent 9 times at 26 bytes, for 31 of
+256 32 times at 50.
 
 A radius is a matter of trust: of 64 bits, 10 is a common default and a false positive machine on a web crawl, where
 flat pictures share their hashes. PDQ's own is 31 of 256, with pictures of a quality below 50 left out.
@@ -34,6 +34,8 @@ QUALITY = "pdq_quality"
 CHUNK_SEED = 20_240_731
 """Which bits make a chunk: drawn once, since neighbouring bits of a picture's frequencies go together."""
 FEW = 8
+SHARING_PARTS = 8
+"""Up to so many parts share the search of all hashes; more get hashes of their own."""
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 Hashes = npt.NDArray[np.uint64]
@@ -120,9 +122,9 @@ class NearImage(Nearness):
 
     def entries(self, shard: Shard, rows: Rows, of: int) -> tuple[Rows, pa.Table]:
         hashes = self._hashes(shard, rows)
-        chunks = self._chunks(hashes, of)
-        count = len(chunks)
-        keys = np.stack([_key(number, chunk) for number, chunk in enumerate(chunks)], axis=1).reshape(-1)
+        buckets = _of_each_part(of, len(rows)) if of <= SHARING_PARTS else self._chunk_keys(hashes)
+        count = len(buckets)
+        keys = np.stack(buckets, axis=1).reshape(-1)
         numbers = np.tile(np.arange(count, dtype=np.int16), len(rows))
         words = [np.repeat(hashes[:, word], count) for word in range(self.words)]
         return np.repeat(np.arange(len(rows)), count), pa.table([keys, numbers, *words], schema=self.entry)
@@ -133,22 +135,24 @@ class NearImage(Nearness):
         found, left_out = [np.empty((0, 2), np.uint64)], 0
         for number in np.unique(chunk).tolist():
             own = np.flatnonzero(chunk == number)
-            for edges, more in self._near(hashes[own], ids[own]):
-                found.append(edges[self._is_first(number, edges, ids[own], hashes[own], of)])
+            share = (number, of) if of <= SHARING_PARTS else (0, 1)
+            for edges, more in self._near(hashes[own], ids[own], share):
                 left_out += more
+                dealt = of > SHARING_PARTS
+                found.append(edges[self._is_first(number, edges, ids[own], hashes[own])] if dealt else edges)
         edges = np.concatenate(found)
         none = np.empty((0, 2), np.uint64)
         return Found(none, edges, {"pairs_left_out": left_out}) if self.check else Found(edges, none)
 
-    def _near(self, hashes: Hashes, ids: Ids) -> Iterator[tuple[Ids, int]]:
-        """Pairs of rows within the radius, and how many more there are. Of rows with one hash, one stands for all,
-        unless pairs are to be checked: equal hashes are no proof then."""
-        from curate.dedup.hamming import pairs_within
+    def _near(self, hashes: Hashes, ids: Ids, share: tuple[int, int]) -> Iterator[tuple[Ids, int]]:
+        """A share of the pairs of rows within the radius, and how many more there are. Of rows with one hash, one
+        stands for all, unless pairs are to be checked: equal hashes are no proof then."""
+        from curate.dedup.hamming import pairs_within_part
 
         if self.check:
-            yield from _every_pair(hashes, ids, self.radius)
+            yield from _every_pair(hashes, ids, self.radius, share)
             return
-        for pairs in pairs_within(hashes, self.radius, ids):
+        for pairs in pairs_within_part(hashes, self.radius, share, ids):
             yield np.stack([pairs.left, pairs.right], axis=1), 0
 
     def _hashes(self, shard: Shard, rows: Rows) -> Hashes:
@@ -158,10 +162,13 @@ class NearImage(Nearness):
             return np.frombuffer(raw, ">u8").astype(np.uint64).reshape(len(rows), self.words)
         return np.asarray(column, np.uint64).reshape(len(rows), self.words)
 
-    def _chunks(self, hashes: Hashes, of: int) -> list[Hashes]:
-        """The value of each chunk of each hash; a single one without bits where there is a single part."""
-        count = self.radius + 1 if of > 1 else 1
-        width = BITS[self.kind] // count if of > 1 else 0
+    def _chunk_keys(self, hashes: Hashes) -> list[Hashes]:
+        return [_key(number, chunk) for number, chunk in enumerate(self._chunks(hashes))]
+
+    def _chunks(self, hashes: Hashes) -> list[Hashes]:
+        """The value of each chunk of each hash."""
+        count = self.radius + 1
+        width = BITS[self.kind] // count
         order = np.random.default_rng(CHUNK_SEED).permutation(BITS[self.kind])
         chunks = []
         for number in range(count):
@@ -171,30 +178,29 @@ class NearImage(Nearness):
             chunks.append(value)
         return chunks
 
-    def _is_first(self, number: int, edges: Ids, ids: Ids, hashes: Hashes, of: int) -> npt.NDArray[np.bool_]:
+    def _is_first(self, number: int, edges: Ids, ids: Ids, hashes: Hashes) -> npt.NDArray[np.bool_]:
         """Whether this chunk is the first one in which both ends of an edge are equal."""
-        if of == 1:
-            return np.ones(len(edges), bool)
         order = np.argsort(ids)
         left, right = (hashes[order[np.searchsorted(ids[order], edges[:, side])]] for side in (0, 1))
-        same = [one == other for one, other in zip(self._chunks(left, of), self._chunks(right, of), strict=True)]
+        same = [one == other for one, other in zip(self._chunks(left), self._chunks(right), strict=True)]
         earlier = np.logical_or.reduce([np.zeros(len(edges), bool), *same[:number]])
         return np.asarray(same[number] & ~earlier)
 
 
-def _every_pair(hashes: Hashes, ids: Ids, radius: int) -> Iterator[tuple[Ids, int]]:
-    """Pairs of rows, not of hashes: all of one hash up to 64 rows of it, then each with the next ones; of two near
-    hashes those of the first FEW rows of each."""
-    from curate.dedup.hamming import pairs_within
+def _every_pair(hashes: Hashes, ids: Ids, radius: int, share: tuple[int, int]) -> Iterator[tuple[Ids, int]]:
+    """Pairs of rows, not of hashes: all of one hash up to 64 rows of it, then each with the next ones, by the first
+    share; of two near hashes those of the first FEW rows of each."""
+    from curate.dedup.hamming import pairs_within_part
     from curate.dedup.jaccard import pairs_of_buckets
 
     distinct, of = np.unique(hashes, axis=0, return_inverse=True)
     order = np.lexsort((ids, of.reshape(-1)))
     ids, of = ids[order], of.reshape(-1)[order]
-    equal = pairs_of_buckets(of.astype(np.uint64), np.arange(len(ids)))
-    yield np.stack([ids[equal.left], ids[equal.right]], axis=1), equal.pairs_left_out
+    if share[0] == 0:
+        equal = pairs_of_buckets(of.astype(np.uint64), np.arange(len(ids)))
+        yield np.stack([ids[equal.left], ids[equal.right]], axis=1), equal.pairs_left_out
     starts, sizes = np.searchsorted(of, np.arange(len(distinct))), np.bincount(of, minlength=len(distinct))
-    for pairs in pairs_within(distinct, radius):
+    for pairs in pairs_within_part(distinct, radius, share):
         one, other = pairs.left.astype(np.int64), pairs.right.astype(np.int64)
         left_out = int((sizes[one] * sizes[other] - np.minimum(sizes[one], FEW) * np.minimum(sizes[other], FEW)).sum())
         for i, j in product(range(FEW), repeat=2):
@@ -206,6 +212,11 @@ def _every_pair(hashes: Hashes, ids: Ids, radius: int) -> Iterator[tuple[Ids, in
 def _unit_rows(values: pa.Array) -> npt.NDArray[np.float64]:
     rows = np.frombuffer(b"".join(values.to_pylist()), "<f2").reshape(len(values), -1).astype(np.float64)
     return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True))
+
+
+def _of_each_part(of: int, rows: int) -> list[Hashes]:
+    """Keys that go to each part in its turn (`part_of_hash`)."""
+    return [np.full(rows, -(-(number << 32) // of) << 32, np.uint64) for number in range(of)]
 
 
 def _key(number: int, values: Hashes) -> Hashes:

@@ -12,9 +12,9 @@ from scipy.sparse.csgraph import connected_components
 from scored_shards import Given, ScoredBy, by_row, embedded, handles, packings, pairs, run_steps, unit_rows
 from scored_shards import pack as pack_rows
 
-from curate.dedup.near_image import EmbeddingCosine, NearImage
+from curate.dedup.near_image import SHARING_PARTS, EmbeddingCosine, NearImage
 from curate.errors import ConfigError
-from curate.manifest import CommitLog
+from curate.manifest import Commit, CommitLog
 from curate.models.settings import build_models
 from curate.registry import filter_class
 from curate.signals import signal_steps
@@ -74,6 +74,10 @@ def sizes_by_brute_force(hashes: Sequence[int | None], radius: int) -> list[int 
     return [None if value is None else int(size) for value, size in zip(hashes, sizes, strict=True)]
 
 
+def pair_commits(folder: Path) -> list[Commit]:
+    return CommitLog(Storage(str(folder / "set"))).fold(["near_image_pair"])
+
+
 def sizes_found(answers: dict, count: int) -> list[int | None]:
     return [answers[uid][1] for uid in pairs(count)["uid"].to_pylist()]
 
@@ -81,7 +85,7 @@ def sizes_found(answers: dict, count: int) -> list[int | None]:
 @pytest.mark.parametrize(
     ("kind", "bits", "radius"), [("phash", 64, 4), ("dhash", 64, 9), ("pdq", 256, 31), ("phash", 64, 0)]
 )
-@pytest.mark.parametrize("shards_per_part", [2, 50])
+@pytest.mark.parametrize("shards_per_part", [1, 50])
 def test_clusters_are_those_of_brute_force_at_any_packing(
     tmp_path: Path, kind: str, bits: int, radius: int, shards_per_part: int
 ) -> None:
@@ -97,13 +101,23 @@ def test_clusters_are_those_of_brute_force_at_any_packing(
     assert found[0] == found[1]
 
 
-def test_each_pair_comes_from_one_part_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kind", "bits", "radius"), [("phash", 64, 6), ("pdq", 256, 31)])
+def test_hashes_that_are_dealt_to_many_parts_find_the_same(tmp_path: Path, kind: str, bits: int, radius: int) -> None:
+    hashes = hashes_of(30, bits, radius, seed=8)
+    answers = run(tmp_path, table(hashes, kind), near(hash=kind, radius=radius, shards_per_part=1), [3] * 10, range(30))
+    assert len({commit.attempt for commit in pair_commits(tmp_path)}) == 10 > SHARING_PARTS
+    assert sizes_found(answers, len(hashes)) == sizes_by_brute_force(hashes, radius)
+
+
+@pytest.mark.parametrize("shards", [4, 10])
+def test_each_pair_comes_from_one_part_alone(tmp_path: Path, shards: int) -> None:
     hashes = hashes_of(40, 64, 6, seed=2)
-    run(tmp_path, table(hashes, "phash"), near(hash="phash", radius=6, shards_per_part=1), [10] * 4, range(40))
+    rule = near(hash="phash", radius=6, shards_per_part=1)
+    run(tmp_path, table(hashes, "phash"), rule, [40 // shards] * shards, range(40))
     known = [value for value in hashes if value is not None]
     different = len({frozenset(p) for p in combinations({*known}, 2) if (p[0] ^ p[1]).bit_count() <= 6})
-    counts = [commit.counts for commit in CommitLog(Storage(str(tmp_path / "set"))).fold(["near_image_pair"])]
-    assert len(counts) == 4
+    counts = [commit.counts for commit in pair_commits(tmp_path)]
+    assert len(counts) == shards
     assert sum(c["sure_pairs"] for c in counts) == different + len(known) - len({*known})
 
 
@@ -137,7 +151,7 @@ def test_many_rows_of_one_hash_are_checked_against_neighbours_and_the_rest_is_co
     given = table([7] * count, "phash").append_column("clip_image_embedding", embedded(np.ones((count, 4), np.float32)))
     answers = run(tmp_path, given, near(hash="phash", model="clip"), [count], range(count))
     assert sizes_found(answers, count) == [count] * count
-    counts = next(iter(CommitLog(Storage(str(tmp_path / "set"))).fold(["near_image_pair"]))).counts
+    counts = pair_commits(tmp_path)[0].counts
     assert 0 < counts["candidates"] < 64 * count
     assert counts["candidates"] + counts["pairs_left_out"] == count * (count - 1) // 2
 
