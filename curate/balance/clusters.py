@@ -26,6 +26,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from curate.balance.caps import place_array
+from curate.balance.extras import require_modules
 from curate.balance.places import BIN_ROWS, Asked, places_in_groups
 from curate.balance.targets import complexity_shares, nearest_feasible, whole_targets
 from curate.config import require_range
@@ -39,7 +40,7 @@ from curate.models.embeddings import embeddings_of
 from curate.rank import require_one_model
 from curate.select import columns_of, decide
 from curate.shard import Shard
-from curate.stage import Barrier
+from curate.stage import Barrier, Runtime
 
 __all__ = ["CLUSTER", "DISTANCE", "PLACE", "TARGET", "ShareByComplexity"]
 
@@ -103,6 +104,9 @@ class ShareByComplexity(Barrier):
         names = ("column", "count", "fraction", "clusters", "iterations", "temperature", "least", "seed")
         settings = {name: getattr(self, name) for name in names}
         return {"stage": self.label, "version": self.version, "among": rules, **settings}
+
+    def require(self, runtime: Runtime) -> None:
+        require_modules("[filters.cluster_balance]", "models", "faiss", "torch")
 
     def run(self, shards: Sequence[Shard], attempt: Attempt) -> None:
         require_one_model(shards, self.column)

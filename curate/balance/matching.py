@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
+from curate.balance.extras import require_modules
 from curate.balance.metadata import Metadata, read_metadata
 from curate.filter import Batch, Scorer
 
@@ -87,6 +88,7 @@ class MatchConcepts(Scorer):
         return {"scorer": self.name, "version": self.version, "metadata": digest}
 
     def require(self) -> None:
+        require_modules("[filters.metaclip_balance]", "dedup", "numba")
         read_metadata(self.metadata, self.option)
 
     def provenance(self) -> Mapping[str, str]:

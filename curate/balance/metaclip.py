@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.balance.curve import balance_curve
+from curate.balance.extras import require_modules
 from curate.balance.matching import CONCEPTS
 from curate.balance.metadata import read_metadata
 from curate.dedup.identity import IDENTITY, identities, keyed
@@ -32,7 +33,7 @@ from curate.manifest import Attempt
 from curate.rank import require_one_model
 from curate.select import columns_of, decide
 from curate.shard import Shard
-from curate.stage import Barrier
+from curate.stage import Barrier, Runtime
 
 __all__ = ["KEEP_PROBABILITY", "MULTIPLICITY", "BalanceConcepts"]
 
@@ -83,6 +84,10 @@ class BalanceConcepts(Barrier):
         settings = {"cap": self.cap, "count": self.count, "fraction": self.fraction, "seed": self.seed}
         digest = read_metadata(self.metadata, self.option).digest
         return {"stage": self.label, "version": self.version, "metadata": digest, "among": rules, **settings}
+
+    def require(self, runtime: Runtime) -> None:
+        require_modules("[filters.metaclip_balance]", "dedup", "numba")
+        read_metadata(self.metadata, self.option)
 
     def run(self, shards: Sequence[Shard], attempt: Attempt) -> None:
         require_one_model(shards, CONCEPTS)

@@ -9,6 +9,7 @@ million rows take 3 to 5 minutes of one core, where two logarithms for each take
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -28,6 +29,9 @@ SPARE = 2
 """Times as many rows reach a level as are wanted when it is set."""
 BINS = 4_096
 BITS = 53
+DEEPEST = 1_000.0
+NOISE = 50.0
+"""More than noise adds, but for one draw in 1e21; what lies deeper below the highest logit is not drawn beside it."""
 BLOCK = 64
 HALF = np.uint64(32)
 SLACK = 1.0
@@ -80,10 +84,15 @@ class _Pool:
                 self._set_level(min(_level(self.logits, SPARE * want), self.level - 0.5) if enough else -np.inf)
             rows = _reaching(self.keys, self.least, salt)
             values = _noisy(self.logits, self.keys, rows, salt)
-            if (values >= self.level).sum() >= want:
+            if (values >= self.level + self._rounding).sum() >= want:
                 break
         chosen: Rows = rows[np.argsort(-values, kind="stable")[:want]]
         return chosen
+
+    @property
+    def _rounding(self) -> float:
+        """By how much a row that was passed over may exceed the level once its logit and noise were added."""
+        return abs(self.level) * 2.0**-50 if math.isfinite(self.level) else 0.0
 
     def lower(self, rows: Rows, by: Reals) -> None:
         """Take something off the logits of some rows; infinity takes them out."""
@@ -96,17 +105,18 @@ class _Pool:
 
 
 def _level(logits: Reals, wanted: int) -> float:
-    """The level that about so many rows reach, by a histogram of their logits."""
+    """The level that about so many rows reach, by a histogram of how far they lie below the highest logit."""
     there = logits[np.isfinite(logits)]
-    low, high = float(there.min()), float(there.max())
-    counts, edges = np.histogram(there, BINS, (low, high if high > low else low + 1))
+    top = float(there.max())
+    below = np.clip(there - top, -DEEPEST, 0)
+    counts, edges = np.histogram(below, BINS, (min(float(below.min()), -1.0), 0))
     middles = (edges[1:] + edges[:-1]) / 2
-    least, most = low - 50.0, high + 50.0
+    least, most = edges[0] - NOISE, NOISE
     for _ in range(60):
         level = (least + most) / 2
         reached = (counts * -np.expm1(-np.exp(np.minimum(middles - level, 700.0)))).sum()
         least, most = (level, most) if reached > wanted else (least, level)
-    return least
+    return top + float(least)
 
 
 @numba.njit(cache=True, nogil=True)

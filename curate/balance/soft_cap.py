@@ -20,6 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from curate.balance.caps import numbers_of
+from curate.balance.extras import require_modules
 from curate.balance.metaclip import MULTIPLICITY
 from curate.config import require_range
 from curate.dedup.identity import IDENTITY, identities, keyed
@@ -28,7 +29,7 @@ from curate.manifest import Attempt
 from curate.rank import require_one_model
 from curate.select import columns_of, decide
 from curate.shard import Shard
-from curate.stage import Barrier
+from curate.stage import Barrier, Runtime
 
 __all__ = ["ROUNDS", "DrawBySoftCap"]
 
@@ -73,6 +74,9 @@ class DrawBySoftCap(Barrier):
         names = ("score", "count", "fraction", "batch", "penalty", "most", "temperature", "seed")
         settings = {name: getattr(self, name) for name in names}
         return {"stage": self.label, "version": self.version, "among": rules, **settings}
+
+    def require(self, runtime: Runtime) -> None:
+        require_modules("[filters.soft_cap]", "dedup", "numba")
 
     def run(self, shards: Sequence[Shard], attempt: Attempt) -> None:
         require_one_model(shards, self.score)

@@ -66,11 +66,17 @@ def test_a_thousand_rows_in_batches_of_ten(spread, plan):
     st.sampled_from([1, 2, 15]),
     st.integers(0, 2**32),
 )
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=150)
 def test_any_logits_as_the_plain_loop(logits, draws, batch, penalty, most, seed):
     keys = keys_for(len(logits), seed)
     plan = Rounds(draws, batch, penalty, most)
     assert draw_rounds(np.array(logits, float), keys, plan).tolist() == reference(logits, keys, plan)
+
+
+@pytest.mark.parametrize("logits", [[-1e300] * 9, [1e300] * 9, [0.0] + [-1e300] * 8, [1e15 + n for n in range(9)]])
+def test_logits_beyond_any_noise(logits):
+    plan = Rounds(12, 2, 0.15, 3)
+    assert draw_rounds(np.array(logits), keys_for(9), plan).tolist() == reference(logits, keys_for(9), plan)
 
 
 def test_equal_rows_are_drawn_in_their_order():
