@@ -85,15 +85,17 @@ def make_shards(folder: Path, rows: int) -> None:
             "caption": captions,
             "sha256": [f"{value:064x}" for value in files.tolist()],
             "phash": pa.array(hashes),
-            "pdq": pa.array([_wide(value) for value in hashes.tolist()], pa.binary(32)),
+            "pdq": pa.array(
+                [_wide(*pair) for pair in zip(hashes.tolist(), files.tolist(), strict=True)], pa.binary(32)
+            ),
             "pdq_quality": pa.array(np.full(SHARD_ROWS, 100, np.int32)),
         }
         write_parquet(pa.table(table), folder / f"{number:05d}.parquet")
 
 
-def _wide(value: int) -> bytes:
-    """256 bits from 64, so that one bit that differs there is one that differs here."""
-    return value.to_bytes(8, "big") + hashlib.sha256(value.to_bytes(8, "big")[:2]).digest()[:24]
+def _wide(value: int, file: int) -> bytes:
+    """256 bits: 64 of the hash, and 192 that copies of a file share."""
+    return value.to_bytes(8, "big") + hashlib.sha256(file.to_bytes(8, "big")).digest()[:24]
 
 
 WORD_ENDS = [f"{a}{b}" for a in "bcdfghklmnprstvz" for b in ("a", "en", "in", "ol", "ur", "is")]

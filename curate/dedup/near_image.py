@@ -1,8 +1,9 @@
 """Near copies of pictures: every pair of perceptual hashes within a Hamming radius, and maybe a check by embedding.
 
-Up to 8 parts, which is 2.5 million rows, each gets all hashes and does its share of the search (`curate.dedup.hamming`).
-Beyond that, hashes are dealt: two that differ by up to r bits are equal in one of r + 1 chunks of them, so a hash goes
-to r + 1 buckets, one a chunk, and each bucket finds the pairs of its own that are equal in no earlier chunk.
+Up to 8 parts, which is 2.5 million rows, each gets all hashes and does its share of the search
+(`curate.dedup.hamming`). Beyond that, hashes are dealt: two that differ by up to r bits are equal in one of r + 1
+chunks of them, so a hash goes to r + 1 buckets, one a chunk, and each bucket finds the pairs of its own that are equal
+in no earlier chunk.
 Either way all pairs are found, each by one part. For radius 8 of 64 bits a row is sent 9 times at 26 bytes, for 31 of
 256 32 times at 50.
 
