@@ -16,7 +16,8 @@ from numba import njit
 
 __all__ = ["LINE_BYTES", "MAX_LINES", "false_positive_rate", "lines_needed", "new_filter", "seen_before"]
 
-LINE_BYTES, WORDS = 64, 8
+LINE_BYTES = 64
+WORDS = 8
 MAX_LINES = 1 << 32
 """A key's line is chosen by 32 of its bits."""
 _FACTORS = np.array(

@@ -20,7 +20,8 @@ from numba.extending import intrinsic
 
 __all__ = ["COLUMNS", "ROWS", "aligned", "available", "multiply"]
 
-ROWS, COLUMNS = 6, 64
+ROWS = 6
+COLUMNS = 64
 """Of a tile: 24 registers of sums, 4 of columns and one of a row; there are 32."""
 LANES, VECTOR_BYTES = 16, 64
 VECTORS = COLUMNS // LANES
