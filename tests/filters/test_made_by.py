@@ -2,14 +2,12 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from curate.models.heads import made_on_top
 from filters import sieve
 from filters.aesthetic import ScoreAesthetic
 from filters.faces import FindFaces
-from filters.norm_sim import CompareWithTargets
 from filters.nsfw import ScoreNsfw
 from filters.nsfw_picture import ScoreNsfwPicture
 from filters.sieve import CompareCaptions
@@ -17,7 +15,7 @@ from filters.text_in_image import FindText
 from filters.watermark import ScoreWatermark
 
 BELOW = {"model": "ViT-L-14 openai", "model_precision": "bf16", "model_fingerprint": "aa"}
-ON_EMBEDDINGS = {"aesthetic": ScoreAesthetic, "nsfw": ScoreNsfw, "norm_sim": CompareWithTargets}
+ON_EMBEDDINGS = {"aesthetic": ScoreAesthetic, "nsfw": ScoreNsfw}
 ON_PIXELS = {"faces": FindFaces, "watermark": ScoreWatermark}
 
 
@@ -42,12 +40,6 @@ def test_a_score_of_embeddings_tells_the_model_below_and_its_own_file(tmp_path, 
     path.write_bytes(b"other")
     marks[3] = mark(scorer.made_from({column: BELOW}))
     assert len(set(marks)) == 4
-
-
-def test_the_norm_is_part_of_what_a_norm_is(tmp_path):
-    np.save(tmp_path / "targets.npy", np.eye(3))
-    one, other = (CompareWithTargets(str(tmp_path / "targets.npy"), p=p).provenance() for p in ("2", "inf"))
-    assert mark(one) != mark(other)
 
 
 @pytest.mark.parametrize("name", ON_PIXELS)

@@ -1,6 +1,7 @@
 """NormSim against sums over the target set written out, in any packing; a target set that does not fit is told."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -23,11 +24,9 @@ from scored_shards import (
 
 import filters.norm_sim as norm_sim
 from curate.config import build_filters
-from curate.errors import ConfigError
-from curate.filter import Batch
+from curate.errors import ConfigError, ShardError
 from curate.manifest import Attempt
 from curate.models.settings import build_models
-from curate.score import Score
 from curate.select import Select
 from curate.signals import signal_steps
 from curate.stage import Runtime
@@ -50,10 +49,11 @@ def reference(rows: np.ndarray, targets: np.ndarray, p: str) -> np.ndarray:
     return products.max(axis=1) if p == "inf" else np.sqrt((products**2).sum(axis=1))
 
 
-def scored(scorer: CompareWithTargets, column: pa.Array) -> list[float | None]:
-    answer = scorer.score(Batch(pa.table({IMAGE: column})))
-    assert {name: values.type for name, values in answer.items()} == scorer.writes
-    return answer["norm_sim"].to_pylist()
+def scored(step: CompareWithTargets, column: pa.Array) -> list[float | None]:
+    answer = step.scores(column)
+    assert answer.type == pa.float32()
+    assert step.scores(pa.chunked_array([column.slice(0, 1), column.slice(1)])) == answer
+    return answer.to_pylist()
 
 
 @pytest.mark.parametrize("p", ["2", "inf"])
@@ -109,7 +109,6 @@ def test_targets_that_were_exchanged_are_read_anew_and_are_another_identity(targ
     assert np.allclose(np.array(seen[0]) * 2, seen[1])
     assert marks[0] != marks[1]
     assert CompareWithTargets(targets, p="2").identity() != marks[1] != CompareWithTargets(targets, "b32").identity()
-    assert CompareWithTargets(targets, length=8).identity() == marks[1]
 
 
 @pytest.mark.parametrize("p", ["2", "inf"])
@@ -119,8 +118,8 @@ def test_any_packing_gives_a_row_the_same_score(tmp_path, targets, p):
     for number, (sizes, order) in enumerate(packings(count)):
         folder = tmp_path / str(number)
         for shard in pack(folder, rows, sizes, order):
-            attempt = Attempt(shard.storage, "score_norm_sim", shard.id, "f" * 16)
-            Score(CompareWithTargets(targets, p=p)).run(shard, attempt, Runtime())
+            attempt = Attempt(shard.storage, "norm_sim", shard.id, "f" * 16)
+            CompareWithTargets(targets, p=p).run(shard, attempt, Runtime())
             attempt.commit()
         found.append({uid: score for uid, (score,) in by_row(handles(folder, len(sizes)), ["norm_sim"]).items()})
     assert found[0] == found[1] == found[2]
@@ -153,7 +152,6 @@ BAD = {
     "words": (lambda p: np.save(p, np.array([["a", "b"]])), "holds <U1"),
     "whole": (lambda p: np.save(p, np.ones((2, 8), int)), "holds int64"),
     "not finite": (lambda p: np.save(p, np.full((2, 8), np.nan)), "values that are not finite"),
-    "length": (lambda p: np.save(p, TARGETS[:, :5]), "embeddings of 5 numbers, and clip_image_embedding has 8"),
 }
 
 
@@ -161,33 +159,76 @@ BAD = {
 def test_targets_that_will_not_do_are_told_before_the_run(tmp_path, name):
     make, words = BAD[name]
     make(tmp_path / "targets.npy")
-    scorer = CompareWithTargets(str(tmp_path / "targets.npy"), length=8)
+    step = CompareWithTargets(str(tmp_path / "targets.npy"))
     with pytest.raises(ConfigError, match=words) as error:
-        scorer.require()
+        step.require(Runtime())
     assert str(error.value).startswith("[filters.norm_sim] targets = ")
 
 
-def test_targets_of_another_model_are_told_at_the_first_batch_too(targets):
+def test_targets_of_another_model_are_told_with_the_first_pictures_too(targets):
     with pytest.raises(ConfigError, match="embeddings of 8 numbers, and clip_image_embedding has 5; take those of the"):
         scored(CompareWithTargets(targets), embedded(unit_rows(1, 5)))
 
 
 def test_the_length_of_the_models_embeddings_is_known_before_the_run(targets):
     rules, models = build_filters({"norm_sim": {"targets": targets, "fraction": 0.2}}), build_models({"clip": {}})
-    (scorer,) = rules["norm_sim"].scorers(models)
-    with pytest.raises(ConfigError, match="of 8 numbers, and clip_image_embedding has 96"):
-        scorer.require()
+    with pytest.raises(ConfigError, match=r"of 8 numbers, and \[models.clip\] has 96"):
+        signal_steps(rules, models, set())
     np.save(targets, unit_rows(3, 96))
-    scorer.require()
-    assert [step.label for step in signal_steps(rules, models, set())] == [
-        "score_clip",
-        "score_norm_sim",
-        "rank_norm_sim",
-    ]
+    steps = signal_steps(rules, models, set())
+    steps[1].require(Runtime())
+    assert [step.label for step in steps] == ["score_clip", "norm_sim", "rank_norm_sim"]
+    Path(targets).unlink()
+    assert signal_steps(rules, models, set()) == steps, "a plan needs no file"
     with pytest.raises(ConfigError, match=r"needs its embeddings; write embeddings = true in \[models.clip\]"):
         rules["norm_sim"].scorers(build_models({"clip": {"embeddings": False}}))
     with pytest.raises(ConfigError, match=re.escape("the config has no [models.clip]; add that table")):
         rules["norm_sim"].scorers({})
+
+
+def ran(folder, rows, targets, about=None, **settings):
+    """The shard with NormSim's column file, what was counted, and how often the targets were read."""
+    (shard,) = pack(folder, rows, [len(rows)], about=about)
+    attempt = Attempt(shard.storage, "norm_sim", shard.id, "f" * 16)
+    passes, blocks = [], norm_sim._blocks
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(norm_sim, "_blocks", lambda path: passes.append(path) or blocks(path))
+        CompareWithTargets(targets, **settings).run(shard, attempt, Runtime())
+    return handles(folder, 1)[0], attempt.commit().counts, len(passes)
+
+
+def test_the_targets_are_read_once_a_shard_and_memory_is_bounded(tmp_path, targets, monkeypatch):
+    count = 5_000
+    rows = pairs(count, **{IMAGE: embedded(unit_rows(count, 8, 1), missing=[7])})
+    whole, counts, passes = ran(tmp_path / "whole", rows, targets)
+    assert (counts, passes) == ({"in": count, "compared": count - 1}, 1)
+    monkeypatch.setattr(norm_sim, "MOST_ROWS", 1_999)
+    parts, counts, passes = ran(tmp_path / "parts", rows, targets)
+    assert (counts, passes) == ({"in": count, "compared": count - 1}, 3)
+    assert parts.columns(["norm_sim"]).equals(whole.columns(["norm_sim"]))
+
+
+def test_a_shard_without_rows_and_one_without_embeddings(tmp_path, targets):
+    none, counts, passes = ran(tmp_path / "none", pairs(0, **{IMAGE: embedded(unit_rows(0, 8))}), targets)
+    assert (none.columns(["norm_sim"]).num_rows, counts, passes) == (0, {"in": 0, "compared": 0}, 0)
+    with pytest.raises(ShardError, match="shard 00000: clip_image_embedding: a column of float has no embeddings"):
+        ran(tmp_path / "text", pairs(2, **{IMAGE: pa.array([1.0, 2.0], pa.float32())}), targets)
+
+
+def test_the_column_says_which_model_and_which_targets_made_it(tmp_path, targets):
+    rows = pairs(3, **{IMAGE: embedded(unit_rows(3, 8, 1))})
+
+    def told(name, model="aa", **settings):
+        about = {IMAGE: [{"model": "B/32", "model_fingerprint": model}]}
+        return ran(tmp_path / name, rows, targets, about, **settings)[0].provenance("norm_sim")
+
+    first = told("a")
+    assert (first["model"], first["targets"]) == ("B/32", "targets.npy")
+    others = [told("b", model="bb"), told("p", p="2")]
+    assert told("again") == first
+    np.save(targets, TARGETS[:3])
+    marks = {about["model_fingerprint"] for about in (first, *others, told("c"))}
+    assert len(marks) == 4
 
 
 def test_bounds_are_included_and_an_unknown_score_is_never_good(reasons):
@@ -233,7 +274,7 @@ def test_the_papers_recipe_keeps_a_share_of_the_whole_among_the_best_by_another(
     )
     given = Given(str(tmp_path / "in")), ScoredBy(str(tmp_path / "in"), (IMAGE, "clip_text_embedding"))
     first, last = rules.values()
-    steps = [Score(last.scorer()), *first.steps(()), *last.steps(tuple(rules.items())[:1])]
+    steps = [*first.steps(()), *last.steps(tuple(rules.items())[:1])]
     run_steps(tmp_path / "out", 2, [*given, *steps, Select(tuple(rules.items()))])
     found = by_row(handles(tmp_path / "out", 2), ["clip_neg_clip_loss", "norm_sim", "keep", "drop_reason"])
     best = sorted(found, key=lambda uid: -found[uid][0])[:12]

@@ -11,7 +11,7 @@ from wordnet_files import write_wordnet
 from curate.config import build_filters, read_toml
 from curate.filter import Filter
 from curate.models.settings import build_models
-from curate.stage import Barrier, Runtime
+from curate.stage import Barrier, Runtime, Stage
 
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs").glob("*.toml"))
 SUFFIXES = (".json", ".npy", ".txt", ".pt", ".pth", ".zip", ".onnx", ".safetensors", ".parquet", ".arpa", ".model")
@@ -55,7 +55,7 @@ def checked(rule: Filter, models: dict[str, Any]) -> None:
             scorer.require()
     for step in rule.steps(()):
         assert step.identity()
-        if isinstance(step, Barrier):
+        if isinstance(step, Barrier | Stage):
             step.require(Runtime())
 
 
