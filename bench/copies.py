@@ -117,7 +117,7 @@ def find(kind: str, given: Path, out: Path, rows: int) -> int:
     """Run all steps over the first rows; the number of copies."""
     name, settings = KINDS[kind]
     rule = filter_class(f"{name}_duplicate")(**settings)
-    scores = [Score(rule.scorer())] if name == "near_caption" else []
+    scores = [Score(rule.scorers({})[0])] if name == "near_caption" else []
     steps: list[Step] = [Lies(str(given)), *scores, *rule.steps(())]  # type: ignore[list-item]
     pieces = [Slice(f"{number:05d}", SHARD_ROWS, str(number)) for number in range(rows // SHARD_ROWS)]
 

@@ -29,6 +29,7 @@ UID = np.dtype("u8,u8")
 Uids = npt.NDArray[np.void]
 """Rows of two 64-bit halves, the higher one first."""
 
+MULTIPLICITY = "multiplicity"
 DIGITS = 32
 HEX = f"^[0-9a-fA-F]{{{DIGITS}}}$"
 NO_DIGIT = 255
@@ -36,7 +37,9 @@ NO_DIGIT = 255
 
 @dataclass(frozen=True)
 class Subset(Barrier):
-    """The uids of all kept rows of all shards. Without a `uid_column` a row's uid is cc2dataset's: see `pair_uid`."""
+    """The uids of all kept rows of all shards, each as often as its column `multiplicity` says where there is one.
+
+    Without a `uid_column` a row's uid is cc2dataset's: see `pair_uid`."""
 
     uid_column: str = ""
 
@@ -53,8 +56,15 @@ class Subset(Barrier):
         attempt.counts["kept"] = len(uids)
 
     def _kept(self, shard: Shard) -> Uids:
-        columns = shard.columns(["key", *self.reads])
+        columns = shard.columns(["key", *self.reads, *({MULTIPLICITY} & shard.column_files.keys())])
         columns = columns.filter(columns["keep"])
+        if MULTIPLICITY not in columns.column_names:
+            return self._uids(shard, columns)
+        times = np.asarray(pc.fill_null(columns[MULTIPLICITY], 0), np.int64)
+        return np.asarray(np.repeat(self._uids(shard, columns), times))
+
+    def _uids(self, shard: Shard, columns: pa.Table) -> Uids:
+        """Of the rows that are kept, in their order."""
         if not self.uid_column:
             pairs = zip(columns["caption"].to_pylist(), columns["url"].to_pylist(), strict=True)
             return parse_uids(pa.chunked_array([[pair_uid(caption, url) for caption, url in pairs]], pa.string()))

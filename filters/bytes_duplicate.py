@@ -1,4 +1,4 @@
-"""Keeps one of all rows whose picture is the same file, and none of a placeholder picture.
+"""Drops all rows but one whose picture is the same file, and all of a placeholder picture.
 
 The SHA-256 is that of the file as its server sent it.
 """

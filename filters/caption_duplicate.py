@@ -1,4 +1,4 @@
-"""Keeps one of all rows that have the same caption but for letter case, spacing and punctuation.
+"""Drops all rows but one that have the same caption but for letter case, spacing and punctuation.
 
 How many rows share a caption is the column `caption_cluster_size`; `caption_frequency` puts a bound on repetition
 instead of keeping one.

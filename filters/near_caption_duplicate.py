@@ -1,4 +1,4 @@
-"""Keeps one of all rows whose captions are nearly the same: MinHash finds candidates, the exact Jaccard decides.
+"""Drops all rows but one whose captions are nearly the same: MinHash finds candidates, the exact Jaccard decides.
 
 Captions are short, so shingles are of 5 characters and not of 5 words, and a caption shorter than that is compared as
 a whole. Lee et al. 2022 (Deduplicating Training Data Makes Language Models Better) take .8 as near.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from curate.config import require_range
 from curate.dedup.clusters import Likeness
@@ -94,10 +94,10 @@ class NearCaptionDuplicate(Duplicates):
 
         return SameComponent(self.nearness)
 
-    def scorer(self) -> Scorer:
+    def scorers(self, models: Mapping[str, Any]) -> tuple[Scorer, ...]:
         from curate.dedup.near_text import CaptionBands
 
-        return CaptionBands(self.text)
+        return (CaptionBands(self.text),)
 
     def steps(self, earlier: Rules) -> tuple[Work, ...]:
         from curate.dedup.near import near_steps

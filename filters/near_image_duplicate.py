@@ -1,4 +1,4 @@
-"""Keeps one of all rows whose pictures look nearly the same: by perceptual hashes, found exactly up to a radius.
+"""Drops all rows but one whose pictures look nearly the same: by perceptual hashes, found exactly up to a radius.
 
 Default is PDQ with its own radius of 31 of 256 bits, for pictures of a quality of at least 50 (Meta 2019, The TMK+PDQF
 Video-Hashing Algorithm and the PDQ Image-Hashing Algorithm).
@@ -73,10 +73,10 @@ class NearImageDuplicate(Duplicates):
 
     def scorers(self, models: Mapping[str, Any]) -> tuple[Scorer, ...]:
         from curate.dedup.picture_hashes import PictureHashes
-        from curate.models.settings import require_model
+        from curate.models.settings import require_picture_model
 
         if self.model:
-            require_model(models, self.model, embeddings=True)
+            require_picture_model(models, self.model)
         kinds = dict.fromkeys((self.hash, *(("pdq",) if self.least_quality is not None else ())))
         return tuple(PictureHashes((kind,)) for kind in kinds)
 

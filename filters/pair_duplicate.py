@@ -1,4 +1,4 @@
-"""Keeps one of all rows that have the same URL and the same caption, to the letter."""
+"""Drops all rows but one that have the same URL and the same caption, to the letter."""
 
 from __future__ import annotations
 

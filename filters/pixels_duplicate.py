@@ -1,10 +1,10 @@
-"""Keeps one of all rows whose decoded picture is the same, in whatever file, and none of a placeholder picture."""
+"""Drops all rows but one whose decoded picture is the same, in whatever file, and all of a placeholder picture."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from curate.dedup.clusters import Likeness
 from curate.dedup.duplicates import PictureDuplicates
@@ -27,7 +27,7 @@ class PixelsDuplicate(PictureDuplicates):
     def likeness(self) -> Likeness:
         return SamePixels()
 
-    def scorer(self) -> Scorer:
+    def scorers(self, models: Mapping[str, Any]) -> tuple[Scorer, ...]:
         from curate.dedup.picture_hashes import PictureHashes
 
-        return PictureHashes(("pixel_hash",))
+        return (PictureHashes(("pixel_hash",)),)

@@ -123,3 +123,11 @@ def test_a_uid_that_is_a_number_is_told(shards):
 def test_reads_depend_on_where_the_uid_is():
     assert Subset("uid").reads == ("keep", "uid")
     assert Subset().reads == ("keep", "caption", "url")
+
+
+def test_a_row_is_there_as_often_as_its_multiplicity_says(shards):
+    one = shards(0, uid=["f" * 32, "1" * 32, "a" * 32], keep=[True, False, True], multiplicity=[3, 7, 1])
+    two = shards(1, uid=["a" * 32, "0" * 32], keep=[True, True], multiplicity=[None, 2])
+    commit, array = run([one, two], Subset(uid_column="uid"))
+    assert array.tolist() == datacomp(["0" * 32] * 2 + ["a" * 32] + ["f" * 32] * 3).tolist()
+    assert commit.counts == {"kept": 6}

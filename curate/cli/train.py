@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from curate.cli import _train_metadata
 from curate.cli._output import add_format, show
 
 __all__ = ["add_arguments", "run"]
@@ -68,5 +69,6 @@ def _say(text: str) -> None:
 KINDS = {
     "tiny": ("the two toy models, in some minutes on two cores", _tiny_arguments, _tiny),
     "filter": ("a CLIP fine-tuned on clean pairs (after DFN), as a scorer", _filter_arguments, _filter),
+    "metadata": (_train_metadata.SUMMARY, _train_metadata.add_arguments, _train_metadata.train),
 }
 """Summary, arguments and work of each kind of training, by the word that asks for it."""

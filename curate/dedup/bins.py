@@ -7,6 +7,7 @@ was full, so no file stays open and any number of bins will do.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -43,19 +44,24 @@ class Bins:
 
         Nothing may be added after the first call.
         """
+        tables = list(self.pieces(number))
+        return pa.concat_tables(tables) if tables else None
+
+    def pieces(self, number: int) -> Iterator[pa.Table]:
+        """The same, as the buffer was full: no more than that is in memory at a time."""
         if self._sorted is None:
             if self.folder.exists():
                 self._write()
             self._sorted = self._take()
         path = self._path(number)
         if not path.exists():
-            return self._sorted.pop(number, None)
+            if number in self._sorted:
+                yield self._sorted.pop(number)
+            return
         with plain_errors(f"read {path}"), open(path, "rb") as file:
-            tables = []
             while file.tell() < os.fstat(file.fileno()).st_size:
-                tables.append(pa.ipc.open_stream(file).read_all())
+                yield pa.ipc.open_stream(file).read_all()
         path.unlink()
-        return pa.concat_tables(tables)
 
     def _write(self) -> None:
         bins = self._take()

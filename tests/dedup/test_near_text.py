@@ -39,7 +39,7 @@ def run_rows(
     pack_rows(folder / "in", rows, sizes, order)
     others = tuple(name for name in rows.column_names if name == "crawl")
     given = (Given(str(folder / "in")), *((ScoredBy(str(folder / "in"), others),) if others else ()))
-    outcome = run_steps(folder / "set", len(sizes), (*given, Score(rule.scorer()), *rule.steps(())))
+    outcome = run_steps(folder / "set", len(sizes), (*given, Score(rule.scorers({})[0]), *rule.steps(())))
     assert outcome.failed == {}
     uid_of = {}
     for place in (*earlier, folder / "set"):
@@ -224,6 +224,6 @@ def test_a_broken_file_between_the_steps_is_made_again(tmp_path: Path) -> None:
     broken = tmp_path / "set/dedup/near_caption_gather/p00000.rows"
     before = broken.read_bytes()
     broken.write_bytes(b"")
-    steps = (Given(str(tmp_path / "in")), Score(rule.scorer()), *rule.steps(()))
+    steps = (Given(str(tmp_path / "in")), Score(rule.scorers({})[0]), *rule.steps(()))
     assert run_steps(tmp_path / "set", 1, steps).made == 1
     assert broken.read_bytes() == before
