@@ -5,11 +5,17 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scored_shards import Given, ScoredBy, by_row, handles, pack, packings, pairs, run_barrier, run_steps
 from text_encoder_files import write_encoder
 
+from curate.config import build_filters
+from curate.errors import ConfigError, ShardError
 from curate.filter import Batch
+from curate.models.settings import build_models
+from curate.select import Select
+from curate.signals import signal_steps
 from filters import sieve
-from filters.sieve import CompareCaptions, Sieve, best_of, without_medium
+from filters.sieve import CompareCaptions, FuseWithClip, Sieve, best_of, without_medium
 
 
 @pytest.mark.parametrize(
@@ -147,3 +153,131 @@ def test_the_best_fifth_is_ranked_over_all_shards():
 def test_a_bound_is_needed():
     with pytest.raises(ValueError, match="has no bound"):
         Sieve()
+
+
+# fusion with CLIPScore
+
+OWN = [0.9, 0.1, 0.5, 0.5, None, 0.7, np.nan, -0.3, 0.2]
+CLIP = [0.3, 0.2, 0.25, 0.1, 0.4, None, 0.35, np.inf, 0.2]
+
+
+def fused_pool(own=OWN, clip=CLIP):
+    columns = {"sieve_similarity": pa.array(own, pa.float32()), "clip_similarity": pa.array(clip, pa.float32())}
+    return pairs(len(own), **columns)
+
+
+def run_fused(folder, rows, packing, weight=0.5, how="min_max"):
+    """`sieve_score` by uid, after the ranks where they are asked for."""
+    pack(folder, rows, *packing)
+    rule = Sieve(min=0, fusion=how, weight=weight)
+    for step in rule.steps(()):
+        run_barrier(step, handles(folder, len(packing[0])), folder)
+    return {uid: score for uid, (score,) in by_row(handles(folder, len(packing[0])), ["sieve_score"]).items()}
+
+
+def by_hand(own, clip, how, weight):
+    """The mean of both in 0 to 1, None for what has not both."""
+    values = np.array([own, clip], float).astype(np.float32).astype(float)
+    both = np.isfinite(values).all(axis=0)
+    if how == "min_max":
+        low, high = values[:, both].min(axis=1), values[:, both].max(axis=1)
+        scaled = [(row - a) / (b - a or 1) for row, a, b in zip(values, low, high, strict=True)]
+    else:
+        numbers = [row[~np.isnan(row)] for row in values]
+        scaled = [
+            1 - (known[None] > row[:, None]).sum(1) / len(known) for row, known in zip(values, numbers, strict=True)
+        ]
+    found = weight * scaled[0] + (1 - weight) * scaled[1]
+    return [score if has else None for score, has in zip(found.tolist(), both.tolist(), strict=True)]
+
+
+@pytest.mark.parametrize("how", ["min_max", "rank"])
+@pytest.mark.parametrize("weight", [0.5, 0.2, 0.0, 1.0])
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_the_fused_score_is_the_mean_of_both_in_any_packing(tmp_path, how, weight):
+    rows = fused_pool()
+    expected = dict(zip(rows["uid"].to_pylist(), by_hand(OWN, CLIP, how, weight), strict=True))
+    found = [run_fused(tmp_path / str(n), rows, p, weight, how) for n, p in enumerate(packings(len(rows)))]
+    assert found[0] == found[1] == found[2]
+    assert found[0].keys() == expected.keys()
+    for uid, score in expected.items():
+        assert (found[0][uid] is None) == (score is None)
+        assert score is None or found[0][uid] == pytest.approx(score, abs=1e-6)
+    assert sum(score is None for score in expected.values()) == 4
+
+
+@pytest.mark.parametrize("how", ["min_max", "rank"])
+@pytest.mark.parametrize(
+    ("own", "clip"), [([], []), ([None], [0.3]), ([0.5], [0.3]), ([0.5, 0.5], [0.3, 0.3]), ([None, 0.4], [0.2, None])]
+)
+def test_pools_without_a_width(tmp_path, how, own, clip):
+    found = list(run_fused(tmp_path, fused_pool(own, clip), ([len(own)], range(len(own))), how=how).values())
+    alone = 0 if how == "min_max" else 1
+    assert found == [None if None in pair else alone for pair in zip(own, clip, strict=True)]
+
+
+def test_an_odd_row_moves_min_max_and_no_rank(tmp_path):
+    own, clip = [0.1, 0.2, 0.3, 0.4], [0.2, 0.2, 0.3, 0.1]
+    for how, moved in (("min_max", True), ("rank", False)):
+        found = []
+        for odd in (0.4, 0.9):
+            rows = fused_pool([*own[:3], odd], clip)
+            found.append(list(run_fused(tmp_path / f"{how}{odd}", rows, ([4], range(4)), how=how).values())[:3])
+        assert (found[0] != found[1]) is moved
+
+
+def test_scores_by_two_models_are_not_fused_and_the_column_tells_both(tmp_path):
+    def told(name, *marks):
+        about = {"sieve_similarity": [{"model_fingerprint": "s"}] * 2}
+        about["clip_similarity"] = [{"model": "B/32", "model_fingerprint": mark} for mark in marks]
+        shards = pack(tmp_path / name, fused_pool(), [4, 5], about=about)
+        run_barrier(FuseWithClip("clip", "min_max", 0.5), shards, tmp_path / name)
+        return handles(tmp_path / name, 1)[0].provenance("sieve_score")
+
+    first = told("one", "aa", "aa")
+    assert (first["clip_model"], first["clip_model_fingerprint"]) == ("B/32", "aa")
+    assert first["model_fingerprint"] != told("other", "bb", "bb")["model_fingerprint"]
+    with pytest.raises(
+        ShardError, match="clip_similarity was made by model aa in shard 00000 and by bb in shard 00001"
+    ):
+        told("two", "aa", "bb")
+
+
+def test_the_papers_rule_keeps_the_best_fifth_of_the_fused(tmp_path):
+    random = np.random.default_rng(0)
+    own, clip = random.uniform(-1, 1, 50).tolist(), random.uniform(0, 0.4, 50).tolist()
+    rows = fused_pool(own, clip)
+    pack(tmp_path / "in", rows, [20, 30])
+    rules = build_filters({"sieve": {"fusion": "min_max", "fraction": 0.2}})
+    given = Given(str(tmp_path / "in")), ScoredBy(str(tmp_path / "in"), ("sieve_similarity", "clip_similarity"))
+    run_steps(tmp_path / "out", 2, [*given, *rules["sieve"].steps(()), Select(tuple(rules.items()))])
+    kept = {uid for uid, (keep,) in by_row(handles(tmp_path / "out", 2), ["keep"]).items() if keep}
+    expected = np.argsort(-np.array(by_hand(own, clip, "min_max", 0.5)))[:10]
+    assert kept == {rows["uid"][int(row)].as_py() for row in expected}
+
+
+def test_which_steps_fusion_asks_for(double):
+    models = build_models({"l14": {"device": "cpu"}})
+    table = {"model": "l14", "encoder": "x", "fraction": 0.2}
+    fused = {how: build_filters({"sieve": {**table, "fusion": how}}) for how in ("none", "min_max", "rank")}
+    labels = {how: [step.label for step in signal_steps(rules, models, set())] for how, rules in fused.items()}
+    assert labels["none"] == ["score_l14", "score_sieve", "rank_sieve_similarity"]
+    assert labels["min_max"] == ["score_l14", "score_sieve", "sieve_score", "rank_sieve_score"]
+    ranks = ["rank_l14_similarity", "rank_sieve_similarity"]
+    assert sorted(labels["rank"][2:4]) == ranks
+    assert labels["rank"][4:] == ["sieve_score", "rank_sieve_score"]
+    assert fused["rank"]["sieve"].columns[0] == "sieve_score"
+    with pytest.raises(ConfigError, match=r"the config has no \[models.clip\]"):
+        signal_steps(build_filters({"sieve": {"fusion": "rank", "min": 0.5}}), models, set())
+    both = build_filters({"sieve": {**table, "fusion": "rank"}, "sieve-b": {**table, "fusion": "min_max"}})
+    with pytest.raises(ConfigError, match="ask for 'sieve_score' in two ways"):
+        signal_steps(both, models, set())
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"), [({"weight": 1.1}, "weight = 1.1"), ({"weight": float("nan")}, "weight = nan"),
+                            ({"model": "B/32"}, "model = 'B/32'")]
+)  # fmt: skip
+def test_bad_settings_of_a_fusion(settings, words):
+    with pytest.raises(ValueError, match=words):
+        Sieve(min=0.5, fusion="rank", **settings)
