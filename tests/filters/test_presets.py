@@ -1,5 +1,6 @@
 """The files that presets name can lie where the filters say that they lie: no preset fails on its own path."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from curate.filter import Filter
 from curate.models.settings import build_models
 from curate.stage import Barrier, Runtime, Stage
 
-CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs").glob("*.toml"))
+FOLDER = Path(__file__).resolve().parents[2] / "configs"
+CONFIGS = sorted(FOLDER.glob("*.toml"))
 SUFFIXES = (".json", ".npy", ".txt", ".pt", ".pth", ".zip", ".onnx", ".safetensors", ".parquet", ".arpa", ".model")
 LENGTH = 768
 """Of embeddings by ViT-L/14, which the presets with targets use."""
@@ -34,6 +36,7 @@ LAYOUT: dict[tuple[str, str], Callable[[Path], Any]] = {
     ("norm_sim", "targets"): embeddings,
     ("image_cluster", "targets"): embeddings,
     ("image_cluster", "centroids"): embeddings,
+    ("metaclip_balance", "metadata"): lambda path: path.write_text("red star\n"),
     ("text_synset", "wordnet"): write_wordnet,
     ("text_synset", "synsets"): lambda path: path.write_text("n00000001\n"),
 }
@@ -59,6 +62,15 @@ def checked(rule: Filter, models: dict[str, Any]) -> None:
             step.require(Runtime())
 
 
+def lay(path: Path, write: Callable[[Path], Any]) -> None:
+    """Put what a filter describes under `path`; a file of the folder of presets is that file and must be there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.parts[0] == FOLDER.name:
+        shutil.copy(FOLDER.parent / path, path)
+    elif not path.exists():
+        write(path)
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_the_files_of_a_preset_are_found_where_they_are_documented(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -66,8 +78,7 @@ def test_the_files_of_a_preset_are_found_where_they_are_documented(path, tmp_pat
     for section, name, settings in tables(path):
         mine = {key: write for (rule, key), write in LAYOUT.items() if rule == name and settings.get(key)}
         for key, write in mine.items():
-            if not Path(settings[key]).exists():
-                write(Path(settings[key]))
+            lay(Path(settings[key]), write)
         if mine:
             checked(build_filters({name: settings}, section)[name], models)
 
