@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from curate.errors import ConfigError
 
-__all__ = ["computes", "device", "work_number", "work_on"]
+__all__ = ["computes", "device", "require_device", "work_number", "work_on"]
 
 _own = {"gpu": 0, "threads": 1, "work": 0}
 
@@ -33,9 +33,19 @@ def device(wanted: Literal["auto", "cpu", "cuda"]) -> Any:
     if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
         torch.set_num_threads(_own["threads"])
         return torch.device("cpu")
-    if not torch.cuda.is_available():
-        raise ConfigError('device = "cuda" and torch sees no GPU; write device = "auto", or mend the driver')
+    require_device(wanted)
     return torch.device("cuda", min(_own["gpu"], torch.cuda.device_count() - 1))
+
+
+def require_device(wanted: Literal["auto", "cpu", "cuda"]) -> None:
+    """Raise ConfigError when a GPU is demanded and there is none."""
+    import torch
+
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            'device = "cuda" and torch sees no GPU here; write device = "auto", which takes one where a worker has it, '
+            "or mend the driver"
+        )
 
 
 def computes(precision: str, where: Any) -> Any:

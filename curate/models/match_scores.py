@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from curate.filter import Batch, Pixels, Scorer
 from curate.manifest import fingerprint
-from curate.models.device import device
+from curate.models.device import device, require_device
 from curate.models.settings import ModelSettings
 from curate.models.weights import weights_digest
 
@@ -53,6 +53,12 @@ class ScoreMatches(Scorer):
 
     def provenance(self) -> Mapping[str, str]:
         return {"model": "toy matcher", "model_precision": "fp32", "model_fingerprint": self._fingerprint}
+
+    def require(self) -> None:
+        from curate.models.toy import load_toy_matcher
+
+        require_device(self.settings.device)
+        load_toy_matcher()
 
     @property
     def _fingerprint(self) -> str:

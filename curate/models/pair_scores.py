@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from curate.filter import Batch, Pixels, Scorer
+from curate.models.device import require_device
 from curate.models.embeddings import embedding_column
 from curate.models.settings import TOY, ModelSettings
 from curate.models.weights import embedding_length
@@ -97,7 +98,11 @@ class ScorePairs(Scorer):
         }
 
     def require(self) -> None:
+        from curate.models.towers import require_towers
+
+        require_device(self.settings.device)
         _ = self.writes, self.identity()
+        require_towers(self.settings)
 
     def prepare(self, pixels: Pixels) -> Any:
         return self._clip.prepare(pixels)

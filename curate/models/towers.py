@@ -1,7 +1,7 @@
 """Loads a dual encoder: the two towers, how a picture is made ready, how a text becomes numbers.
 
 open_clip builds every architecture and reads every known kind of checkpoint; here stands what it leaves to chance:
-random weights after a typing error are refused, so are missing and left-over tensors, and nothing is unpickled.
+random weights after a typing error are refused, so are missing, left-over and broken tensors, and nothing is unpickled.
 Texts are cut to the longest of their batch: 77 places mostly hold padding, and attention to padding is masked anyway
 where the mask is causal (CLIP's, not SigLIP's). 15 tokens instead of 77 take 0.18 of the time, and give the same
 embedding to 2e-6 (ViT-B/32, one core).
@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from curate.errors import ConfigError
 from curate.filter import Pixels
 from curate.models.preprocess import from_open_clip
 from curate.models.settings import TOY, ModelSettings
-from curate.models.weights import embedding_length, is_toy, read_tensors, told_by_tag, weights_file
+from curate.models.tensors_fit import misfits
+from curate.models.weights import embedding_length, is_toy, read_tensors, told_by_tag, weights_digest, weights_file
 
-__all__ = ["Towers", "open_towers"]
+__all__ = ["Towers", "open_towers", "require_towers"]
 
 KEPT_WORDS = 200_000
 
@@ -58,7 +60,9 @@ def _toy(settings: ModelSettings) -> Towers:
     model = deepcopy(load_toy_clip())
     if settings.weights != TOY:
         path = weights_file(settings)
-        _put(model, read_tensors(path), path)
+        tensors = read_tensors(path)
+        _require_fit(model.state_dict(), tensors, path)
+        model.load_state_dict(tensors)
     return Towers(
         "toy CLIP" if settings.weights == TOY else f"{Path(settings.weights).name} (toy)",
         model,
@@ -72,17 +76,43 @@ def _toy(settings: ModelSettings) -> Towers:
     )
 
 
+def require_towers(settings: ModelSettings) -> None:
+    """Raise ConfigError as `open_towers` would. The file is read once, and no model is made beside it: ViT-B/32 is
+    looked at in 1.3 s."""
+    if is_toy(settings):
+        _toy(settings)
+    else:
+        _checked(settings, weights_digest(settings))
+
+
+@lru_cache(maxsize=16)
+def _checked(settings: ModelSettings, digest: str) -> None:
+    """Once per file: several steps may ask for one model."""
+    name = _name_of(settings)
+    embedding_length(settings)
+    model = _without_values(name, settings)
+    _fitting(model, weights_file(settings))
+    from_open_clip(_preprocessing(settings, model))
+    _tokenizer(name)
+
+
+def _without_values(name: str, settings: ModelSettings) -> Any:
+    """The architecture with shapes alone; one that cannot be built so is built as it is."""
+    try:
+        return _built(name, settings, "meta")
+    except ConfigError:
+        return _built(name, settings)
+
+
 def _by_open_clip(settings: ModelSettings) -> Towers:
-    path = weights_file(settings)
-    folder = Path(settings.weights) if Path(settings.weights).is_dir() else None
-    name = f"local-dir:{folder.resolve()}" if folder else settings.architecture
+    path, name = weights_file(settings), _name_of(settings)
     embedding_length(settings)
     model = _built(name, settings)
-    _fill(model, path)
+    model.load_state_dict(_fitting(model, path))
     model.eval()
     preprocess = from_open_clip(_preprocessing(settings, model))
     return Towers(
-        _told(settings, folder),
+        _told(settings),
         model,
         preprocess,
         preprocess.size,
@@ -113,8 +143,9 @@ def _tokenizer(name: str) -> Callable[[Sequence[str]], Any]:
     return tokenize
 
 
-def _built(name: str, settings: ModelSettings) -> Any:
-    """The architecture with random weights, which are all replaced. OpenAI's tags need their own activation."""
+def _built(name: str, settings: ModelSettings, where: str = "cpu") -> Any:
+    """The architecture with random weights, which are all replaced, or on `meta` with none. OpenAI's tags need their
+    own activation."""
     import logging
 
     import open_clip
@@ -122,7 +153,9 @@ def _built(name: str, settings: ModelSettings) -> Any:
     logging.getLogger().addFilter(_no_random_weights)
     quick = bool(told_by_tag(settings).get("quick_gelu"))
     try:
-        return open_clip.create_model(name, load_weights=False, pretrained_text=False, force_quick_gelu=quick)
+        return open_clip.create_model(
+            name, device=where, load_weights=False, pretrained_text=False, force_quick_gelu=quick
+        )
     except Exception as error:
         raise ConfigError(f"open_clip cannot build {name!r}: {error}") from error
     finally:
@@ -134,12 +167,12 @@ def _no_random_weights(record: Any) -> bool:
     return "initialized randomly" not in record.getMessage() and "load_weights=False" not in record.getMessage()
 
 
-def _fill(model: Any, path: Path) -> None:
-    """Put the tensors of a file into a model of open_clip. Raises ConfigError as `_put`."""
+def _fitting(model: Any, path: Path) -> dict[str, Any]:
+    """The tensors of a file by the names that a model of open_clip has. Raises ConfigError for what does not fit."""
     from open_clip.convert import convert_state_dict
     from open_clip.model import convert_to_custom_text_state_dict
 
-    tensors = convert_state_dict(model, read_tensors(path))
+    tensors: dict[str, Any] = convert_state_dict(model, read_tensors(path))
     if "positional_embedding" in tensors and not hasattr(model, "positional_embedding"):
         tensors = convert_to_custom_text_state_dict(tensors)
     own = model.state_dict()
@@ -147,21 +180,26 @@ def _fill(model: Any, path: Path) -> None:
         if name in tensors and name in own and tensors[name].numel() == own[name].numel():
             tensors[name] = tensors[name].reshape(own[name].shape)
     tensors.pop("text.transformer.embeddings.position_ids", None)
-    _put(model, tensors, path)
+    _require_fit(own, tensors, path)
+    return tensors
 
 
-def _put(model: Any, tensors: Mapping[str, Any], path: Path) -> None:
-    """Raises ConfigError unless each tensor has its place in the model and none is missing."""
-    own = model.state_dict()
-    missing, extra = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
-    if missing or extra:
-        words = [f"lacks {_some(missing)}"] * bool(missing) + [f"has {_some(extra)} besides"] * bool(extra)
+def _require_fit(own: Mapping[str, Any], tensors: Mapping[str, Any], path: Path) -> None:
+    """Raises ConfigError unless each tensor has its place in the model, none is missing, and all are sound."""
+    found = misfits(own, tensors)
+    if found.missing or found.extra:
+        words = [f"lacks {_some(found.missing)}"] * bool(found.missing)
+        words += [f"has {_some(found.extra)} besides"] * bool(found.extra)
         raise ConfigError(f"{path} does not fit the architecture: it {' and '.join(words)}")
-    wrong = [name for name in own if own[name].shape != tensors[name].shape]
-    if wrong:
-        shapes = tuple(tensors[wrong[0]].shape), tuple(own[wrong[0]].shape)
-        raise ConfigError(f"{path} does not fit the architecture: {wrong[0]} is {shapes[0]} and should be {shapes[1]}")
-    model.load_state_dict(tensors)
+    for name in found.shaped:
+        shapes = tuple(tensors[name].shape), tuple(own[name].shape)
+        raise ConfigError(f"{path} does not fit the architecture: {name} is {shapes[0]} and should be {shapes[1]}")
+    for name in found.typed:
+        has, wanted = tensors[name].dtype, own[name].dtype
+        what = f"is of {has} and should be of {wanted}" if has != wanted else "is not a plain tensor with values"
+        raise ConfigError(f"{path} does not fit the architecture: {name} {what}")
+    if found.broken:
+        raise ConfigError(f"{path} is broken: {_some(found.broken)} with values that are not finite; save it anew")
 
 
 def _some(names: Sequence[str]) -> str:
@@ -178,8 +216,15 @@ def _preprocessing(settings: ModelSettings, model: Any) -> dict[str, Any]:
     return merged | {"size": built["size"]}
 
 
-def _told(settings: ModelSettings, folder: Path | None) -> str:
-    return folder.name if folder else f"{settings.architecture} {Path(settings.weights).name}"
+def _name_of(settings: ModelSettings) -> str:
+    """What open_clip calls the architecture."""
+    folder = Path(settings.weights)
+    return f"local-dir:{folder.resolve()}" if folder.is_dir() else settings.architecture
+
+
+def _told(settings: ModelSettings) -> str:
+    folder = Path(settings.weights)
+    return folder.name if folder.is_dir() else f"{settings.architecture} {folder.name}"
 
 
 def _text_tower(model: Any) -> tuple[Callable[[Any], Any], bool]:

@@ -21,6 +21,7 @@ from torch import nn
 
 from curate.errors import ConfigError
 from curate.filter import Pixels
+from curate.models.tensors_fit import misfits
 from curate.models.toy_clip import IMAGE_SIZE, ToyClip
 from curate.models.toy_matcher import ToyMatcher
 from curate.models.toy_words import tokenize, trimmed
@@ -95,10 +96,14 @@ def save_toy(model: nn.Module, path: Path, about: Mapping[str, str]) -> None:
 
 def _load(model: Model, path: Path) -> Model:
     tensors, own = read_tensors(path), model.state_dict()
-    missing, extra = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
-    wrong = sorted(name for name in own.keys() & tensors.keys() if own[name].shape != tensors[name].shape)
-    broken = sorted(name for name in own.keys() & tensors.keys() if not tensors[name].isfinite().all())
-    told = {"it lacks": missing, "it has, besides,": extra, "of another shape:": wrong, "not finite:": broken}
+    found = misfits(own, tensors)
+    told = {
+        "it lacks": found.missing,
+        "it has, besides,": found.extra,
+        "of another shape:": found.shaped,
+        "of another kind:": found.typed,
+        "not finite:": found.broken,
+    }
     faults = [f"{words} {', '.join(names[:3])}{' ...' * (len(names) > 3)}" for words, names in told.items() if names]
     if faults:
         raise ConfigError(

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from curate.errors import ConfigError
 from curate.models.device import device
 from curate.models.preprocess import Preprocess
+from curate.models.tensors_fit import misfits
 from curate.models.weights import read_tensors
 
 __all__ = ["PREPROCESS", "require_weights", "watermark_network", "watermark_probabilities"]
@@ -85,13 +86,13 @@ def _loaded(weights: str, digest: str) -> tuple[Any, Any]:
 
 
 def _require_fit(weights: str, wanted: Mapping[str, Any], tensors: Mapping[str, Any]) -> None:
-    shaped = [n for n in wanted if n in tensors and tensors[n].shape != wanted[n].shape]
-    broken = [n for n in wanted if n in tensors and not tensors[n].isfinite().all()]
+    found = misfits(wanted, tensors)
     faults = {
-        "lacks": sorted(wanted.keys() - tensors.keys()),
-        "has also": sorted(tensors.keys() - wanted.keys()),
-        "has in another shape": shaped,
-        "has not finite": broken,
+        "lacks": found.missing,
+        "has also": found.extra,
+        "has in another shape": found.shaped,
+        "has of another kind": found.typed,
+        "has not finite": found.broken,
     }
     words = [f"{what} {', '.join(names[:4])} ({len(names)} tensors)" for what, names in faults.items() if names]
     if words:

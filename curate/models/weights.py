@@ -228,9 +228,21 @@ def _load(path: Path) -> Any:
 
             return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
+    except MemoryError:
+        raise
     except Exception as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ConfigError(
-            f"{path} is refused: it is damaged, or a pickle with more than weights in it ({first}); save the model's "
-            "state_dict as .safetensors"
+            f"{path} is refused: it is damaged, or a pickle with more than weights in it ({_why(error)}); save the "
+            "model's state_dict as .safetensors"
         ) from error
+
+
+def _why(error: Exception) -> str:
+    """What kept a file from being read, in one line. torch's own first words say how to run what is in a pickle."""
+    told = str(error).strip()
+    named = re.search(r"GLOBAL (\S+)", told)
+    if named:
+        return f"it names {named[1]}"
+    if told.startswith("Weights only load failed") or not told.strip("0123456789"):
+        return "no pickle of tensors"
+    return told.splitlines()[0]

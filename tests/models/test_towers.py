@@ -10,7 +10,7 @@ from tiny_clip import KINDS, TRIMS, VISION, make
 
 import curate.models.towers
 from curate.models.settings import ModelSettings
-from curate.models.towers import Towers, open_towers
+from curate.models.towers import Towers, open_towers, require_towers
 from curate.models.weights import CONFIG
 
 
@@ -105,6 +105,7 @@ def test_a_text_tower_of_hugging_face(tmp_path: Path) -> None:
     (tmp_path / CONFIG).write_text(json.dumps({"model_cfg": model}))
     theirs = open_clip.create_model(f"local-dir:{tmp_path}", load_weights=False, pretrained_text=False).eval()
     save_file(dict(theirs.state_dict()), tmp_path / "open_clip_model.safetensors")
+    require_towers(ModelSettings(weights=str(tmp_path)))
     towers = open_towers(ModelSettings(weights=str(tmp_path)))
     tokens = open_clip.get_tokenizer(f"local-dir:{tmp_path}")(["a dog", "a dog " * 40, ""])
     assert not towers.trims

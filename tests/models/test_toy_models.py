@@ -270,6 +270,10 @@ def _infinite(tensors: dict[str, torch.Tensor]) -> None:
     tensors["text.words.weight"][0, 0] = torch.inf
 
 
+def _whole_numbers(tensors: dict[str, torch.Tensor]) -> None:
+    tensors["text.words.weight"] = tensors["text.words.weight"].char()
+
+
 @pytest.mark.parametrize("kind", ["clip", "matcher"])
 @pytest.mark.parametrize(
     ("spoil", "words"),
@@ -278,6 +282,7 @@ def _infinite(tensors: dict[str, torch.Tensor]) -> None:
         (_besides, "it has, besides, head.weight"),
         (_reshaped, "of another shape: text.words.weight"),
         (_infinite, "not finite: text.words.weight"),
+        (_whole_numbers, "of another kind: text.words.weight"),
     ],
 )
 def test_tensors_that_do_not_fit_are_refused(tmp_path: Path, kind: str, spoil, words: str) -> None:

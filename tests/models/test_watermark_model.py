@@ -94,6 +94,7 @@ def test_safetensors_are_taken_too_and_a_new_digest_is_a_new_network(tensors, we
             lambda t: t.update({"classifier.5.bias": torch.tensor([0, torch.inf])}),
             r"has not finite classifier\.5\.bias",
         ),
+        (lambda t: t.update({"classifier.5.bias": torch.zeros(2).char()}), r"has of another kind classifier\.5\.bias"),
         (lambda t: t.update(evil=print), "pickle with more than weights"),
     ],
 )

@@ -50,7 +50,8 @@ TRIMS = {"clip", "quickgelu", "custom_text", "no_projection", "projection_with_b
 
 
 def make(folder: Path, kind: str = "clip", seed: int = 0) -> Path:
-    """Write open_clip's config and random weights; of vectors too, which open_clip leaves at 0 and 1."""
+    """Write open_clip's config and random weights; of vectors too, which open_clip leaves at 0 and 1, and of
+    what it leaves as it finds the memory."""
     import open_clip
     import torch
     from safetensors.torch import save_file
@@ -75,6 +76,8 @@ def make(folder: Path, kind: str = "clip", seed: int = 0) -> Path:
             for parameter in built.parameters():
                 if parameter.ndim == 1:
                     parameter.add_(torch.randn_like(parameter) * 0.1)
+            if kind == "coca":
+                built.text_decoder.text_projection.normal_()
     tensors = {name: tensor.contiguous() for name, tensor in built.state_dict().items()}
     save_file(tensors, folder / "open_clip_model.safetensors")
     return folder
