@@ -164,28 +164,22 @@ class NearImage(Nearness):
         return np.asarray(column, np.uint64).reshape(len(rows), self.words)
 
     def _chunk_keys(self, hashes: Hashes) -> list[Hashes]:
-        return [_key(number, chunk) for number, chunk in enumerate(self._chunks(hashes))]
+        return [_key(number, chunk) for number, chunk in enumerate(self._chunks(hashes).T)]
 
-    def _chunks(self, hashes: Hashes) -> list[Hashes]:
-        """The value of each chunk of each hash."""
+    def _chunks(self, hashes: Hashes) -> Hashes:
+        """The value of each chunk of each hash, (n, radius + 1)."""
+        from curate.dedup.chunks import chunk_values
+
         count = self.radius + 1
-        width = BITS[self.kind] // count
-        order = np.random.default_rng(CHUNK_SEED).permutation(BITS[self.kind])
-        chunks = []
-        for number in range(count):
-            value = np.zeros(len(hashes), np.uint64)
-            for bit in order[number * width : (number + 1) * width].tolist():
-                value = value << np.uint64(1) | hashes[:, bit // 64] >> np.uint64(bit % 64) & np.uint64(1)
-            chunks.append(value)
-        return chunks
+        bits = np.random.default_rng(CHUNK_SEED).permutation(BITS[self.kind])
+        return chunk_values(hashes, bits, count, BITS[self.kind] // count)
 
     def _is_first(self, number: int, edges: Ids, ids: Ids, hashes: Hashes) -> npt.NDArray[np.bool_]:
         """Whether this chunk is the first one in which both ends of an edge are equal."""
         order = np.argsort(ids)
         left, right = (hashes[order[np.searchsorted(ids[order], edges[:, side])]] for side in (0, 1))
-        same = [one == other for one, other in zip(self._chunks(left), self._chunks(right), strict=True)]
-        earlier = np.logical_or.reduce([np.zeros(len(edges), bool), *same[:number]])
-        return np.asarray(same[number] & ~earlier)
+        same = self._chunks(left) == self._chunks(right)
+        return np.asarray(same[:, number] & ~same[:, :number].any(axis=1))
 
 
 def _every_pair(hashes: Hashes, ids: Ids, radius: int, share: tuple[int, int]) -> Iterator[tuple[Ids, int]]:
