@@ -15,11 +15,23 @@ from typing import Any, Literal
 from curate.config import build, require_range
 from curate.errors import ConfigError
 
-__all__ = ["TOY", "ModelSettings", "Precision", "build_models", "check_model_name", "require_model"]
+__all__ = [
+    "COPY_DETECTION",
+    "TOY",
+    "ModelSettings",
+    "Precision",
+    "build_models",
+    "check_model_name",
+    "require_model",
+    "require_picture_model",
+]
 
 Precision = Literal["fp32", "bf16", "fp16"]
 TOY = "toy"
 """The weights that come with the program: they know coloured shapes and nothing else."""
+
+COPY_DETECTION = ("sscd", "isc")
+"""Kinds that embed pictures alone, from weights in a file (`curate.models.copy_detection`)."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +39,8 @@ class ModelSettings:
     """One model. Raises ValueError for what does not go together.
 
     `kind`: `clip` embeds pictures and texts apart (any architecture of open_clip, or the toy); `matcher` looks at both
-    together and says how likely the text describes the picture (the toy; others come with captioning).
+    together and says how likely the text describes the picture (the toy; others come with captioning); `sscd` and `isc`
+    embed pictures for copy detection, from `weights` in a file.
     `architecture`: open_clip's name, such as `ViT-L-14`; `weights`: a tag of open_clip for it (`openai`,
     `laion2b_s32b_b82k`, downloaded by open_clip), the path of a `.safetensors` or weights-only `.pt` file, a folder
     with `open_clip_config.json` (which tells the architecture too), or `toy`.
@@ -37,7 +50,7 @@ class ModelSettings:
     `batch`: pictures at a time, 0: found by a short search on a GPU, 32 on a CPU. `device`: `auto` takes a GPU.
     """
 
-    kind: Literal["clip", "matcher"] = "clip"
+    kind: Literal["clip", "matcher", "sscd", "isc"] = "clip"
     architecture: str = ""
     weights: str = TOY
     precision: Precision = "bf16"
@@ -57,6 +70,11 @@ class ModelSettings:
             )
         if self.kind == "matcher" and self.weights != TOY:
             raise ValueError(f'kind = "matcher" has the toy only, not weights = {self.weights!r}')
+        if self.kind in COPY_DETECTION and (self.weights == TOY or self.architecture or not self.embeddings):
+            raise ValueError(
+                f"kind = {self.kind!r} needs `weights`, the path of a file; it has one architecture and writes nothing "
+                "but embeddings"
+            )
         if self.npz and not (self.embeddings and self.kind == "clip"):
             raise ValueError("npz = true needs embeddings = true and kind = 'clip'")
 
@@ -97,3 +115,12 @@ def require_model(models: Mapping[str, Any], name: str, kind: str = "clip", embe
     if embeddings and not settings.embeddings:
         raise ConfigError(f"model = {name!r} needs its embeddings; write embeddings = true in [models.{name}]")
     return settings
+
+
+def require_picture_model(models: Mapping[str, Any], name: str) -> ModelSettings:
+    """The settings of a model whose embeddings of pictures a filter compares: of a CLIP that keeps them, or of a copy
+    detection model. Raises ConfigError."""
+    found = models.get(name)
+    if isinstance(found, ModelSettings) and found.kind in COPY_DETECTION:
+        return found
+    return require_model(models, name, embeddings=True)
