@@ -26,9 +26,9 @@ SECRET = "secret-words"
 def photo(number):
     """A picture of soft blobs, as PNG: enough to see in it for PDQ."""
     random = np.random.default_rng(number)
-    grid = random.integers(0, 256, (6, 6, 3), dtype=np.uint8)
+    grid = random.integers(0, 256, (20, 20, 3), dtype=np.uint8)
     target = io.BytesIO()
-    Image.fromarray(grid).resize((64, 64), Image.Resampling.BICUBIC).save(target, "PNG")
+    Image.fromarray(grid).resize((96, 96), Image.Resampling.BICUBIC).save(target, "PNG")
     return target.getvalue()
 
 

@@ -25,7 +25,7 @@ from curate.shard import Shard
 from curate.source.tar_rows import MOST_PICTURE_BYTES, MOST_TEXT_BYTES
 from curate.source.tar_samples import Contents, Group, read_contents
 
-__all__ = ["DIGESTS", "digests_of", "find_listed", "listed_hash", "near_pdq"]
+__all__ = ["DIGESTS", "digests_of", "find_listed", "listed_hash", "near_pdq", "sha256_bytes"]
 
 DIGESTS = ("md5", "sha1", "sha256")
 DECODED = ("pixel_hash", "pdq")
@@ -131,14 +131,16 @@ def _told(record: Mapping[str, Any], listed: Listed) -> str | None:
             return kind
     if host and listed.has_host(host):
         return "host"
-    return listed_hash({"sha256": _digest(record.get("sha256")), "pixel_hash": record.get("pixel_hash")}, listed)
+    return listed_hash({"sha256": sha256_bytes(record.get("sha256")), "pixel_hash": record.get("pixel_hash")}, listed)
 
 
-def _digest(text: object) -> bytes | None:
+def sha256_bytes(text: object) -> bytes | None:
+    """The 32 bytes of a SHA-256 in hexadecimal; None for anything else."""
     try:
-        return bytes.fromhex(text) if isinstance(text, str) else None
+        found = bytes.fromhex(text) if isinstance(text, str) else b""
     except ValueError:
         return None
+    return found if len(found) == HASHES["sha256"] else None
 
 
 @dataclass

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import socket
+import platform
 import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -113,7 +113,7 @@ def _commit(attempt: Attempt) -> Commit:
         records,
         dict(sorted(attempt.counts.items())),
     )
-    return Commit(*about, seconds={}, host=socket.gethostname(), created=time.time())
+    return Commit(*about, seconds={}, host=platform.node(), created=time.time())
 
 
 def _record(path: Path) -> FileRecord:

@@ -75,6 +75,8 @@ TYPES = {
     "text_area_ratio": pa.float32(),
     "score": pa.float32(),
     "image_cluster_targeted": pa.bool_(),
+    "evaluation_overlap_by": pa.string(),
+    "hash_list_match": pa.string(),
 }
 RANKED = ("clip_similarity", "clip_masked_similarity", "matcher_probability", "clip_neg_clip_loss", "norm_sim")
 TYPES |= {score: pa.float32() for score in RANKED}
