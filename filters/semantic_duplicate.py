@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -26,8 +26,9 @@ class SemanticDuplicate(Filter):
 
     `model` made the embeddings. `mode`: `paper`, where a dropped picture still stands for those behind it; `greedy`,
     where only kept ones count; `components`, where one is kept of all that are connected by cosines above `max`. `keep`
-    and `prefer` say which one comes first, `cells`, `iterations`, `sample_rows` and `seed` how cells are found and what
-    they miss (`curate.dedup.semantic`).
+    and `prefer` say which one comes first, `among` whether only rows that the `earlier` filters keep are compared, so
+    that none falls to a copy that is dropped itself. `cells`, `iterations`, `sample_rows` and `seed`: how cells are
+    found and what they miss (`curate.dedup.semantic`).
     """
 
     max: float = 0.95
@@ -39,6 +40,7 @@ class SemanticDuplicate(Filter):
     iterations: int = 20
     sample_rows: int = 1_000
     seed: int = 0
+    among: Literal["earlier", "all"] = "earlier"
 
     reads: ClassVar[tuple[str, ...]] = tuple(
         column for mode in ("paper", "greedy", "components") for column in semantic_columns(mode)
@@ -61,9 +63,9 @@ class SemanticDuplicate(Filter):
         return {"filter": type(self).__name__, "version": self.version, "mode": self.mode, "max": self.max}
 
     def steps(self, earlier: Rules) -> tuple[Work, ...]:
-        return (self._step(),)
+        return (self._step(earlier if self.among == "earlier" else ()),)
 
-    def _step(self) -> SemanticDuplicates:
+    def _step(self, rules: Rules = ()) -> SemanticDuplicates:
         limit = None if self.mode == "paper" else self.max
         return SemanticDuplicates(
             self.model,
@@ -75,9 +77,13 @@ class SemanticDuplicate(Filter):
             self.iterations,
             self.sample_rows,
             self.seed,
+            rules,
         )
 
     def judge(self, columns: pa.Table) -> Verdict:
         number = columns[self.columns[0]]
-        near = pc.is_valid(columns[self.columns[1]]) if self.mode == "components" else above(number, self.max)
-        return verdict(len(columns), ("semantic_similarity_unknown", pc.is_null(number)), ("semantic_duplicate", near))
+        if self.mode == "components":
+            unknown, near = pc.equal(number, 0), pc.is_valid(columns[self.columns[1]])
+        else:
+            unknown, near = pc.is_nan(number), above(number, self.max)
+        return verdict(len(columns), ("semantic_similarity_unknown", unknown), ("semantic_duplicate", near))

@@ -17,27 +17,30 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from curate.config import require_range
 from curate.dedup.identity import IDENTITY, keyed
 from curate.dedup.kmeans import kmeans
 from curate.dedup.prefer import parse_order
 from curate.dedup.semantic_misses import count_misses
-from curate.dedup.semantic_rows import Embedded, gather
+from curate.dedup.semantic_rows import Embedded, gather, kept_rows
+from curate.filter import Rules
 from curate.manifest import Attempt
 from curate.models.contrast import nearest
 from curate.models.pair_scores import image_embedding
 from curate.models.settings import check_model_name
 from curate.rank import require_one_model
+from curate.select import columns_of
 from curate.shard import Shard
-from curate.stage import Barrier
+from curate.stage import Barrier, settings_of
 
 __all__ = ["Keep", "Mode", "SemanticDuplicates", "semantic_columns"]
 
@@ -62,7 +65,8 @@ def semantic_columns(mode: Mode) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class SemanticDuplicates(Barrier):
-    """Writes two columns, by `mode`; null where a row has no embedding that can be compared.
+    """Writes two columns, by `mode`; null where a row takes no part, since one of `rules` drops it. A row that takes
+    part without an embedding that can be compared has not-a-number, or 0 rows in its cluster.
 
     `paper`: `semantic_similarity`, float32 in 0 to 1, the largest cosine with a row before it in its cell, 0 for the
     first and where none is above 0, and `semantic_nearest`, the key of that row. `greedy`: `semantic_kept_similarity`
@@ -86,6 +90,7 @@ class SemanticDuplicates(Barrier):
     iterations: int = 20
     sample_rows: int = 1_000
     seed: int = 0
+    rules: Rules = ()
 
     name: ClassVar[str] = "semantic"
 
@@ -110,16 +115,21 @@ class SemanticDuplicates(Barrier):
     @property
     def reads(self) -> tuple[str, ...]:
         preferred = parse_order(self.prefer).reads if self.prefer else ()
-        return tuple(dict.fromkeys(("key", image_embedding(self.model), *IDENTITY, *preferred)))
+        given = ("key", image_embedding(self.model), *IDENTITY, *preferred, *columns_of(self.rules))
+        return tuple(dict.fromkeys(given))
 
     @property
     def writes(self) -> tuple[str, ...]:
         return semantic_columns(self.mode)
 
+    def identity(self) -> Any:
+        rules = [[name, rule.identity()] for name, rule in self.rules]
+        return {"step": settings_of(replace(self, rules=())), "version": self.version, "among": rules}
+
     def run(self, shards: Sequence[Shard], attempt: Attempt) -> None:
         column = image_embedding(self.model)
         require_one_model(shards, column)
-        found = gather(shards, column, attempt.path("embeddings.f16"))
+        found = gather(shards, column, attempt.path("embeddings.f16"), self.rules)
         attempt.counts.update({"in": sum(total for _, total in found.taken), "compared": len(found), **found.counts})
         cells, closeness = self._cells(found, attempt)
         order = self._order(found, shards, cells, closeness)
@@ -129,6 +139,10 @@ class SemanticDuplicates(Barrier):
             own = np.full(total, len(found))
             own[rows] = places
             table = answer.take(pa.array(own, mask=own == len(found)))
+            unknown = pa.array(kept_rows(shard, self.rules) & (own == len(found)))
+            number = table[0].type
+            told = pc.if_else(unknown, pa.scalar(0 if pa.types.is_integer(number) else float("nan"), number), table[0])
+            table = table.set_column(0, self.writes[0], told)
             attempt.write_table(shard.table_name(self.label), table.add_column(0, "key", shard.columns(["key"])["key"]))
         attempt.path("embeddings.f16").unlink(missing_ok=True)
 

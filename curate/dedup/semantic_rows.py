@@ -20,7 +20,9 @@ from curate.dedup.digest import Digests
 from curate.dedup.identity import identities
 from curate.dedup.prefer import Order
 from curate.errors import ShardError
+from curate.filter import Rules
 from curate.models.embeddings import embeddings_of
+from curate.select import columns_of, decide
 from curate.shard import Shard
 
 __all__ = ["Embedded", "gather"]
@@ -62,8 +64,8 @@ class Embedded:
         return ranks
 
 
-def gather(shards: Sequence[Shard], column: str, path: Path) -> Embedded:
-    """The embeddings in a column of all shards, in a new file. Reads the column twice.
+def gather(shards: Sequence[Shard], column: str, path: Path, rules: Rules = ()) -> Embedded:
+    """The embeddings in a column of all shards, of rows that `rules` keep, in a new file. Reads the column twice.
 
     A row without an embedding, with one that is not finite, or of length 0, is left out and counted. Raises ShardError
     where shards have embeddings of different lengths.
@@ -72,7 +74,7 @@ def gather(shards: Sequence[Shard], column: str, path: Path) -> Embedded:
     digests, keys, taken, length = [np.empty((0, 2), np.uint64)], [], [], 0
     for shard in shards:
         table = shard.columns(["key", column])
-        rows, chosen = _usable(table[column], counts)
+        rows, chosen = _usable(table[column], kept_rows(shard, rules), counts)
         if length not in (0, rows.shape[1]):
             raise ShardError(
                 f"shard {shard.id}: {column} has embeddings of {rows.shape[1]} numbers, and those before it of "
@@ -86,32 +88,50 @@ def gather(shards: Sequence[Shard], column: str, path: Path) -> Embedded:
     order = np.lexsort((of_all[:, 1], of_all[:, 0]))
     places = np.empty(len(order), np.int64)
     places[order] = np.arange(len(order))
-    embeddings = _written(shards, column, places, (len(order), length), path)
+    chosen_rows = [rows for rows, _ in taken]
+    embeddings = _written(shards, column, chosen_rows, places, (len(order), length), path)
     in_order = pa.chunked_array(keys, pa.large_string()).combine_chunks().take(pa.array(order))
     return Embedded(embeddings, of_all[order], in_order, places, tuple(taken), counts)
 
 
-def _written(shards: Sequence[Shard], column: str, places: Numbers, shape: tuple[int, int], path: Path) -> Rows16:
+def kept_rows(shard: Shard, rules: Rules) -> npt.NDArray[np.bool_]:
+    """Which rows these filters keep; all, where there are none."""
+    if not rules:
+        return np.ones(shard.rows(), bool)
+    return np.asarray(decide(shard.columns(list(columns_of(rules))), rules)["keep"], bool)
+
+
+def _written(
+    shards: Sequence[Shard],
+    column: str,
+    taken: Sequence[Numbers],
+    places: Numbers,
+    shape: tuple[int, int],
+    path: Path,
+) -> Rows16:
     if not shape[0]:
         return np.empty(shape, np.float16)
     gathered = np.memmap(path, np.float16, "w+", shape=shape)
     start = 0
-    for shard in shards:
-        rows, chosen = _usable(shard.columns([column])[column], Counter())
-        own = rows[chosen]
+    for shard, chosen in zip(shards, taken, strict=True):
+        own = embeddings_of(shard.columns([column])[column])[0][chosen]
         gathered[places[start : start + len(own)]] = own
         start += len(own)
     return gathered
 
 
-def _usable(column: pa.ChunkedArray, counts: Counter[str]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
-    """The embeddings of a shard, and which of them have a direction."""
+def _usable(
+    column: pa.ChunkedArray, asked: npt.NDArray[np.bool_], counts: Counter[str]
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    """The embeddings of a shard, and which of those that are `asked` have a direction."""
     rows, finite = embeddings_of(column)
+    there = np.asarray(column.is_valid()) & asked
+    finite &= asked
     with np.errstate(over="ignore"):
         stored = rows.astype(np.float16)
     finite &= np.isfinite(stored).all(axis=1)
     chosen = finite & stored.any(axis=1)
-    counts["without_embedding"] += column.null_count
-    counts["not_finite"] += len(column) - column.null_count - int(finite.sum())
+    counts["without_embedding"] += int(asked.sum() - there.sum())
+    counts["not_finite"] += int(there.sum() - finite.sum())
     counts["zero_length"] += int(finite.sum() - chosen.sum())
     return rows, chosen

@@ -11,9 +11,11 @@ from scored_shards import by_row, bytes_of, digests, embedded, handles, pack, pa
 from curate.dedup.semantic import SemanticDuplicates, _middle_first, semantic_columns
 from curate.dedup.semantic_misses import AT_LEAST, count_misses
 from curate.errors import ShardError
+from curate.registry import filter_class
 
 IMAGE = "clip_image_embedding"
 COUNT, LENGTH = 60, 16
+UNKNOWN = "unknown"
 
 
 def near_rows(seed: int = 0) -> np.ndarray:
@@ -33,7 +35,14 @@ def answers(folder, table: pa.Table, step: SemanticDuplicates, sizes: Sequence[i
     shards = handles(folder, len(shards))
     uid_of = {key: uid for uid, (key,) in by_row(shards, ["key"]).items()}
     found = by_row(shards, [number, key])
-    return {uid: (value, other and uid_of[other]) for uid, (value, other) in found.items()}, commit.counts
+    told = {uid: (told_of(value, step), other and uid_of[other]) for uid, (value, other) in found.items()}
+    return told, commit.counts
+
+
+def told_of(value, step: SemanticDuplicates):
+    """The number, or UNKNOWN where there was no embedding; None where a row took no part."""
+    no_number = value == 0 if step.mode == "components" else value is not None and np.isnan(value)
+    return UNKNOWN if no_number else value
 
 
 def exact(rows: np.ndarray) -> np.ndarray:
@@ -57,7 +66,7 @@ def test_any_packing_gives_a_row_the_same_answer(tmp_path, mode, keep):
     ]
     assert found[0][0] == found[1][0] == found[2][0]
     assert found[0][1] == found[1][1] == found[2][1]
-    assert sorted(uid for uid, (value, _) in found[0][0].items() if value is None) == sorted(
+    assert sorted(uid for uid, (value, _) in found[0][0].items() if value == UNKNOWN) == sorted(
         table["uid"][row].as_py() for row in (7, 50)
     )
 
@@ -104,13 +113,13 @@ def test_equal_rows_are_ordered_by_what_they_are(tmp_path):
     assert counts["cells"] == 1
 
 
-def test_what_is_no_direction_is_null_and_counted(tmp_path):
+def test_what_is_no_direction_is_told_and_counted(tmp_path):
     rows = unit_rows(8, 4)
     rows[1], rows[2, 3], rows[3, 0], rows[4] = 0, np.nan, np.inf, 1e-9
     table = pairs(8, **{IMAGE: embedded(rows, missing=[0])})
     found, counts = answers(tmp_path, table, SemanticDuplicates(cells=1))
     uids = table["uid"].to_pylist()
-    assert [found[uid][0] is None for uid in uids] == [True] * 5 + [False] * 3
+    assert [found[uid][0] == UNKNOWN for uid in uids] == [True] * 5 + [False] * 3
     assert {name: counts[name] for name in ("without_embedding", "not_finite", "zero_length", "compared")} == {
         "without_embedding": 1,
         "not_finite": 2,
@@ -120,12 +129,27 @@ def test_what_is_no_direction_is_null_and_counted(tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["paper", "greedy", "components"])
+def test_rows_that_earlier_filters_drop_take_no_part(tmp_path, mode):
+    """Without them the answer is that of the others alone, so that no row falls to a copy that is dropped itself."""
+    table = pairs(COUNT, **{IMAGE: embedded(near_rows(), missing=[7]), "score": np.arange(COUNT).tolist()})
+    rules = (("imported", filter_class("clip_similarity")(min=20)),)
+    settings = {"mode": mode, "limit": None if mode == "paper" else 0.9, "cells": 1}
+    table = table.rename_columns([{"score": rules[0][1].columns[0]}.get(n, n) for n in table.column_names])
+    found, counts = answers(tmp_path / "some", table, SemanticDuplicates(**settings, rules=rules))
+    alone, _ = answers(tmp_path / "alone", table.slice(20), SemanticDuplicates(**settings))
+    uids = table["uid"].to_pylist()
+    assert [found[uid] for uid in uids[20:]] == [alone[uid] for uid in uids[20:]]
+    assert {found[uid] for uid in uids[:20]} == {(None, None)}
+    assert (counts["compared"], counts["without_embedding"]) == (COUNT - 20, 0)
+
+
+@pytest.mark.parametrize("mode", ["paper", "greedy", "components"])
 @pytest.mark.parametrize("missing", [[], [0], [0, 1, 2]])
 def test_few_rows_and_none(tmp_path, mode, missing):
     table = pairs(3, **{IMAGE: embedded(unit_rows(3, 4), missing=missing)})
     step = SemanticDuplicates(mode=mode, limit=None if mode == "paper" else 0.9)
     found, counts = answers(tmp_path, table, step, [0, 2, 0, 1])
-    assert sum(value is None for value, _ in found.values()) == len(missing)
+    assert sum(value == UNKNOWN for value, _ in found.values()) == len(missing)
     assert counts["compared"] == 3 - len(missing)
 
 

@@ -25,8 +25,8 @@ BOUND = np.float32(0.95)
         (np.nextafter(BOUND, np.float32(0)), None),
         (np.nextafter(BOUND, np.float32(1)), NEAR),
         (1.0, NEAR),
-        (None, UNKNOWN),
-        (float("nan"), NEAR),
+        (None, None),
+        (float("nan"), UNKNOWN),
     ],
 )
 def test_the_bound_is_included(mode, column, value, reason):
@@ -39,13 +39,13 @@ def test_the_bound_is_included(mode, column, value, reason):
 def test_of_a_component_the_first_is_kept():
     table = pa.table(
         {
-            "semantic_cluster_size": pa.array([2, 2, 1, None], pa.int64()),
-            "semantic_duplicate_of": pa.array([None, "000000000", None, None], pa.string()),
+            "semantic_cluster_size": pa.array([2, 2, 1, 0, None], pa.int64()),
+            "semantic_duplicate_of": pa.array([None, "000000000", None, None, None], pa.string()),
         }
     )
     rule = SemanticDuplicate(mode="components")
     assert rule.columns == tuple(table.column_names)
-    assert rule.judge(table).to_pylist() == [None, NEAR, None, UNKNOWN]
+    assert rule.judge(table).to_pylist() == [None, NEAR, None, UNKNOWN, None]
 
 
 @pytest.mark.parametrize(
