@@ -15,8 +15,10 @@ from functools import partial
 from typing import Any, TypeVar
 
 from curate.config import build, build_filters
+from curate.dedup.bloom import NgramDuplicates
 from curate.dedup.image_sets import ImageSets
 from curate.dedup.image_urls import ImageUrlFrequency
+from curate.dedup.lines import LineFrequency
 from curate.dedup.paragraphs import ParagraphFrequency
 from curate.dedup.urls import UrlDuplicates
 from curate.document.columns import DOCUMENT_COLUMNS, PART, PART_COLUMNS
@@ -41,7 +43,7 @@ from curate.stage import Barrier, Stage
 __all__ = ["Config", "Dedup", "Shards", "interleaved"]
 
 Step = Stage | Barrier
-Counting = TypeVar("Counting", ImageUrlFrequency, ParagraphFrequency, ImageSets)
+Counting = TypeVar("Counting", ImageUrlFrequency, ParagraphFrequency, LineFrequency, NgramDuplicates, ImageSets)
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,8 @@ class Dedup:
     url_duplicates: UrlDuplicates = field(default_factory=UrlDuplicates)
     image_url_frequency: ImageUrlFrequency = field(default_factory=ImageUrlFrequency)
     paragraph_frequency: ParagraphFrequency = field(default_factory=ParagraphFrequency)
+    line_frequency: LineFrequency = field(default_factory=LineFrequency)
+    ngram_duplicates: NgramDuplicates = field(default_factory=NgramDuplicates)
     image_sets: ImageSets = field(default_factory=ImageSets)
 
 
@@ -206,6 +210,8 @@ class Copies:
         yield from self._asked(self.dedup.url_duplicates)
         yield from self._asked(self._among_distinct(self.dedup.image_url_frequency))
         yield from self._asked(self._among_distinct(self.dedup.paragraph_frequency))
+        yield from self._asked(self._among_distinct(self.dedup.line_frequency))
+        yield from self._asked(self._among_distinct(self.dedup.ngram_duplicates))
 
     def of_sets(self) -> Iterable[Barrier]:
         """Copies of whole sets of pictures, after frequent ones are gone."""
@@ -230,5 +236,8 @@ _OF_PICTURES = _columns(FetchImages(FetchSettings(), ImageSettings())) - DOCUMEN
 _OF_SLOTS = ("url", "alt", "title", "caption", "section", "rendered_width_px", "rendered_height_px", "link_url")
 _OF_TEXT = ("text", "block")
 _COUNTED = frozenset[str]().union(
-    *map(_columns, (UrlDuplicates(), ImageUrlFrequency(), ParagraphFrequency(), ImageSets()))
+    *map(
+        _columns,
+        (UrlDuplicates(), ImageUrlFrequency(), ParagraphFrequency(), LineFrequency(), NgramDuplicates(), ImageSets()),
+    )
 )
