@@ -99,6 +99,11 @@ class Scorer(ABC):
         """What every written column says of itself in its file: which model made it, by name and fingerprint."""
         return {}
 
+    def made_from(self, told: Mapping[str, Mapping[str, str]]) -> Mapping[str, str]:
+        """The same, where it is known what the columns it reads say of themselves, by their names. Overridden where a
+        score is made of what another model wrote, so that both stand in one `model_fingerprint`."""
+        return self.provenance()
+
     def prepare(self, pixels: Pixels) -> Any:
         """What this scorer keeps of a decoded picture, e.g. its thumbnail; it stands in `Batch.pixels` for it.
 

@@ -204,7 +204,8 @@ class Result:
         keys = self.columns["key"]
         place = dict(zip(self.rows, range(len(self.rows)), strict=True))
         order = pa.array([place.get(row) for row in range(len(keys))], pa.int64())
-        about = {name.encode(): value.encode() for name, value in self.scorer.provenance().items()}
+        told = {c: shard.provenance(c) for c in self.scorer.reads if c in shard.column_files}
+        about = {name.encode(): value.encode() for name, value in self.scorer.made_from(told).items()}
         fields, arrays = [pa.field("key", keys.type)], [keys]
         for column, kind in self.scorer.writes.items():
             fields.append(pa.field(column, kind, metadata=about or None))

@@ -14,7 +14,7 @@ from typing import TypeAlias
 from curate.errors import ConfigError
 from curate.filter import Filter
 from curate.imported import Import
-from curate.models.scorers import model_steps
+from curate.models.scorers import model_steps, npz_steps
 from curate.models.settings import ModelSettings
 from curate.rank import Rank
 from curate.score import IMAGE, Score
@@ -42,6 +42,7 @@ def _of_models(models: Mapping[str, ModelSettings]) -> Iterator[Owned]:
             raise ConfigError(f"[models.{name}] would write a file that is another's; give the model another name")
         for step in model_steps(name, settings):
             yield f"[models.{name}]", step
+    yield from (("npz = true in [models]", step) for step in npz_steps(models))
 
 
 def _of_filters(filters: Mapping[str, Filter], models: Mapping[str, ModelSettings], given: set[str]) -> Iterator[Owned]:

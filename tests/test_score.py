@@ -356,6 +356,29 @@ def test_columns_say_in_their_file_who_made_them(shard):
     assert told.field("key").metadata is None
 
 
+@dataclass(frozen=True)
+class OnTop(Scorer):
+    """Makes a score of what another scorer wrote."""
+
+    name: ClassVar[str] = "on_top"
+    reads: ClassVar[tuple[str, ...]] = ("level", "caption")
+    writes: ClassVar[Mapping[str, pa.DataType]] = {"above": pa.float32()}
+
+    def made_from(self, told: Mapping[str, Mapping[str, str]]) -> Mapping[str, str]:
+        assert told["caption"] == {}
+        return {"model_fingerprint": told["level"]["model_fingerprint"] + "+4"}
+
+    def score(self, batch: Batch) -> Mapping[str, pa.Array]:
+        return {"above": pa.nulls(len(batch), pa.float32())}
+
+
+def test_a_score_made_of_another_is_told_who_made_that(shard):
+    run(shard, Told())
+    run(Shard(shard.storage, shard.id), OnTop())
+    told = pq.read_schema(shard.storage.path("00000.on_top.parquet")).field("above").metadata
+    assert told == {b"model_fingerprint": b"0123+4"}
+
+
 def test_who_wants_a_gpu_gets_one_and_takes_its_neighbours_along():
     assert Score(Told()).resources.gpus == 1.0
     assert Score(Level()).resources.gpus == 0.0

@@ -53,6 +53,13 @@ def test_what_is_read_stands_behind_what_writes_it(targets):
     assert [step.label for step in found[:3]] == ["score_b32", "score_clip", "score_blur"], "and pixels first, together"
 
 
+def test_one_npz_for_all_models_that_ask_behind_them():
+    models = {"l14": {"npz": True}, "x": {}, "b32": {"npz": True}}
+    found = steps({}, models)
+    assert [step.label for step in found] == ["score_l14", "score_x", "score_b32", "npz_embeddings"]
+    assert found[-1] == steps({}, dict(reversed(models.items())))[-1]
+
+
 def test_the_order_does_not_depend_on_that_of_the_config(targets):
     filters = {"norm_sim": {**targets, **BEST}, "neg_clip_loss": BEST, "clip_similarity": BEST}
     assert set(labels(filters)) == set(labels(dict(reversed(filters.items()))))

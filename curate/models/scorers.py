@@ -1,8 +1,8 @@
-"""The steps of one table `[models.NAME]`: its scorer, and its embeddings as DataComp's npz where that is asked for."""
+"""The steps of the tables `[models.NAME]`: a scorer each, and one DataComp's npz of all that ask for it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from curate.filter import Scorer
 from curate.models.copy_detection import EmbedPictures
@@ -13,7 +13,7 @@ from curate.models.settings import COPY_DETECTION, ModelSettings
 from curate.score import Score
 from curate.stage import Stage
 
-__all__ = ["model_steps", "picture_scorer"]
+__all__ = ["model_steps", "npz_steps", "picture_scorer"]
 
 
 def model_steps(name: str, settings: ModelSettings) -> Iterator[Stage]:
@@ -22,10 +22,16 @@ def model_steps(name: str, settings: ModelSettings) -> Iterator[Stage]:
         yield Score(ScoreMatches(name, settings))
         return
     yield Score(picture_scorer(name, settings))
-    if settings.npz:
-        yield EmbeddingsNpz(name)
 
 
 def picture_scorer(name: str, settings: ModelSettings) -> Scorer:
     """The scorer that embeds pictures, and captions too where the model does."""
     return EmbedPictures(name, settings) if settings.kind in COPY_DETECTION else ScorePairs(name, settings)
+
+
+def npz_steps(models: Mapping[str, ModelSettings]) -> Iterator[Stage]:
+    """The one step that writes the embeddings of the models with `npz = true`, in any order of the config; none where
+    there is no such model."""
+    asking = sorted(name for name, settings in models.items() if settings.npz)
+    if asking:
+        yield EmbeddingsNpz(tuple(asking))
