@@ -6,9 +6,10 @@ export RAY_USAGE_STATS_ENABLED ?= 0
 
 .PHONY: demo test lint format bench clean
 
-demo: .venv/.core  ## crawl, shard, filter and explain a small web with known truth: pairs, then documents
+demo: .venv/.core  ## crawl, shard, filter and explain a small web with known truth: pairs, documents, copies
 	$(BIN)/curate run configs/demo.toml --out data/demo --format table
 	$(BIN)/curate run configs/interleaved_demo.toml --out data/interleaved_demo --format table
+	$(BIN)/curate run configs/copies_demo.toml --out data/copies_demo --format table
 
 test: .venv/.test  ## every test, the slow ones too
 	RAY_AUTH_MODE=disabled $(BIN)/python -m pytest
@@ -32,13 +33,21 @@ bench: .venv/.bench  ## side by side with the peers, in one run
 	$(BIN)/python -m bench.frequency
 	$(BIN)/python -m bench.clip
 	$(BIN)/python -m bench.toy
+	$(BIN)/python -m bench.minhash
+	$(BIN)/python -m bench.components
+	$(BIN)/python -m bench.hamming
+	$(BIN)/python -m bench.perceptual
+	$(BIN)/python -m bench.balance
+	$(BIN)/python -m bench.semantic
+	$(BIN)/python -m bench.bloom
+	$(BIN)/python -m bench.copies
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -q --disable-pip-version-check "pip>=23"
 
 .venv/.core: .venv/bin/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[web,models]'
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[web,models,dedup]'
 	touch $@
 
 .venv/.test: .venv/bin/python pyproject.toml constraints.txt
@@ -50,4 +59,4 @@ bench: .venv/.bench  ## side by side with the peers, in one run
 	touch $@
 
 clean:  ## remove the environment and what the demo wrote
-	rm -rf .venv data/demo data/interleaved_demo
+	rm -rf .venv data/demo data/interleaved_demo data/copies_demo
