@@ -3,8 +3,8 @@
 Pictures come as bytes and are normalised on the device. On a GPU a batch is copied through one of two pinned buffers
 and its answer waits until it is asked for, so that the next batch is made meanwhile; the picture tower is replayed as
 a CUDA graph where that is faster than launching it piece by piece. Each distinct text is embedded once, in batches of
-texts of like length, and kept for a while, because the same captions come again within a shard. When memory runs out
-the batch is halved and the work goes on.
+texts of one padded length, and kept for a while, because the same captions come again within a shard. When memory runs
+out the batch is halved and the work goes on.
 """
 
 from __future__ import annotations
@@ -37,6 +37,9 @@ Answer = Callable[[], Embeddings]
 
 CPU_BATCH = 32
 TEXT_BATCH = 256
+PLACES = 16
+"""Texts are padded to 16, 32, 48, 64 or all 77 places: half the work of padding 64 real captions to their longest, and
+within 10 % of groups of 8 places, which are twice as many."""
 KEPT_TEXTS = 50_000
 MAX_CHARS, MAX_WORD_CHARS = 4_096, 2_000
 """What is read of a text. CLIP's 77 places hold less: its longest token has 24 letters. A word is cut because byte-pair
@@ -206,21 +209,24 @@ class Clip:
             return self._leaving(self.picture_tower(self._torch.from_numpy(np.stack(views)).to(self.device)))
 
     def _begin_texts(self, texts: Sequence[str]) -> Answer:
-        """Texts of like length together, so that little padding is computed."""
+        """Texts of one padded length together. The length depends on the text alone, and so, nearly, does its
+        embedding: 9 places instead of 16 move it by up to 2e-3 in bf16. What the number of texts in a batch moves is
+        measured as nothing in bf16 and 1e-7 in fp32 (ViT-B/32 on a CPU, 1 to 40 texts)."""
         tokens = self.towers.tokenize(list(texts)).numpy()
-        lengths = tokens.shape[1] - np.argmax(tokens[:, ::-1] != 0, axis=1)
-        order = np.argsort(lengths, kind="stable")
+        places = _places(tokens) if self.towers.trims else np.full(len(tokens), tokens.shape[1])
+        order = np.argsort(places, kind="stable")
 
         def begin(part: Sequence[int]) -> Answer:
-            longest = int(lengths[part].max()) if self.towers.trims else tokens.shape[1]
             with self._torch.inference_mode():
-                own = self._torch.from_numpy(np.ascontiguousarray(tokens[part, :longest])).to(self.device)
+                length = int(places[part[0]])
+                own = self._torch.from_numpy(np.ascontiguousarray(tokens[part, :length])).to(self.device)
                 return self._leaving(_unit(self.towers.encode_text(own)))
 
-        begun = self._halving(begin, order.tolist(), TEXT_BATCH)
+        alike = np.split(order, np.flatnonzero(np.diff(places[order])) + 1)
+        begun = [self._halving(begin, part.tolist(), TEXT_BATCH) for part in alike]
 
         def answer() -> Embeddings:
-            rows = begun()
+            rows = np.concatenate([part() for part in begun])
             placed = np.empty_like(rows)
             placed[order] = rows
             return placed
@@ -249,6 +255,13 @@ class Clip:
     def _free(self) -> None:
         if self.device.type == "cuda":
             self._torch.cuda.empty_cache()
+
+
+def _places(tokens: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """How many of its places each text (n, length) is given: those it fills, up to a multiple of PLACES."""
+    lengths = tokens.shape[1] - np.argmax(tokens[:, ::-1] != 0, axis=1)
+    rounded: npt.NDArray[np.int64] = np.minimum(-(-lengths // PLACES) * PLACES, tokens.shape[1])
+    return rounded
 
 
 def _unit(values: Any) -> Any:

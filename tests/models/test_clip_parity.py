@@ -157,18 +157,66 @@ def test_each_distinct_text_is_computed_once_and_long_ago_ones_again(pair: tuple
     assert computed == [*"abcdefgh", "a"]
 
 
-def test_texts_of_like_length_stand_together(pair: tuple[Clip, Theirs], monkeypatch) -> None:
-    mine = pair[0]
-    encode, shapes = mine.towers.encode_text, []
-    noted = replace(mine.towers, encode_text=lambda tokens: (shapes.append(tuple(tokens.shape)), encode(tokens))[1])
+@pytest.fixture
+def shapes(pair: tuple[Clip, Theirs], monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Of the batches that reached the text tower: texts and places."""
+    mine, seen = pair[0], []
+    encode = mine.towers.encode_text
+    noted = replace(mine.towers, encode_text=lambda tokens: (seen.append(tuple(tokens.shape)), encode(tokens))[1])
     monkeypatch.setattr(mine, "towers", noted)
-    texts = [f"{'w ' * (1 if number % 3 else 12)}n{number}" for number in range(384)]
-    found = mine.texts(texts)
-    assert [count for count, _ in shapes] == [256, 128]
-    lengths = sorted((mine.towers.tokenize(texts) != 0).sum(1).tolist())
-    assert [length for _, length in shapes] == [lengths[255], lengths[-1]]
-    assert 2 * lengths[255] < lengths[256]
+    mine._texts.clear()
+    return seen
+
+
+def test_texts_of_like_length_stand_together(pair: tuple[Clip, Theirs], shapes: list[tuple[int, int]]) -> None:
+    texts = [f"{'w ' * (1 if number % 3 else 18)}n{number}" for number in range(600)]
+    found = pair[0].texts(texts)
+    assert shapes == [(256, 16), (144, 16), (200, 24)], "the places of the whole context are 24"
     assert np.abs(found[::40] - pair[1].texts(texts[::40])).max() < EXACT
+
+
+@pytest.mark.parametrize(
+    ("words", "context", "places"),
+    [(0, 77, 16), (13, 77, 16), (14, 77, 16), (15, 77, 32), (30, 77, 32), (31, 77, 48), (62, 77, 64), (63, 77, 77),
+     (75, 77, 77), (0, 12, 12), (14, 16, 16), (14, 20, 16), (15, 20, 20)],
+)  # fmt: skip
+def test_how_many_places_a_text_is_given(words: int, context: int, places: int) -> None:
+    """Two are for its start and its end; an inner 0, which is a word to some tokenizers, is not padding."""
+    tokens = np.zeros((2, context), np.int64)
+    tokens[0, : min(words + 2, context)] = 7
+    tokens[0, 1 : min(words, context - 1)] = 0
+    tokens[1] = 7
+    assert curate.models.clip._places(tokens).tolist() == [places, context]
+
+
+def test_the_places_of_a_text_do_not_depend_on_those_beside_it(pair: tuple[Clip, Theirs], shapes: Any) -> None:
+    texts = [" ".join(["dog"] * n) for n in range(TEXT["context_length"] + 4)]
+    alone = []
+    for text in texts:
+        pair[0].texts([text])
+        alone.append(shapes.pop()[1])
+    for some in (texts[3:9], texts[::5], texts):
+        pair[0]._texts.clear()
+        shapes.clear()
+        pair[0].texts(some)
+        wanted = sorted(alone[texts.index(text)] for text in some)
+        assert [length for count, length in shapes for _ in range(count)] == wanted
+
+
+def test_in_half_precision_neighbours_do_not_move_an_embedding(tiny: Any) -> None:
+    """In tens, in fives, and beside longer ones. On a CPU that computes in bfloat16, whose kernels for 5 texts and for
+    40 add up in the same order."""
+    import torch
+
+    clip = ours(tiny("clip"), "bf16")
+    if clip.kind is not torch.bfloat16:
+        pytest.skip("this CPU has no bfloat16")
+    texts = [f"a{' x' * (number % 8)} dog{number}" for number in range(40)]
+    together = clip.texts(texts)
+    for packs in (*([texts[n : n + count] for n in range(0, 40, count)] for count in (5, 10)), [[*texts, "a " * 30]]):
+        clip._texts.clear()
+        found = np.concatenate([clip.texts(pack) for pack in packs])[:40]
+        assert (found == together).all()
 
 
 def test_what_is_kept_of_texts_does_not_reach_the_next_shard(pair: tuple[Clip, Theirs]) -> None:
