@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from curate.stage import Runtime
@@ -21,15 +22,28 @@ def workers(settings: RunSettings) -> int:
     return settings.workers or len(os.sched_getaffinity(0))
 
 
-def gpus() -> int:
-    """NVIDIA GPUs of this machine, by their device files: asking torch would cost a second and 200 MB."""
-    return (
-        len([name for name in os.listdir("/dev") if re.fullmatch("nvidia[0-9]+", name)]) if os.path.isdir("/dev") else 0
-    )
+def gpus(visible: str | None = None, devices: str = "/dev") -> int:
+    """NVIDIA GPUs that this process may use, by their device files: asking torch would cost a second and 200 MB.
+
+    `visible` is what CUDA_VISIBLE_DEVICES says, None where it is not set: a cluster leaves a job some of the GPUs so.
+    CUDA reads it up to the first name that is no GPU, takes one slice of a GPU (MIG) at most, and none of a list that
+    says one twice.
+    """
+    there = len([n for n in os.listdir(devices) if re.fullmatch("nvidia[0-9]+", n)]) if os.path.isdir(devices) else 0
+    if not there or visible is None:
+        return there
+    names = [name.strip() for name in visible.split(",")]
+    if names[0].startswith("MIG-"):
+        return 1
+    taken = list(takewhile(lambda name: name.startswith("GPU-") or (name.isdecimal() and int(name) < there), names))
+    return len(taken) if len(set(taken)) == len(taken) else 0
 
 
-def make_engine(name: str, settings: RunSettings, ray_address: str | None = None) -> Engine:
-    """The engine `inline`, `local` or `ray`; nothing is started before the first unit."""
+def make_engine(
+    name: str, settings: RunSettings, ray_address: str | None = None, visible_gpus: str | None = None
+) -> Engine:
+    """The engine `inline`, `local` or `ray`; nothing is started before the first unit. `visible_gpus` is what
+    CUDA_VISIBLE_DEVICES says; Ray looks itself."""
     if name == "inline":
         from curate.run.inline import InlineEngine
 
@@ -40,7 +54,7 @@ def make_engine(name: str, settings: RunSettings, ray_address: str | None = None
         return RayEngine(ray_address, settings.workers or None)
     from curate.run.processes import ProcessEngine
 
-    return ProcessEngine(workers(settings), gpus())
+    return ProcessEngine(workers(settings), gpus(visible_gpus))
 
 
 def runtime(settings: RunSettings, addresses: Mapping[str, str]) -> Runtime:
