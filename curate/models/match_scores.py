@@ -48,6 +48,10 @@ class ScoreMatches(Scorer):
     def writes(self) -> Mapping[str, pa.DataType]:
         return {match_probability(self.model): pa.float32()}
 
+    @property
+    def gpus(self) -> float:
+        return 0.0 if self.settings.device == "cpu" else 1.0
+
     def identity(self) -> Any:
         return {"scorer": self.name, "version": self.version, "model": self._fingerprint}
 

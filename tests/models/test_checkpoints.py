@@ -178,3 +178,8 @@ def test_a_run_with_a_checkpoint_that_does_not_fit_does_not_start(tmp_path: Path
     assert done.returncode == 2
     assert "it lacks 1 tensors (ln_final.bias)" in done.stderr.splitlines()[-1]
     assert not list((tmp_path / "out").rglob("*.tar"))
+
+
+def test_a_matcher_asks_for_a_gpu_unless_it_is_to_stay_on_the_cpu() -> None:
+    assert ScoreMatches("m", ModelSettings("matcher")).gpus == 1.0
+    assert ScoreMatches("m", ModelSettings("matcher", device="cpu")).gpus == 0.0
