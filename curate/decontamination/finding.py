@@ -2,8 +2,9 @@
 
 Bytes are hashed as they lie in the tar, and the table's or member's `sha256` is that of the file as it was downloaded;
 both are compared. MD5 and SHA-1 exist of the stored bytes alone, so they find a picture only where it was stored as it
-came. Pictures are decoded only where a list has pixel hashes or PDQ and the shard has no such columns: 3 ms each and
-thread, beside 0.1 ms for the digests. Of a match no more is kept than its key and the kind of entry.
+came. Pictures are decoded only where a list has pixel hashes or PDQ and the shard has no such columns. A sample of
+100 kB takes 0.06 ms by what it says of itself, 0.2 ms with an MD5, and with a decode what that takes and 0.3 ms. Of a
+match no more is kept than its key and the kind of entry.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ evaluation has too makes a text contaminated: 13 in GPT-3 (Brown et al. 2020, ap
 more than ten of its texts share; here none is ignored. 8 finds more, and more by chance. Texts of fewer words are
 compared as a whole, and those below `min_words` not at all: "a dog on a lawn" is no sign of anything.
 
-A run is the digest of its words' digests, for all texts of a batch at once: 1.2 M captions of ten words a minute and
-core, and a text of 100,000 characters takes 20 ms.
+A run is the digest of its words' digests, for all texts of a batch at once: 140,000 captions of ten words a second and
+core, most of it their normal form; 100,000 Chinese characters take 45 ms.
 """
 
 from __future__ import annotations

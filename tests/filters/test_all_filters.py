@@ -28,13 +28,13 @@ for file in ("config.json", "model.safetensors"):
     (Path(ENCODER.name) / file).write_text("{}")
 TARGETS = tempfile.TemporaryDirectory()
 np.save(Path(TARGETS.name) / "targets.npy", np.eye(4, dtype=np.float16))
-HASHES = tempfile.NamedTemporaryFile(suffix=".txt")
+(Path(TARGETS.name) / "hashes.txt").write_text("0" * 40)
 NEEDS = {
     "metaclip_balance": {"metadata": str(FOLDER / "text_stop_words.txt"), "cap": 20_000},
     "soft_cap": {"score": "score", "fraction": 1.0},
     "cluster_balance": {"fraction": 0.5},
     "evaluation_overlap": {"sets": [LIST["file"]], "by": ["caption"]},
-    "hash_list": {"paths": [HASHES.name]},
+    "hash_list": {"paths": [str(Path(TARGETS.name) / "hashes.txt")]},
     "clip_similarity": {"min": 0.3},
     "masked_similarity": {"min": 0.3},
     "match_probability": {"min": 0.5},
