@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from curate.errors import CurateError, StageError, StorageError
 from curate.manifest import Attempt, Commit, CommitLog, Manifest, commit_name
 from curate.plan import ALL_SHARDS, Job, Phase, barrier_mark, part_marks, phases, stage_mark
-from curate.run.part import PartOf
+from curate.run.part import PartOf, pack_ids
 from curate.run.unit import Done, Engine, Failure, Task, Unit
 from curate.shard import Shard, Slice
 from curate.stage import Barrier, Part, Runtime, Spread, Stage
@@ -362,8 +362,9 @@ def _run_spread(run: _Run, spread: Spread, watch: Progress) -> None:
     of = spread.parts(len(shards))
     parts = [part for part in (Part(number, of) for number in range(of)) if marks[part.id] not in done.get(part.id, ())]
     run.outcome.skipped += of - len(parts)
+    packed = pack_ids(shards)
     waiting = deque(
-        Unit(run.storage.root, p.id, (Task(PartOf(spread, p, tuple(shards)), marks[p.id]),), run.runtime, rows=1)
+        Unit(run.storage.root, p.id, (Task(PartOf(spread, p, packed), marks[p.id]),), run.runtime, rows=1)
         for p in parts
     )
     if waiting:

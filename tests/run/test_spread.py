@@ -10,6 +10,7 @@ from curate.errors import StageError
 from curate.manifest import CommitLog
 from curate.plan import Job, check, state
 from curate.run.inline import InlineEngine
+from curate.run.part import pack_ids, unpack_ids
 from curate.run.processes import ProcessEngine
 from curate.run.scheduler import Outcome, RunSettings, run_job
 from curate.run.unit import Engine
@@ -117,3 +118,9 @@ def test_a_file_of_a_part_that_was_cut_is_made_again(tmp_path: Path) -> None:
     (tmp_path / "sums/p00001.txt").write_text("")
     assert run(job(*WORK), tmp_path).made == 1
     assert sums(tmp_path) == expected(3)
+
+
+@pytest.mark.parametrize("ids", [[], ["00000"], [f"{n:06d}" for n in range(100_000)], ["a b", "é"]])
+def test_ids_of_shards_travel_packed(ids: list[str]) -> None:
+    assert unpack_ids(pack_ids(ids)) == ids
+    assert len(pack_ids(ids)) < 300_000
