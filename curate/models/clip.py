@@ -23,6 +23,7 @@ from curate.errors import ConfigError, CurateError, StageError
 from curate.manifest import fingerprint
 from curate.models.device import computes, device, work_number
 from curate.models.kept_models import KeptModels
+from curate.models.memory import is_memory
 from curate.models.settings import ModelSettings
 from curate.models.towers import Towers, open_towers
 from curate.models.weights import embedding_length, told_by_tag, weights_digest
@@ -162,7 +163,7 @@ class Clip:
         try:
             return call()
         except self._torch.AcceleratorError as error:
-            if "out of memory" in str(error):
+            if is_memory(error):
                 raise
             raise SystemExit(f"curate: the GPU of this worker failed: {error}") from error
 
@@ -193,13 +194,9 @@ class Clip:
         try:
             return begin(items)
         except (RuntimeError, MemoryError) as error:
-            if len(items) <= 1 or not self._is_memory(error):
+            if len(items) <= 1 or not is_memory(error):
                 raise
             return None
-
-    def _is_memory(self, error: Exception) -> bool:
-        """Whether memory ran out. On the CPU torch has no exception of its own for it."""
-        return isinstance(error, self._torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
     def _none(self) -> Embeddings:
         return np.empty((0, embedding_length(self.settings)), np.float32)

@@ -24,6 +24,7 @@ import numpy.typing as npt
 from curate.errors import ConfigError
 from curate.manifest import fingerprint
 from curate.models.device import device
+from curate.models.memory import is_memory
 from curate.source.model_file import config_digest
 
 __all__ = ["MINILM", "SentenceEncoder", "TextEncoder", "open_text_encoder", "text_encoder_fingerprint"]
@@ -111,8 +112,8 @@ class SentenceEncoder:
             try:
                 rows[part] = self._batch([tokens[row] for row in part])
                 start += len(part)
-            except self._torch.OutOfMemoryError:
-                if len(part) == 1:
+            except (RuntimeError, MemoryError) as error:
+                if len(part) == 1 or not is_memory(error):
                     raise
                 self._together //= 2
         return rows

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from curate.errors import ConfigError
+from curate.models.memory import is_memory
 from curate.models.settings import TOY, ModelSettings
 from curate.registry import nearest
 from curate.source.model_file import file_digest
@@ -228,9 +229,9 @@ def _load(path: Path) -> Any:
 
             return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
-    except MemoryError:
-        raise
     except Exception as error:
+        if is_memory(error):
+            raise
         raise ConfigError(
             f"{path} is refused: it is damaged, or a pickle with more than weights in it ({_why(error)}); save the "
             "model's state_dict as .safetensors"

@@ -24,6 +24,10 @@ def out_of_memory(kind: str) -> Exception:
 
     if kind == "torch":
         return torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+    if kind == "cublas":
+        return RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
+    if kind == "driver":
+        return torch.AcceleratorError("CUDA error: out of memory")
     if kind == "cpu":
         return RuntimeError("[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate memory: you tried")
     return MemoryError()
@@ -71,15 +75,19 @@ def tight(settings: ModelSettings, most: int, kind: str = "torch") -> tuple[Clip
 
 
 @pytest.mark.parametrize(
-    ("most", "kind"), [(1, "torch"), (2, "cpu"), (5, "numpy"), (5, "torch"), (31, "torch"), (32, "torch")]
+    ("most", "kind"),
+    [(1, "torch"), (2, "cpu"), (5, "numpy"), (5, "cublas"), (5, "driver"), (5, "torch"), (31, "torch"), (32, "torch")],
 )
 def test_pictures_in_smaller_and_smaller_pieces_are_the_same(settings: ModelSettings, most: int, kind: str) -> None:
     roomy, (clip, module) = Clip(settings), tight(settings, most, kind)
     views = [clip.prepare(picture) for picture in PICTURES]
+    given_back: list[int] = []
+    clip._free = lambda: given_back.append(module.asked[-1])  # type: ignore[method-assign]
     found = clip.pictures(views)
     assert found.shape == (45, 32)
     assert np.abs(found - roomy.pictures(views)).max() < 1e-5
     assert clip.batch <= most < 2 * clip.batch + 1
+    assert given_back == [size for size in (32, 16, 8, 4, 2) if size > most], "each time, before it goes on with half"
     module.asked.clear()
     clip.pictures(views)
     assert max(module.asked) == clip.batch, "from now on it asks for no more"

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from text_encoder_files import parts, write_encoder
 
+import curate.models.text_encoder
 from curate.errors import ConfigError
 from curate.models.text_encoder import SentenceEncoder, open_text_encoder, text_encoder_fingerprint
 
@@ -75,15 +76,14 @@ def test_a_text_is_encoded_once_and_texts_of_like_length_together(encoder, monke
     assert batches == [[5, 5], [4, 3]]
 
 
-def test_without_memory_the_batch_is_halved(encoder, monkeypatch):
-    import torch
-
+@pytest.mark.parametrize("words", ["CUDA out of memory", "CUDA error: CUBLAS_STATUS_ALLOC_FAILED"])
+def test_without_memory_the_batch_is_halved(encoder, monkeypatch, words):
     whole, plain, sizes = encoder.embed(TEXTS), encoder._batch, []
 
     def batch(tokens):
         sizes.append(len(tokens))
         if len(tokens) > 3:
-            raise torch.OutOfMemoryError("no memory")
+            raise RuntimeError(words)
         return plain(tokens)
 
     monkeypatch.setattr(encoder, "_batch", batch)
@@ -91,8 +91,18 @@ def test_without_memory_the_batch_is_halved(encoder, monkeypatch):
     np.testing.assert_allclose(encoder.embed(TEXTS), whole, atol=1e-6)
     assert sizes[0] > 3
     monkeypatch.setattr(encoder, "_batch", lambda tokens: batch([*tokens] * 4))
-    with pytest.raises(torch.OutOfMemoryError):
+    with pytest.raises(RuntimeError, match=words):
         encoder.embed(["a dog"])
+
+
+def test_another_error_is_not_taken_for_memory(encoder, monkeypatch):
+    def batch(tokens):
+        raise RuntimeError("index out of range")
+
+    monkeypatch.setattr(encoder, "_batch", batch)
+    with pytest.raises(RuntimeError, match="index out of range"):
+        encoder.embed(TEXTS)
+    assert encoder._together == curate.models.text_encoder.TOKENS_TOGETHER
 
 
 def test_no_texts(encoder):
