@@ -18,10 +18,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from curate.models.memory import is_memory
+from curate.score import BATCH_BYTES
+
 __all__ = ["CudaPictures"]
 
 SIZES = (1, 4, 16, 32, 64, 128, 256)
-"""Not above what a scorer hands over at a time (`curate.models.pair_scores.BATCH_PICTURES`)."""
+"""Not above what a scorer hands over at a time: `curate.models.pair_scores.BATCH_PICTURES`, and from 362 px on fewer,
+because of `curate.score.BATCH_BYTES`."""
 ENOUGH = 0.97
 """A smaller batch is taken when it reaches this share of the best rate."""
 
@@ -61,9 +65,10 @@ class CudaPictures:
         self._slots: list[_Slot] = []
         self._turn = 0
         self._graph: Tower | None = None
+        self._most = -(-BATCH_BYTES // (size * size * 3))
         with torch.cuda.device(where):
             self._copying = torch.cuda.Stream(where)
-            self.batch = batch or self._search()
+            self.batch = min(batch, self._most) or self._search()
             self._fit()
 
     def __call__(self, views: Sequence[npt.NDArray[np.uint8]]) -> Callable[[], npt.NDArray[np.float32]]:
@@ -89,7 +94,9 @@ class CudaPictures:
         does all that filled the memory."""
         try:
             return self._begin(views)
-        except self._torch.OutOfMemoryError:
+        except (RuntimeError, MemoryError) as error:
+            if not is_memory(error):
+                raise
             return None
 
     def _begin(self, views: Sequence[npt.NDArray[np.uint8]]) -> _Begun:
@@ -121,7 +128,9 @@ class CudaPictures:
             self._slots = [self._slot(), self._slot()]
             self._graph = self._faster_graph()
             return True
-        except self._torch.OutOfMemoryError:
+        except (RuntimeError, MemoryError) as error:
+            if not is_memory(error):
+                raise
             return False
 
     def _slot(self) -> _Slot:
@@ -141,6 +150,7 @@ class CudaPictures:
     def _graphed(self, example: Any) -> Tower | None:
         """The tower as a CUDA graph; None where it cannot be captured."""
         torch, before = self._torch, self._torch.cuda.current_stream(self._where)
+        pool = torch.cuda.graph_pool_handle()
         try:
             held = example.clone()
             with torch.inference_mode():
@@ -151,11 +161,11 @@ class CudaPictures:
                         self._tower(held)
                 before.wait_stream(side)
                 graph = torch.cuda.CUDAGraph()
-                with torch.cuda.graph(graph):
+                with torch.cuda.graph(graph, pool=pool):
                     out = self._tower(held)
         except RuntimeError:
             torch.cuda.set_stream(before)  # a capture that fails may leave its own stream the current one
-            torch.cuda.synchronize(self._where)
+            self._give_up(pool)
             return None
 
         def replay(pixels: Any) -> Any:
@@ -164,6 +174,16 @@ class CudaPictures:
             return out  # is copied to the host, on this stream, before the next replay writes to it
 
         return replay
+
+    def _give_up(self, pool: Any) -> None:
+        """Have the allocator end what a capture that failed began. Else it takes the capture to go on, and gives back
+        nothing that another stream has used, until memory runs out. torch has no public call for it."""
+        here, own = self._torch.cuda.current_device(), self._torch._C
+        try:
+            own._cuda_endAllocateToPool(here, pool)
+        except RuntimeError:  # the capture was ended, and its graph has given the pool back
+            return
+        own._cuda_releasePool(here, pool)
 
     def _seconds(self, run: Tower, example: Any, times: int = 3) -> float:
         torch = self._torch
@@ -179,13 +199,15 @@ class CudaPictures:
     def _search(self) -> int:
         """The smallest batch that reaches nearly the best rate, among those that fit into memory."""
         torch, rates = self._torch, {}
-        for batch in SIZES:
+        for batch in (size for size in SIZES if size <= self._most):
             try:
                 example = torch.zeros((batch, self._size, self._size, 3), dtype=torch.uint8, device=self._where)
                 rates[batch] = batch / self._seconds(self._tower, example, 2)
-            except torch.OutOfMemoryError:
-                torch.cuda.empty_cache()
+            except (RuntimeError, MemoryError) as error:
+                if not is_memory(error):
+                    raise
                 break
+        torch.cuda.empty_cache()
         best = max(rates.values(), default=0.0)
         return next((batch for batch, rate in rates.items() if rate >= ENOUGH * best), 1)
 
