@@ -18,7 +18,11 @@ recall .8 on a labelled sample; it flags 2.8 % of CommonPool); .75 for `sscd` (P
 copy detection model (`curate.models.copy_detection`).
 
 The evaluations are indexed once, before a run starts (`curate.decontamination.index`); workers read the index through
-the page cache. Crops and mirrored pictures are found by embeddings alone.
+the page cache.
+
+Of 400 photographs and diagrams, PDQ finds all as they are, grey, or encoded anew at quality 40, 99 % made square or
+15 % brighter, 96 % halved, and 0.5 % cropped by 3 % a side (pHash 100, 96, 100 and 22 %); bordered and mirrored ones
+are found by embeddings alone. Of 927 others 11 are called near, and 5 of these are the same to the last pixel.
 """
 
 from __future__ import annotations

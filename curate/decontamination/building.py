@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from curate.decode import Prepared, Unprepared, prepared
+from curate.decontamination.finding import sha256_bytes
 from curate.decontamination.sets import Item, items_of
 from curate.decontamination.tables import TABLES, write_array, write_table
 from curate.decontamination.words import plain_words, run_digests, whole_digests
@@ -85,12 +86,10 @@ class Build:
                 yield str(own), item.image
 
     def _add_files(self, own: int, item: Item) -> None:
-        digests = [hashlib.sha256(item.image or b"").digest()[:16]]
-        if item.sha256 is not None and len(item.sha256) == 64 and not item.sha256.strip("0123456789abcdefABCDEF"):
-            digests.append(bytes.fromhex(item.sha256)[:16])
-        self._put(
-            "file", np.frombuffer(b"".join(digests), ">u8").astype(np.uint64).reshape(-1, 2), [own] * len(digests)
-        )
+        """By the digests of the file as it is stored, and as it was downloaded."""
+        stored, downloaded = hashlib.sha256(item.image or b"").digest(), sha256_bytes(item.sha256)
+        known = stored[:16] + (downloaded or b"")[:16]
+        self._put("file", _words(known, 2), [own] * (len(known) // 16))
 
     def _add_picture(self, picture: Prepared, counts: Counter[str]) -> None:
         hashes = picture.views[0]

@@ -64,8 +64,9 @@ class Evaluations:
         self.open()
 
     def open(self) -> EvaluationIndex:
-        """Raises ConfigError as `open_index`."""
-        return open_index(self._place(), self.settings, self.mark if self.sets else "")
+        """The index, which `build` has held against its sets: a worker need not see them where a folder is given.
+        Raises ConfigError as `open_index`."""
+        return open_index(self._place(), self.settings)
 
     def told(self) -> str:
         """What the index holds, in words; "" as long as there is none."""

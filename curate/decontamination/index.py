@@ -199,11 +199,9 @@ def _expected(folder: Path, settings: IndexSettings, mark: str = "") -> Card:
     return card
 
 
-def open_index(folder: Path, settings: IndexSettings, mark: str = "") -> EvaluationIndex:
-    """The index in a folder, opened once per process; `mark` is the `sets_fingerprint` that it must have, if any.
-    Raises ConfigError as above."""
-    card = _expected(folder, settings, mark)
-    return _opened(folder, card.digest)
+def open_index(folder: Path, settings: IndexSettings) -> EvaluationIndex:
+    """The index in a folder, opened once per process. Raises ConfigError when it was built with other settings."""
+    return _opened(folder, _expected(folder, settings).digest)
 
 
 @lru_cache(maxsize=2)

@@ -12,7 +12,7 @@ from PIL import Image
 from tombstone_sets import photo, put_shard
 
 from curate.config import build_filters
-from curate.decontamination import comparing
+from curate.decontamination import comparing, searching
 from curate.decontamination.comparing import BITS, BY, COSINE, ITEM, NEAREST, SET
 from curate.decontamination.index import build_index
 from curate.decontamination.searching import Bounds, find_matches, nearest_pictures
@@ -151,8 +151,10 @@ def test_the_surest_way_is_told(images, texts):
     assert [row[SET] for row in found] == ["val"] * 4 + ["questions.jsonl"]
 
 
-def test_as_a_comparison_of_all_with_all(tmp_path):
+@pytest.mark.parametrize("block", [1, 4 * 9 * 7, 1 << 25])
+def test_as_a_comparison_of_all_with_all(monkeypatch, block):
     """PDQ and embeddings against brute force, the nearest and of equals the first."""
+    monkeypatch.setattr(searching, "BLOCK_BYTES", block)
     random = np.random.default_rng(0)
     base = random.integers(0, 2**63, (50, 4), dtype=np.uint64)
     known = np.concatenate([base, base[:10] ^ np.uint64(7)])
@@ -313,3 +315,12 @@ def test_an_index_of_other_settings_is_refused_before_the_run(tmp_path, images):
         EvaluationOverlap(index=str(tmp_path / "none")).scorers({})[-1].require()
     with pytest.raises(ConfigError, match=r"the set .*nowhere holds no pictures"):
         EvaluationOverlap(sets=(str(tmp_path / "nowhere"),)).scorers({})[-1].identity()
+
+
+def test_a_worker_needs_the_index_and_not_the_sets(tmp_path, images):
+    rule = EvaluationOverlap(sets=(images,), index=str(tmp_path / "index"), by=("hash",))
+    scorer = rule.scorers({})[-1]
+    scorer.require()
+    (tmp_path / "val").rename(tmp_path / "elsewhere")
+    batch = Batch(pa.table({"sha256": [hashlib.sha256(photo(2)).hexdigest()]}))
+    assert scorer.score(batch)[ITEM].to_pylist() == ["2.png"]

@@ -91,6 +91,11 @@ def test_only_what_the_lists_hold_is_computed(tmp_path):
     assert labels("0" * 64, "pixel_hash:" + "0" * 32) == ["score_pixel_hash", "file_digests", "score_hash_list"]
 
 
+def test_the_exact_kinds_are_told_before_a_near_one(tmp_path):
+    shard = run(tmp_path, listing(tmp_path, *(entries(3)[kind] for kind in ("pdq", "sha1", "md5"))))
+    assert shard.columns([HASH_LIST_MATCH])[HASH_LIST_MATCH].to_pylist()[3] == "md5"
+
+
 def test_an_empty_list_drops_nothing(tmp_path):
     scorer = HashList(paths=(listing(tmp_path, "# none"),)).scorer()
     batch = Batch(pa.table({name: ["a", "b"] for name in scorer.reads}))
