@@ -6,6 +6,9 @@ nothing but embeddings and results travels.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import numpy.typing as npt
 
@@ -16,10 +19,30 @@ __all__ = ["log_sum_exp", "nearest"]
 BLOCK_VALUES = 1 << 26
 SUMMED_VALUES = 1 << 23
 """Of these blocks, several passes are made: 34 MB are 15 % faster on a CPU than 134."""
+PRODUCTS = ("cuda", "mkldnn")
+"""torch's libraries for products of matrices that can compute float32 with fewer bits."""
 Matrix = npt.NDArray[np.float32]
 Vector = npt.NDArray[np.float64]
 
 
+@contextmanager
+def _exact_products() -> Iterator[None]:
+    """float32 as it is: with TensorFloat-32, which a program may have switched on, a product has 10 bits and another
+    target is the nearest. What the program chose is put back."""
+    import torch
+
+    products = [getattr(torch.backends, name).matmul for name in PRODUCTS]
+    before = [product.fp32_precision for product in products]
+    try:
+        for product in products:
+            product.fp32_precision = "ieee"
+        yield
+    finally:
+        for product, chosen in zip(products, before, strict=True):
+            product.fp32_precision = chosen
+
+
+@_exact_products()
 def log_sum_exp(images: Matrix, texts: Matrix, temperature: float) -> tuple[Vector, Vector]:
     """Of s = images @ texts.T / temperature, both (n, d): log-sum-exp along each row and along each column, (n,)."""
     import torch
@@ -40,6 +63,7 @@ def log_sum_exp(images: Matrix, texts: Matrix, temperature: float) -> tuple[Vect
     return torch.cat(rows).cpu().numpy(), (top + total.log()).cpu().numpy()
 
 
+@_exact_products()
 def nearest(rows: Matrix, targets: Matrix) -> npt.NDArray[np.int64]:
     """Which target (m, d), m > 0, has the largest inner product with each row (n, d), int64 (n,); of equals the first.
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scored_shards import unit_rows
 
 import curate.models.contrast as contrast
-from curate.models.contrast import log_sum_exp
+from curate.models.contrast import log_sum_exp, nearest
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -56,3 +56,30 @@ def test_a_row_of_zeros_is_as_far_from_all():
     images[2] = 0
     check(images, texts, 0.01)
     assert log_sum_exp(images, texts, 0.01)[0][2] == pytest.approx(np.log(5))
+
+
+@pytest.fixture
+def precision():
+    """TensorFloat-32 on a GPU and bfloat16 on a CPU, as a program may have asked for."""
+    import torch
+
+    torch.set_float32_matmul_precision("medium")
+    yield lambda: (torch.backends.cuda.matmul.fp32_precision, torch.backends.mkldnn.matmul.fp32_precision)
+    torch.set_float32_matmul_precision("highest")
+
+
+@pytest.mark.parametrize("call", [lambda a, b: log_sum_exp(a, b, 0.1), nearest])
+def test_products_are_exact_whatever_the_program_chose(precision, monkeypatch, call):
+    """And what it chose stands again, after an error too."""
+    chosen = precision()
+    assert chosen == ("tf32", "bf16")
+    seen = []
+    where = contrast.device
+    monkeypatch.setattr(contrast, "device", lambda wanted: (seen.append(precision()), where(wanted))[1])
+    rows = unit_rows(300, 64, 1)
+    call(rows, rows)
+    assert seen == [("ieee", "ieee")]
+    assert precision() == chosen
+    with pytest.raises(RuntimeError):
+        call(rows, unit_rows(300, 63, 1))
+    assert precision() == chosen
