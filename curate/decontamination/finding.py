@@ -4,7 +4,7 @@ Bytes are hashed as they lie in the tar, and the table's or member's `sha256` is
 both are compared. MD5 and SHA-1 exist of the stored bytes alone, so they find a picture only where it was stored as it
 came. Pictures are decoded only where a list has pixel hashes or PDQ and the shard has no such columns. A sample of
 100 kB takes 0.06 ms by what it says of itself, 0.2 ms with an MD5, and with a decode what that takes and 0.3 ms. Of a
-match no more is kept than its key and the kind of entry.
+match no more is kept than its key and the kind of entry. Members above 256 MB are not looked into.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ __all__ = ["DIGESTS", "digests_of", "find_listed", "listed_hash", "near_pdq", "s
 
 DIGESTS = ("md5", "sha1", "sha256")
 DECODED = ("pixel_hash", "pdq")
+TEXTS = ("json", "txt")
+"""Members that are no pictures; all others are hashed, whatever they are called."""
 TOLD = ("key", "url", "uid", "sha256", *DECODED)
 
 
@@ -48,6 +50,11 @@ def find_listed(shard: Shard, listed: Listed, threads: int = 1) -> dict[str, str
         contents = read_contents(data, shard.tar)
         if contents.damage is not None:
             raise ShardError(f"{contents.damage}; what lies behind is unknown: mend the tar, or make it anew")
+        if (contents.groups or contents.left_out) and not any(group.picture for group in contents.groups.values()):
+            raise ShardError(
+                f"no sample of {shard.tar} has a picture that is known here: tombstones are for pairs; put them into "
+                "the data set that it comes from (--tombstones-only), and export anew"
+            )
         found |= _Walk(listed, [n for n in DECODED if n not in known], threads).find(contents, data)
     return found
 
@@ -153,11 +160,16 @@ class _Walk:
     threads: int
     found: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def digests(self) -> list[str]:
+        """The kinds of digests that the list has."""
+        return [kind for kind in DIGESTS if kind in self.listed.kinds]
+
     def find(self, contents: Contents, data: IO[bytes]) -> dict[str, str]:
         kinds = self.listed.kinds
         wanted = tuple(kind for kind in self.decoded if kind in kinds)
         if not wanted:
-            for _ in self._pictures(contents, data, bool(set(DIGESTS) & set(kinds))):
+            for _ in self._pictures(contents, data, bool(self.digests)):
                 pass
             return self.found
         from curate.dedup.picture_hashes import PictureHashes
@@ -179,22 +191,22 @@ class _Walk:
     def _pictures(self, contents: Contents, data: IO[bytes], read: bool) -> Iterator[tuple[str, bytes]]:
         """Keys and bytes of pictures that nothing has named yet."""
         for key, group in contents.groups.items():
-            kind = self._by_members(key, group, data)
-            member = group.picture
-            if kind is None and read and member is not None and member.size <= MOST_PICTURE_BYTES:
+            kind, picture = self._by_members(key, group, data), b""
+            for extension, member in group.members.items() if read and kind is None else ():
+                if extension in TEXTS or member.size > MOST_PICTURE_BYTES:
+                    continue
                 data.seek(member.offset)
                 raw = data.read(member.size)
-                kind = listed_hash(digests_of(raw, [n for n in DIGESTS if n in self.listed.kinds]), self.listed)
-                if kind is None:
-                    yield key, raw
+                kind = kind or listed_hash(digests_of(raw, self.digests), self.listed)
+                picture = raw if member is group.picture else picture
             if kind is not None:
                 self.found[key] = kind
+            elif picture:
+                yield key, picture
 
     def _by_members(self, key: str, group: Group, data: IO[bytes]) -> str | None:
         """By the name of the members, and by what their `.json` says; a copy is called KEY-1 in an export, and its
         `.json` still says KEY."""
-        if group.picture is None and set(group.members) == {"json"}:
-            raise ConfigError("its samples are documents, and tombstones are for pairs; export the documents anew")
         record = _json_record(group, data)
         return _told({**record, "key": key}, self.listed) or ("key" if record.get("key") in self.listed.keys else None)
 

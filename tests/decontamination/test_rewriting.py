@@ -1,5 +1,6 @@
 """A kill leaves each shard old or new; what cannot be rewritten is told, and the others are done."""
 
+import hashlib
 import io
 import json
 import tarfile
@@ -109,11 +110,11 @@ def test_what_cannot_be_rewritten_is_told_with_what_to_do(tmp_path, data, out):
     with pytest.raises(ConfigError, match=r"is no plain export \(fetch made it\).*--tombstones-only"):
         remove_listed(data, wanted)
     out.write("00000.tar.idx", b"")
-    with pytest.raises(ConfigError, match=r"is an export for Energon, with 00000.tar.idx"):
+    with pytest.raises(ConfigError, match=r"an index of its own \(00000.tar.idx\), and cannot"):
         remove_listed(out, wanted)
     out.delete("00000.tar.idx")
     out.write(".nv-meta/dataset.yaml", b"")
-    with pytest.raises(ConfigError, match=r"is an export for Energon, with .nv-meta"):
+    with pytest.raises(ConfigError, match=r"is an export of documents, .* \(.nv-meta\)"):
         remove_listed(out, wanted)
 
 
@@ -129,15 +130,28 @@ def test_files_that_are_aligned_with_the_rows_keep_their_shard_and_the_others_ar
     assert [*done.dead] == ["00000", "00003"]
 
 
-def test_tars_of_documents_are_refused(tmp_path):
+DOCUMENTS = {
+    "openflamingo": ["a.json"],
+    "m4": ["0_a.0.text.txt", "0_a.1.image.jpeg", "0_a.metadata.txt"],
+    "omnicorpus": ["3f" * 32],
+}
+
+
+@pytest.mark.parametrize("kind", DOCUMENTS)
+def test_tars_whose_pictures_nobody_would_find_are_refused(tmp_path, kind):
+    """A takedown that finds nothing because it does not know where to look would be a lie."""
     target = io.BytesIO()
     tar = TarWriter(target)
-    tar.add("a.json", b'{"text_list": []}')
+    for name in DOCUMENTS[kind]:
+        tar.add(name, b'{"text_list": []}')
     tar.finish()
     storage = Storage(str(tmp_path / "documents"))
     storage.write("00000.tar", target.getvalue())
     done = remove_listed(storage, listing(tmp_path, "key:a"))
-    assert "its samples are documents" in done.failed["00000"]
+    assert "no sample of 00000.tar has a picture that is known here" in done.failed["00000"]
+    storage.write("export.json", b"{}")
+    with pytest.raises(ConfigError, match=r"is an export of documents, .* \(export.json\), and cannot be rewritten"):
+        remove_listed(storage, listing(tmp_path, "key:a"))
 
 
 def test_documents_get_tombstones_by_their_own_and_their_pictures_urls(tmp_path):
@@ -171,6 +185,8 @@ def test_tars_of_other_people_are_taken_as_they_are(tmp_path):
     storage.write(
         "a_stats.json", b'{"count": 3, "successes": 2, "duration": 0.5, "status_dict": {"success": 2, "x": 1}}'
     )
+    second = hashlib.sha1(b"x/2.seg.png" * 50).hexdigest()
+    assert remove_listed(storage, listing(tmp_path, second), "index").dead == {"a": {"x/2": "sha1"}}
     done = remove_listed(storage, listing(tmp_path, "host:gone.test"))
     assert done.dead == {"a": {"x/1": "host"}}
     with tarfile.open(path) as tar:
