@@ -33,6 +33,7 @@ NEEDS = {
     "metaclip_balance": {"metadata": str(FOLDER / "text_stop_words.txt"), "cap": 20_000},
     "soft_cap": {"score": "score", "fraction": 1.0},
     "cluster_balance": {"fraction": 0.5},
+    "frequency_sampling": {"by": "cluster", "fraction": 0.5},
     "evaluation_overlap": {"sets": [LIST["file"]], "by": ["caption"]},
     "hash_list": {"paths": [str(Path(TARGETS.name) / "hashes.txt")]},
     "clip_similarity": {"min": 0.3},
