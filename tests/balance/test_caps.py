@@ -56,7 +56,7 @@ def test_places_are_those_of_a_sort(tmp_path_factory, values, prefer, data):
         shards = pack(out, rows, sizes, order)
         commit = run_barrier(PlaceInGroup("group", prefer, bin_rows=bin_rows), shards, out)
         assert placed(shards) == expected
-        assert commit.counts["placed"] == sum(place is not None for place in expected.values())
+        assert commit.counts.get("placed", 0) == sum(place is not None for place in expected.values())
         written.append(bytes_of(out, "place_group"))
     assert all(other == written[0] for other in written)
 
