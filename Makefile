@@ -11,8 +11,8 @@ demo: .venv/.core  ## crawl, shard, filter and explain a small web with known tr
 	$(BIN)/curate run configs/interleaved_demo.toml --out data/interleaved_demo --format table
 	$(BIN)/curate run configs/copies_demo.toml --out data/copies_demo --format table
 
-test: .venv/.test  ## every test, the slow ones too
-	RAY_AUTH_MODE=disabled $(BIN)/python -m pytest
+test: .venv/.test  ## every test, the slow ones too, two files at a time
+	RAY_AUTH_MODE=disabled $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: .venv/.test  ## style and strict types
 	$(BIN)/ruff check .
