@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -135,7 +135,8 @@ class Rank(Barrier):
 
 
 def require_one_model(shards: Sequence[Shard], column: str) -> None:
-    """Raise ShardError when a score column was made by different models in different shards: they do not compare.
+    """Raise ShardError when a score column was made by different models in different shards, or by one that computed
+    in another precision: they do not compare.
 
     Also when a shard has no such column.
     """
@@ -143,13 +144,29 @@ def require_one_model(shards: Sequence[Shard], column: str) -> None:
     for shard in shards:
         if column not in shard.column_files:
             shard.columns([column])
-        made_by.setdefault(shard.provenance(column).get("model_fingerprint"), shard.id)
+        told = shard.provenance(column)
+        made_by.setdefault((told.get("model_fingerprint"), told.get("model_precision")), shard.id)
     if len(made_by) > 1:
-        (one, first), (other, second) = [(mark or "an unknown one", id) for mark, id in made_by.items()][:2]
+        _refuse(column, *list(made_by.items())[:2])
+
+
+Made: TypeAlias = tuple[tuple[str | None, str | None], str]
+
+
+def _refuse(column: str, first: Made, second: Made) -> NoReturn:
+    """Raise ShardError about two shards: model and precision, and where."""
+    (one, exact), here = first
+    (other, rough), there = second
+    if one == other:
         raise ShardError(
-            f"{column} was made by model {one} in shard {first} and by {other} in shard {second}; scores of different "
-            "models do not compare: score all shards with one"
+            f"{column} was computed in {exact or 'an unknown precision'} in shard {here} and in "
+            f"{rough or 'an unknown one'} in shard {there}, because not every machine has the precision that was asked "
+            'for; score all shards on machines of one kind, or with precision = "fp32"'
         )
+    raise ShardError(
+        f"{column} was made by model {one or 'an unknown one'} in shard {here} and by {other or 'an unknown one'} in "
+        f"shard {there}; scores of different models do not compare: score all shards with one"
+    )
 
 
 def _floats(values: pa.ChunkedArray, shard: Shard, column: str) -> Scores:

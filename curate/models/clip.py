@@ -50,7 +50,7 @@ encoding takes .1 s for 2,000 random letters and 50 s for 100,000."""
 def clip_fingerprint(settings: ModelSettings) -> str:
     """16 hex digits of architecture, weights, preprocessing and precision: what a score depends on."""
     about = [settings.architecture, weights_digest(settings), settings.precision, dict(told_by_tag(settings))]
-    return fingerprint(["clip", 1, *about])
+    return fingerprint(["clip", 2, *about])
 
 
 _loading = Lock()

@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from curate.errors import ConfigError
+from curate.models.settings import Precision
 
-__all__ = ["computes", "device", "require_device", "work_number", "work_on"]
+__all__ = ["computed_precision", "computes", "device", "require_device", "work_number", "work_on"]
 
 _own = {"gpu": 0, "threads": 1, "work": 0}
 
@@ -48,11 +49,26 @@ def require_device(wanted: Literal["auto", "cpu", "cuda"]) -> None:
         )
 
 
-def computes(precision: str, where: Any) -> Any:
-    """The torch type to compute in: that of `precision` where the device has it, else float32, which is exacter."""
+def computes(precision: Precision, where: Any) -> Any:
+    """The torch type to compute in: that of `precision` where the device has it itself, else float32, which is exacter.
+
+    A CPU has bfloat16 from AVX512-BF16 on, and never float16; a GPU has bfloat16 from compute capability 8 on.
+    """
     import torch
 
     if where.type == "cuda":
-        return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
-    native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
-    return torch.bfloat16 if precision == "bf16" and native else torch.float32
+        with torch.cuda.device(where):
+            native = precision != "bf16" or torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        native = precision == "bf16" and getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+    kinds = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+    return kinds[precision] if native else torch.float32
+
+
+def computed_precision(precision: Precision, wanted: Literal["auto", "cpu", "cuda"]) -> Precision:
+    """What a model of this precision is computed in on this machine: scores in bf16 and in fp32 differ by up to 2e-3,
+    and must not be ranked together. Raises ConfigError as `device`."""
+    import torch
+
+    names: dict[Any, Precision] = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
+    return names[computes(precision, device(wanted))]

@@ -61,10 +61,12 @@ class ScoreMasked(Scorer):
         return ScorePairs(self.model, self.settings)
 
     def identity(self) -> Any:
+        from curate.models.clip import clip_fingerprint
+
         return {
             "scorer": self.name,
             "version": self.version,
-            "model": self._pairs.provenance()["model_fingerprint"],
+            "model": clip_fingerprint(self.settings),
             "detector": open_detector(self.detector).fingerprint,
         }
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from curate.filter import Batch, Pixels, Scorer
-from curate.models.device import require_device
+from curate.models.device import computed_precision, require_device
 from curate.models.embeddings import embedding_column
 from curate.models.settings import TOY, ModelSettings
 from curate.models.weights import embedding_length
@@ -88,12 +88,13 @@ class ScorePairs(Scorer):
         }
 
     def provenance(self) -> Mapping[str, str]:
+        """The precision is the one it is computed in here; the fingerprint covers the one that was asked for."""
         from curate.models.clip import clip_fingerprint
 
         words = " ".join(filter(None, (self.settings.architecture, Path(self.settings.weights).name)))
         return {
             "model": words if self.settings.weights != TOY else "toy CLIP",
-            "model_precision": self.settings.precision,
+            "model_precision": computed_precision(self.settings.precision, self.settings.device),
             "model_fingerprint": clip_fingerprint(self.settings),
         }
 
