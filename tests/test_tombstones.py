@@ -216,3 +216,30 @@ def test_the_command_line_tells_counts_and_nothing_of_a_match(tmp_path, out, dat
 def test_options_that_do_not_go_together(tmp_path, arguments, words, capsys):
     assert cli(tmp_path, *arguments) == 2
     assert words in capsys.readouterr().err
+
+
+def test_exports_pass_over_the_dead(tmp_path, data):
+    for name in ("00000", "00001"):
+        keys = Shard(data, name).table("", ["key"])["key"]
+        put(data, f"{name}.select.parquet", pa.table({"key": keys, "keep": [True] * ROWS}))
+    remove_listed(data, listing(tmp_path, "key:000000003", entries(4)["md5"], "host:h2.test"), "index")
+    target = Storage(str(tmp_path / "packed"))
+    export(data, target)
+    dead = {"000000003", "000000004", "000000002", "000000005", "000010002", "000010005"}
+    assert members(target).keys() == {f"0000{s}000{r}" for s in (0, 1) for r in range(ROWS)} - dead
+
+
+@pytest.mark.parametrize("more", [[], ["--image", "x.jpg"], ["--cluster", "bytes"], ["--cluster", "--html", "x.html"]])
+def test_show_refuses_what_is_on_a_hash_list_and_its_copies(tmp_path, data, capsys, more, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    remove_listed(data, listing(tmp_path, entries(4)["md5"]), "index")
+    keys = Shard(data, "00000").table("", ["key"])["key"]
+    copy_of = [None] * 5 + ["000000004", None, None]
+    put(data, "00000.bytes.parquet", pa.table({"key": keys, "bytes_duplicate_of": copy_of}))
+    for key in ("000000004", *(("000000005",) if "--cluster" in more else ())):
+        assert main(["show", f"{data.root}/00000", key, *more]) == 2
+        told = capsys.readouterr()
+        assert "is on a hash list" in told.err
+        assert SECRET not in told.out + told.err
+    assert not list(tmp_path.glob("x.*"))
+    assert main(["show", f"{data.root}/00000", "000000000"]) == 0

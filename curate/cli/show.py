@@ -42,6 +42,7 @@ def run(options: argparse.Namespace) -> int:
     from curate.document.why import why_document, why_page
     from curate.errors import ConfigError
     from curate.report.shard import find_shard, has_documents, overview, sample_row, write_picture
+    from curate.tombstones import refuse_hidden
 
     if is_page(options.what):
         _refuse_image(options)
@@ -53,6 +54,8 @@ def run(options: argparse.Namespace) -> int:
         return 0
     shard = find_shard(options.what)
     documents = has_documents(shard)
+    if options.key is not None:
+        refuse_hidden(shard, [options.key])
     if options.cluster is not None:
         return _cluster(shard, options)
     if (options.html or options.why) and not (documents and options.key):

@@ -17,6 +17,7 @@ from curate.manifest import Manifest
 from curate.shard import Shard
 from curate.source.raw_page import OK
 from curate.storage import Storage
+from curate.tombstones import alive
 
 __all__ = ["digest", "find_documents"]
 
@@ -43,6 +44,7 @@ def _kept_of(shard: Shard) -> pa.Table:
         copies *= np.asarray(pc.fill_null(rows["keep"].combine_chunks(), False))
     elif "document_status" in there:
         copies *= np.asarray(pc.equal(rows["document_status"].combine_chunks(), OK))
+    copies *= alive(shard, rows["key"].combine_chunks())
     chosen = np.repeat(np.arange(len(rows)), copies)
     copy = np.arange(len(chosen)) - np.repeat(np.cumsum(copies) - copies, copies)
     urls = rows["url"].to_pylist() if "url" in there else rows["key"].to_pylist()

@@ -22,6 +22,7 @@ from curate.shard import Shard, Slice, list_shards
 from curate.slices import SlicePlan, known_slices, read_plan, write_cut
 from curate.storage import Storage
 from curate.tar import BLOCK
+from curate.tombstones import alive
 
 __all__ = ["Order", "current_shards", "find_samples", "planned"]
 
@@ -117,7 +118,7 @@ def current_shards(source: Storage, documents: bool) -> list[Shard]:
 def _kept(shard: Shard, number: int, seed: int | None) -> dict[str, Numbers]:
     """The arrays of Order for one shard, and `hash`: uint64, 0 for all where nothing is shuffled."""
     keys, offset, size = _ranges(shard.table("index"))
-    copies = _copies(shard, keys)
+    copies = _copies(shard, keys) * alive(shard, keys)
     chosen = np.repeat(np.arange(len(keys)), copies)
     copy = np.arange(len(chosen)) - np.repeat(np.cumsum(copies) - copies, copies)
     hashes = np.zeros(len(chosen), np.uint64) if seed is None else _hashes(keys.take(pa.array(chosen)), copy, seed)

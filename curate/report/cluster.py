@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from curate.errors import ShardError
 from curate.sample import Document, Part, Picture
 from curate.shard import Shard, list_shards
+from curate.tombstones import refuse_hidden
 
 __all__ = ["SHOWN", "cluster_document", "cluster_rows"]
 
@@ -77,6 +78,7 @@ def _members(shard: Shard, column: str, kept: str) -> tuple[int, list[dict[str, 
     total, members = 0, []
     for other, rows in _of_cluster(shard, column, kept):
         total += len(rows)
+        refuse_hidden(other, rows["key"].to_pylist())
         own = sorted(rows.to_pylist(), key=lambda row: row["key"] != kept)[:SHOWN]
         members += [{"shard": other.id, **row} for row in own]
         members = sorted(members, key=lambda row: (row["key"] != kept, row["key"]))[:SHOWN]

@@ -25,6 +25,7 @@ from curate.source.files import input_files
 from curate.source.tar_rows import member_row
 from curate.source.tar_samples import Contents, index_table, read_contents
 from curate.storage import Storage
+from curate.tombstones import alive
 
 __all__ = ["DEFECT", "PairSource", "Pairs", "open_pairs"]
 
@@ -150,7 +151,7 @@ def _pairs_of(shard: Shard, source: PairSource, captions: bool) -> tuple[pa.Tabl
     given = _rows(shard, column, source.kept_only) if with_table else _member_rows(shard, column)
     places = _pictures(shard)
     row = pc.index_in(given["key"], value_set=places["key"])
-    keep = pc.and_(pc.is_valid(row), given["keep"])
+    keep = pc.and_(pc.and_(pc.is_valid(row), given["keep"]), pa.array(alive(shard, given["key"])))
     if captions:
         keep = pc.and_(keep, pc.greater(pc.utf8_length(pc.utf8_trim_whitespace(given["caption"])), 0))
     keep = pc.fill_null(keep, False)
