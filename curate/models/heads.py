@@ -121,6 +121,8 @@ def finite_numbers(path: Path, tensor: Any, name: str) -> npt.NDArray[np.float64
     """A finite tensor as float64."""
     if tensor is None:
         raise ConfigError(f"{path} is no such head: it lacks {name}")
+    if hasattr(tensor, "is_floating_point") and not tensor.is_floating_point():
+        raise ConfigError(f"{path}: {name} is of {tensor.dtype}, and a head has floats")
     numbers = tensor.double().numpy() if hasattr(tensor, "double") else tensor
     values: npt.NDArray[np.float64] = np.asarray(numbers, np.float64)
     if not np.isfinite(values).all():

@@ -115,6 +115,7 @@ class Evil:
         (linear(outputs=2), "2 outputs, and a head has one"),
         (linear() | {"bias": torch.zeros(2)}, r"weight \(1, 4\) and bias \(2,\) do not fit"),
         (linear() | {"weight": torch.zeros(4)}, "do not fit"),
+        (linear() | {"weight": torch.ones(1, 4, dtype=torch.int8)}, "weight is of torch.int8, and a head has floats"),
         (linear() | {"weight": torch.full((1, 4), float("nan"))}, "weight has values that are not finite"),
         (layers(4, 3, 2, 2, 2, 1) | {"layers.4.weight": torch.zeros(2, 3)}, "layers.4.weight .* do not fit"),
         ({k: v for k, v in layers(4, 3, 2, 2, 2, 1).items() if k != "layers.7.bias"}, "lacks layers.7.bias"),
