@@ -38,6 +38,7 @@ class ScoreNsfwPicture(Scorer):
     name: ClassVar[str] = "nsfw_picture"
     version: ClassVar[int] = 2
     reads: ClassVar[tuple[str, ...]] = ("image",)
+    gpus: ClassVar[float] = 1.0
     writes: ClassVar[Mapping[str, pa.DataType]] = {f"nsfw_{name}_probability": pa.float32() for name in CLASSES}
 
     def identity(self) -> Any:

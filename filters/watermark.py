@@ -30,6 +30,7 @@ class ScoreWatermark(Scorer):
     name: ClassVar[str] = "watermark"
     version: ClassVar[int] = 2
     reads: ClassVar[tuple[str, ...]] = ("image",)
+    gpus: ClassVar[float] = 1.0
     writes: ClassVar[Mapping[str, pa.DataType]] = {"watermark_probability": pa.float32()}
 
     def identity(self) -> Any:

@@ -91,7 +91,9 @@ def _export(options: argparse.Namespace) -> int:
     given = {name: value for name in OPTIONS if (value := getattr(options, name)) is not None}
     check_options(options.to, given)
     run_settings = RunSettings()
-    engine = make_engine(options.on, run_settings, os.environ.get("RAY_ADDRESS"))
+    engine = make_engine(
+        options.on, run_settings, os.environ.get("RAY_ADDRESS"), os.environ.get("CUDA_VISIBLE_DEVICES")
+    )
     watch = progress()
     try:
         export = exporter(options.to)

@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
 
     loaded = load_job(options.config, options.limit)
     storage = Storage(options.out or default_folder(options.config))
-    engine = make_engine(options.on, loaded.run, os.environ.get("RAY_ADDRESS"))
+    engine = make_engine(options.on, loaded.run, os.environ.get("RAY_ADDRESS"), os.environ.get("CUDA_VISIBLE_DEVICES"))
     watch = progress()
     try:
         with loaded.job.serve() as addresses:

@@ -31,7 +31,7 @@ import pyarrow as pa
 from curate.errors import ConfigError
 from curate.filter import Batch, Pixels, Scorer
 from curate.manifest import fingerprint
-from curate.models.device import computes, device
+from curate.models.device import computed_precision, computes, device
 from curate.models.embeddings import embedding_column
 from curate.models.model_files import digest_of
 from curate.models.preprocess import Preprocess
@@ -161,7 +161,7 @@ class EmbedPictures(Scorer):
     def provenance(self) -> Mapping[str, str]:
         return {
             "model": f"{self.settings.kind} {Path(self.settings.weights).name}",
-            "model_precision": self.settings.precision,
+            "model_precision": computed_precision(self.settings.precision, self.settings.device),
             "model_fingerprint": self._mark(),
         }
 
