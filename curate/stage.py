@@ -31,12 +31,13 @@ class Resources:
 @dataclass(frozen=True)
 class Runtime:
     """What a run knows and a result must not depend on: threads to use, how many workers run beside, addresses, and
-    which GPU is the worker's own."""
+    which GPU is the worker's own. `root` is where the data set is, when a step is asked whether it can run at all."""
 
     threads: int = 1
     workers: int = 1
     addresses: Mapping[str, str] = field(default_factory=dict)
     gpu: int = 0
+    root: str = ""
 
 
 def settings_of(value: object) -> Any:

@@ -26,7 +26,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.dedup.digest import Digests, digest_strings
-from curate.dedup.earlier import Earlier, write_card
+from curate.dedup.earlier import Card, Earlier, require_earlier, write_card
 from curate.dedup.groups import Groups, Rows, group
 from curate.dedup.prefer import Order, parse_order
 from curate.dedup.scatter import (
@@ -46,11 +46,13 @@ from curate.manifest import Attempt
 from curate.select import columns_of, decide
 from curate.shard import Shard
 from curate.stage import Part, Runtime, Spread, Step, settings_of
+from curate.storage import Storage
 
 __all__ = ["Answer", "Ask", "Clusters", "Likeness", "Mark", "Member", "OfClusters"]
 
 COUNTED = ("caption", "host")
 Keep = npt.NDArray[np.bool_]
+Numbers = npt.NDArray[np.int64]
 
 
 class Member(NamedTuple):
@@ -78,14 +80,16 @@ class Likeness(ABC):
     def reads(self) -> tuple[str, ...]: ...
 
     @abstractmethod
-    def digests(self, part: Part, members: Sequence[Member]) -> Iterator[tuple[Rows, Digests]]:
-        """For each member the rows that can have copies, in ascending order, and a digest that copies share."""
+    def digests(self, storage: Storage, part: Part, members: Sequence[Member]) -> Iterator[tuple[Rows, Digests]]:
+        """For each member of a part of the data set in `storage`: the rows that can have copies, in ascending order,
+        and a digest that copies share."""
 
 
 @dataclass(frozen=True)
 class Clusters:
     """Settings of the three steps. `rules`: filters that keep the rows that take part; `counted`: of "caption" and
-    "host", whose different values in a cluster are counted; `against`: earlier data sets, the first one first."""
+    "host", whose different values in a cluster are counted; `against`: earlier data sets, the first one first;
+    `bounds`: what else the filter drops by, which an earlier data set must share."""
 
     likeness: Likeness
     prefer: tuple[str, ...] = ()
@@ -93,6 +97,7 @@ class Clusters:
     counted: tuple[str, ...] = ()
     against: tuple[str, ...] = ()
     shards_per_part: int = SHARDS_PER_PART
+    bounds: tuple[int | None, ...] = ()
 
     @property
     def name(self) -> str:
@@ -125,7 +130,7 @@ class Clusters:
     def identity(self) -> Any:
         """What the fingerprint covers."""
         rules = [[name, rule.identity()] for name, rule in self.rules]
-        return [self.card(), rules, [[e.root, e.mark] for e in self.earlier()], self.shards_per_part]
+        return [self.card()[:-1], rules, [[e.root, e.mark] for e in self.earlier()], self.shards_per_part]
 
     def earlier(self) -> list[Earlier]:
         """The data sets that this one is compared with."""
@@ -143,7 +148,16 @@ class Clusters:
 
     def card(self) -> Any:
         """What an earlier data set must have in common."""
-        return [settings_of(self.likeness), list(self.prefer), list(self.counted)]
+        return [settings_of(self.likeness), list(self.prefer), list(self.counted), list(self.bounds)]
+
+    def parts(self, shards: int) -> int:
+        """How many parts each step has: so that earlier data sets are shared out too."""
+        return part_count(shards + sum(len(earlier.card.shards) for earlier in self.earlier()), self.shards_per_part)
+
+    def part_of(self, data_set: Numbers, number: Numbers, of: int) -> Numbers:
+        """The part that has a shard: from the first on those of this data set, from the last on those of others."""
+        part = number // self.shards_per_part % of
+        return np.where(data_set == 0, part, of - 1 - part)
 
     def steps(self) -> tuple[Step, ...]:
         return (Ask(self), Answer(self), Mark(self))
@@ -163,11 +177,10 @@ class OfClusters(Spread):
         return [self.label, self.version, self.clusters.identity()]
 
     def parts(self, shards: int) -> int:
-        return part_count(shards, self.clusters.shards_per_part)
+        return self.clusters.parts(shards)
 
     def require(self, runtime: Runtime) -> None:
-        for earlier in self.clusters.earlier():
-            earlier.require(self.clusters.card())
+        require_earlier(self.clusters.earlier(), self.clusters.card(), runtime.root)
 
     def own(self, part: Part, shards: Sequence[Shard]) -> list[Member]:
         """The shards of this data set that belong to a part."""
@@ -178,13 +191,11 @@ class OfClusters(Spread):
         """The same, and shards of earlier data sets, in order of the numbers of their rows."""
         found = self.own(part, shards)
         for data_set, earlier in enumerate(self.clusters.earlier(), 1):
-            listed = enumerate(earlier.shards())
-            found += [Member(data_set, n, shard) for n, shard in listed if self.part_of(n, part.of) == part.number]
+            listed = earlier.shards()
+            numbers = np.arange(len(listed))
+            own = np.flatnonzero(self.clusters.part_of(numbers + 1, numbers, part.of) == part.number)
+            found += [Member(data_set, number, listed[number]) for number in own.tolist()]
         return found
-
-    def part_of(self, number: Any, of: int) -> Any:
-        """The part that the shard of this number belongs to, also in an earlier data set with more shards."""
-        return number // self.clusters.shards_per_part % of
 
 
 @dataclass(frozen=True)
@@ -206,16 +217,13 @@ class Ask(OfClusters):
     def run(self, part: Part, shards: Sequence[Shard], attempt: Attempt, runtime: Runtime) -> None:
         members = self.members(part, shards)
         outbox = Outbox(attempt, self.label, part, part.of, self.clusters.asked)
-        likeness = self.clusters.likeness.digests(part, members)
+        likeness = self.clusters.likeness.digests(attempt.storage, part, members)
         for member, (rows, digests) in zip(members, likeness, strict=True):
             keep = self.clusters.taking_part(member)[rows]
             table = self._table(member, rows[keep], digests[keep])
             outbox.add(part_of_hash(np.asarray(table["high"]), part.of), table)
             attempt.counts["compared"] += len(table)
         outbox.close()
-        if part.number == 0:
-            ids = [shard.id for shard in shards]
-            write_card(attempt, self.clusters.name, ids, self.clusters.shards_per_part, self.clusters.card())
 
     def _table(self, member: Member, rows: Rows, digests: Digests) -> pa.Table:
         high, low = digests.T
@@ -285,9 +293,12 @@ class Answer(OfClusters):
 
 @dataclass(frozen=True)
 class Mark(OfClusters):
-    """Writes the columns."""
+    """Writes the columns, and the card with which the data set can be an index."""
 
     name: ClassVar[str] = "mark"
+
+    def identity(self) -> Any:
+        return [super().identity(), self.clusters.bounds]
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -309,6 +320,10 @@ class Mark(OfClusters):
             places[rows[start:end]] = order[start:end]
             own = answers.take(pa.array(places, mask=places < 0))
             attempt.write_table(shard.table_name(f"{self.clusters.name}_clusters"), self._table(key, own))
+        if part.number == 0:
+            against = [Storage(root).root for root in self.clusters.against]
+            card = Card(self.clusters.card(), [shard.id for shard in shards], part.of, against)
+            write_card(attempt, self.clusters.name, card)
 
     def _table(self, key: pa.ChunkedArray, own: pa.Table) -> pa.Table:
         columns = [own["duplicate_of"], own["size"], *(own[name] for name in self.clusters.counted)]

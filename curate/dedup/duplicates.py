@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from curate.config import require_range
 from curate.dedup.clusters import Clusters, Likeness
+from curate.dedup.earlier import MOST
 from curate.dedup.prefer import parse_order
 from curate.dedup.scatter import SHARDS_PER_PART
 from curate.filter import Filter, Rules, Verdict, above, verdict
@@ -29,7 +30,8 @@ class Duplicates(Filter):
     `prefer`: which one, such as `["highest clip_similarity", "largest picture", "latest crawl_date", "host a.org"]`;
     the first difference decides. `among`: only rows that the `earlier` filters of the config keep are compared, so
     that what is kept is never dropped by one of them; or `all` rows. `against`: folders or URLs of earlier data sets
-    in which the same filter ran; a copy of what is there is dropped. `shards_per_part`: how many shards one task takes.
+    in which the same filter ran, the first one first; a copy of what was kept there is dropped. `shards_per_part`: how
+    many shards one task takes.
     """
 
     prefer: tuple[str, ...] = ()
@@ -43,6 +45,8 @@ class Duplicates(Filter):
     def __post_init__(self) -> None:
         parse_order(self.prefer)
         require_range("shards_per_part", self.shards_per_part, 1, 1_000_000)
+        if len(self.against) > MOST:
+            raise ValueError(f"against names {len(self.against)} data sets, and {MOST} is the most")
 
     @property
     @abstractmethod
@@ -54,10 +58,17 @@ class Duplicates(Filter):
         """Of which values of a cluster the different ones are counted."""
         return ()
 
+    @property
+    def bounds(self) -> tuple[int | None, ...]:
+        """What else the filter drops by, which an earlier data set must share."""
+        return ()
+
     def clusters(self, earlier: Rules) -> Clusters:
         """The steps' settings."""
         rules = earlier if self.among == "earlier" else ()
-        return Clusters(self.likeness, self.prefer, rules, self.counted, self.against, self.shards_per_part)
+        return Clusters(
+            self.likeness, self.prefer, rules, self.counted, self.against, self.shards_per_part, self.bounds
+        )
 
     def steps(self, earlier: Rules) -> tuple[Work, ...]:
         return self.clusters(earlier).steps()
@@ -86,6 +97,10 @@ class PictureDuplicates(Duplicates):
     @property
     def counted(self) -> tuple[str, ...]:
         return ("caption", "host")
+
+    @property
+    def bounds(self) -> tuple[int | None, ...]:
+        return (self.max_captions, self.max_hosts)
 
     @property
     def columns(self) -> tuple[str, ...]:

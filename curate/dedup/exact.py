@@ -14,6 +14,7 @@ from curate.dedup.clusters import Likeness, Member
 from curate.dedup.digest import Digests, digest_strings, join_digests
 from curate.dedup.groups import Rows
 from curate.stage import Part
+from curate.storage import Storage
 from curate.text import SPACE
 
 __all__ = ["SameBytes", "SameCaption", "SamePair", "SamePixels", "plain_caption"]
@@ -23,7 +24,7 @@ __all__ = ["SameBytes", "SameCaption", "SamePair", "SamePixels", "plain_caption"
 class _SameValue(Likeness):
     """Rows are copies whose values in some columns are equal; a row that lacks one has no copy."""
 
-    def digests(self, part: Part, members: Sequence[Member]) -> Iterator[tuple[Rows, Digests]]:
+    def digests(self, storage: Storage, part: Part, members: Sequence[Member]) -> Iterator[tuple[Rows, Digests]]:
         for _, _, shard in members:
             columns = [self.normal(name, shard.columns([name])[name]) for name in self.reads]
             there = np.flatnonzero(np.logical_and.reduce([np.asarray(c.is_valid()) for c in columns]))

@@ -27,8 +27,9 @@ import pyarrow as pa
 from curate.dedup.clusters import Clusters, Member, OfClusters
 from curate.dedup.earlier import Earlier
 from curate.dedup.nearness import LABEL, Evidence, Nearness, SameComponent
-from curate.dedup.scatter import Ids, Outbox, collect, inbox, part_count, part_of_hash, ranges, row_ids, split_ids
+from curate.dedup.scatter import Ids, Outbox, deal, inbox, part_of_hash, ranges, row_ids, split_ids
 from curate.manifest import Attempt
+from curate.rank import require_one_model
 from curate.select import columns_of
 from curate.shard import Shard
 from curate.stage import Barrier, Part, Runtime, Step
@@ -54,7 +55,8 @@ class _Near(OfClusters):
 
     def group_of(self, ids: Ids, of: int) -> npt.NDArray[np.int64]:
         """The part that has the shards of these rows."""
-        return np.asarray(self.part_of(split_ids(ids)[1], of))
+        data_set, number, _ = split_ids(ids)
+        return self.clusters.part_of(data_set, number, of)
 
 
 @dataclass(frozen=True)
@@ -133,15 +135,19 @@ class Look(_Near):
     def run(self, part: Part, shards: Sequence[Shard], attempt: Attempt, runtime: Runtime) -> None:
         evidence = self.nearness.evidence
         assert evidence is not None
-        pairs = _distinct(collect(attempt.storage, f"{self.clusters.name}_pair", part, part.of, PAIR))
+        members = self.members(part, shards)
+        if evidence.of_model:
+            require_one_model([*shards[:1], *(member.shard for member in members)], evidence.of_model)
         outbox = Outbox(attempt, self.label, part, part.of, PAIR.append(pa.field("value", evidence.kind)))
-        for member in self.members(part, shards):
-            own = _of_member(pairs, "left", member)
-            if len(own):
-                value = evidence.values(member.shard, split_ids(np.asarray(own["left"]))[2])
-                outbox.add(self.group_of(np.asarray(own["right"]), part.of), own.append_column("value", value))
+        for found in deal(attempt, f"{self.clusters.name}_pair", part, PAIR, "left"):
+            pairs = _distinct(found)
+            attempt.counts["pairs"] += len(pairs)
+            for member in members:
+                own = _of_member(pairs, "left", member)
+                if len(own):
+                    value = evidence.values(member.shard, split_ids(np.asarray(own["left"]))[2])
+                    outbox.add(self.group_of(np.asarray(own["right"]), part.of), own.append_column("value", value))
         outbox.close()
-        attempt.counts["pairs"] = len(pairs)
 
 
 @dataclass(frozen=True)
@@ -164,15 +170,15 @@ class Verify(_Near):
         assert evidence is not None
         schema = PAIR.append(pa.field("value", evidence.kind))
         outbox = Outbox(attempt, self.label, part, 1, EDGE)
-        pairs = collect(attempt.storage, f"{self.clusters.name}_look", part, part.of, schema)
-        pairs = pairs.sort_by([("right", "ascending"), ("left", "ascending")])
-        for member in self.members(part, shards):
-            own = _of_member(pairs, "right", member)
-            if len(own):
-                attempt.counts["compared"] += len(own)
-                edges = _edges(evidence, own, member.shard)
-                attempt.counts["edges"] += len(edges)
-                outbox.add(np.zeros(len(edges), np.int64), edges)
+        members = self.members(part, shards)
+        for found in deal(attempt, f"{self.clusters.name}_look", part, schema, "right"):
+            pairs = found.sort_by([("right", "ascending"), ("left", "ascending")])
+            for member in members:
+                own = _of_member(pairs, "right", member)
+                if len(own):
+                    edges = _edges(evidence, own, member.shard)
+                    attempt.counts.update({"compared": len(own), "edges": len(edges)})
+                    outbox.add(np.zeros(len(edges), np.int64), edges)
         outbox.close()
 
 
@@ -203,11 +209,12 @@ class Label(Barrier):
     def run(self, shards: Sequence[Shard], attempt: Attempt) -> None:
         from curate.dedup.components import components
 
-        parts = part_count(len(shards), self.clusters.shards_per_part)
+        parts = self.clusters.parts(len(shards))
         outbox = Outbox(attempt, self.label, Part(0, 1), parts, LABEL)
         folder = attempt.scratch / "components"
         for nodes, labels in components(self._stars(attempt, parts, folder), folder / "work"):
-            groups = split_ids(nodes)[1] // self.clusters.shards_per_part % parts
+            data_set, number, _ = split_ids(nodes)
+            groups = self.clusters.part_of(data_set, number, parts)
             outbox.add(groups, pa.table({"node": nodes, "label": labels}, schema=LABEL))
             attempt.counts["tied_rows"] += len(nodes)
             attempt.counts["components"] += int((nodes == labels).sum())
@@ -263,7 +270,7 @@ def _not_known_before(pairs: Ids) -> Ids:
 
 def _known_before(earlier: Earlier, data_set: int) -> Iterator[Ids]:
     """What ties the rows of an earlier data set, as its own run found it: stars, part by part."""
-    parts = part_count(len(earlier.shards()), earlier.card["shards_per_part"])
+    parts = earlier.card.parts
     for number in range(parts):
         edges = _edges_of(inbox(Storage(earlier.root), f"{earlier.name}_label", number, (0,), parts), "node", "label")
         yield edges[split_ids(edges[:, 0])[0] == 0] | np.uint64(data_set << 56)

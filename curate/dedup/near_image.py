@@ -34,7 +34,8 @@ BITS = {"phash": 64, "phash_imagededup": 64, "dhash": 64, "dhash_imagededup": 64
 QUALITY = "pdq_quality"
 CHUNK_SEED = 20_240_731
 """Which bits make a chunk: drawn once, since neighbouring bits of a picture's frequencies go together."""
-FEW = 8
+FEW = 64
+"""Rows of each of two near hashes that are compared with one another, where a model must agree."""
 SHARING_PARTS = 8
 """Up to so many parts share the search of all hashes; more get hashes of their own."""
 _MIX = np.uint64(0x9E3779B97F4A7C15)
@@ -44,10 +45,14 @@ Hashes = npt.NDArray[np.uint64]
 
 @dataclass(frozen=True)
 class EmbeddingCosine(Evidence):
-    """The cosine of the pictures' embeddings by a model of the config; 0 where one has none."""
+    """The cosine of the pictures' embeddings by a model of the config; not-a-number where one has none."""
 
     column: str
     min_cosine: float
+
+    @property
+    def of_model(self) -> str:
+        return self.column
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -70,7 +75,7 @@ class EmbeddingCosine(Evidence):
 
     def similarity(self, left: pa.Array, right: pa.Array) -> npt.NDArray[np.float64]:
         known = np.asarray(pc.and_(left.is_valid(), right.is_valid()))
-        cosine = np.zeros(len(left))
+        cosine = np.full(len(left), np.nan)
         if known.any():
             one, other = (_unit_rows(values.filter(pa.array(known))) for values in (left, right))
             cosine[known] = np.einsum("ij,ij->i", one, other)
@@ -108,7 +113,12 @@ class NearImage(Nearness):
     def about(self) -> str:
         told = f"All pairs of {self.kind} within {self.radius} of {BITS[self.kind]} bits are found; none is missed."
         checked = self.check.min_cosine if self.check else None
-        return told if checked is None else f"{told} Near are those with a cosine of at least {checked:g}."
+        if checked is None:
+            return told
+        return (
+            f"{told} Near are those with a cosine of at least {checked:g}. Of more than {FEW} rows with one hash not "
+            "all pairs are compared; those left out are counted."
+        )
 
     @property
     def evidence(self) -> Evidence | None:
@@ -198,7 +208,8 @@ def _every_pair(hashes: Hashes, ids: Ids, radius: int, share: tuple[int, int]) -
     for pairs in pairs_within_part(distinct, radius, share):
         one, other = pairs.left.astype(np.int64), pairs.right.astype(np.int64)
         left_out = int((sizes[one] * sizes[other] - np.minimum(sizes[one], FEW) * np.minimum(sizes[other], FEW)).sum())
-        for i, j in product(range(FEW), repeat=2):
+        most = (min(int(sizes[side].max(initial=0)), FEW) for side in (one, other))
+        for i, j in product(*map(range, most)):
             there = (sizes[one] > i) & (sizes[other] > j)
             yield np.stack([ids[starts[one[there]] + i], ids[starts[other[there]] + j]], axis=1), left_out
             left_out = 0

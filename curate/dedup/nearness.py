@@ -13,19 +13,24 @@ import pyarrow as pa
 from curate.dedup.clusters import Likeness, Member
 from curate.dedup.digest import Digests
 from curate.dedup.groups import Rows
-from curate.dedup.scatter import Ids, collect
+from curate.dedup.scatter import Ids, collect, mixed
 from curate.shard import Shard
 from curate.stage import Part
+from curate.storage import Storage
 
 __all__ = ["LABEL", "Evidence", "Found", "Nearness", "SameComponent"]
 
 LABEL = pa.schema({"node": pa.uint64(), "label": pa.uint64()})
-_MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclass(frozen=True)
 class Evidence(ABC):
     """What two candidates are compared by: one value a row, and what of two values is near enough."""
+
+    @property
+    def of_model(self) -> str:
+        """The column that a model made, where that is what is compared: all shards must have it of one model."""
+        return ""
 
     @property
     @abstractmethod
@@ -42,7 +47,7 @@ class Evidence(ABC):
 
     @abstractmethod
     def similarity(self, left: pa.Array, right: pa.Array) -> npt.NDArray[np.float64]:
-        """How near each value is to the other one, 0 to 1."""
+        """How near each value is to the other one, up to 1; not-a-number where that cannot be told."""
 
     @property
     @abstractmethod
@@ -116,9 +121,8 @@ class SameComponent(Likeness):
     def reads(self) -> tuple[str, ...]:
         return (*self.nearness.reads, f"{self.name}: labels")
 
-    def digests(self, part: Part, members: Sequence[Member]) -> Iterator[tuple[Rows, Digests]]:
-        here = next((member.shard.storage for member in members if not member.data_set), None)
-        labels = collect(here, f"{self.name}_label", part, 1, LABEL) if here else LABEL.empty_table()
+    def digests(self, storage: Storage, part: Part, members: Sequence[Member]) -> Iterator[tuple[Rows, Digests]]:
+        labels = collect(storage, f"{self.name}_label", part, 1, LABEL)
         nodes, label = (np.asarray(labels[name]) for name in LABEL.names)
         for member in members:
             rows = self.nearness.rows(member.shard)
@@ -128,11 +132,4 @@ class SameComponent(Likeness):
             tied = np.zeros(len(own), bool)
             tied[inside] = nodes[place[inside]] == own[inside]
             own[tied] = label[place[tied]]
-            yield rows, np.stack([_mixed(own), own], axis=1)
-
-
-def _mixed(ids: Ids) -> npt.NDArray[np.uint64]:
-    """Row numbers as hashes, so that they spread over all parts."""
-    with np.errstate(over="ignore"):
-        values = (ids ^ (ids >> np.uint64(31))) * _MIX
-        return (values ^ (values >> np.uint64(29))) * _MIX
+            yield rows, np.stack([mixed(own), own], axis=1)

@@ -49,10 +49,10 @@ class Criterion:
         if self.columns == PICTURE:
             return _either(pc.multiply(*(table[name].cast(pa.float64()) for name in PICTURE)))
         values = table[self.columns[0]]
-        if pa.types.is_nested(values.type) or pa.types.is_binary(values.type):
-            where = f"shard {shard.id}: prefer names {self.columns[0]}, a column of {values.type}"
-            raise ShardError(f"{where}; it takes numbers, texts and times")
-        return _either(values)
+        if _is_number(values.type) or _is_text(values.type):
+            return _either(values)
+        where = f"shard {shard.id}: prefer names {self.columns[0]}, a column of {values.type}"
+        raise ShardError(f"{where}; it takes numbers, texts and times")
 
 
 @dataclass(frozen=True)
@@ -108,11 +108,24 @@ def _criterion(text: str) -> Criterion:
 def _either(values: pa.ChunkedArray) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
     """As numbers or as texts, whichever they are; not-a-number is no number."""
     kind, missing = values.type, pa.chunked_array([pa.nulls(len(values), TEXT)])
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind):
-        wide = values.cast(pa.int8()) if pa.types.is_boolean(kind) else values
+    if _is_number(kind):
+        plain = pa.types.is_boolean(kind) or pa.types.is_duration(kind)
+        wide = values.cast(pa.int8() if pa.types.is_boolean(kind) else pa.int64()) if plain else values
         numbers = wide.cast(NUMBER, safe=False)
         return pc.if_else(pc.is_nan(numbers), pa.scalar(None, NUMBER), numbers), missing
     return missing.cast(NUMBER), values.cast(TEXT)
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    """Compared as float64: whole numbers beyond 2^53 may tie."""
+    tests = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_decimal, pa.types.is_duration)
+    return any(test(kind) for test in tests)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    """Compared as text, which for dates and times is their order."""
+    tests = (pa.types.is_string, pa.types.is_large_string, pa.types.is_null, pa.types.is_date, pa.types.is_time)
+    return any(test(kind) for test in (*tests, pa.types.is_timestamp))
 
 
 def _is_of_host(urls: pa.ChunkedArray, host: str) -> pa.ChunkedArray:

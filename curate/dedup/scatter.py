@@ -35,7 +35,9 @@ __all__ = [
     "Ids",
     "Outbox",
     "collect",
+    "deal",
     "inbox",
+    "mixed",
     "part_count",
     "part_of_hash",
     "ranges",
@@ -57,6 +59,7 @@ ROW_BITS, SHARD_BITS = np.uint64(32), np.uint64(24)
 _ROWS, _SHARDS = np.uint64((1 << 32) - 1), np.uint64((1 << 24) - 1)
 END_BYTES = 8
 BATCH_ROWS = 1 << 16
+_MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
 def part_count(shards: int, shards_per_part: int) -> int:
@@ -162,6 +165,32 @@ def ranges(
         found = bins.read(number)
         if found is not None:
             yield found.combine_chunks()
+
+
+def deal(
+    attempt: Attempt, label: str, part: Part, schema: pa.Schema, column: str, range_bytes: int = RANGE_BYTES
+) -> Iterator[pa.Table]:
+    """The same, cut by row numbers in `column`: all that is about one row is in one table."""
+    senders, storage = range(part.of), attempt.storage
+    total = sum(_length(storage, _name(label, sender), part.number, part.of) for sender in senders)
+    count = max(1, -(-total // range_bytes))
+    if count == 1:
+        yield collect(storage, label, part, part.of, schema)
+        return
+    bins = Bins(attempt.scratch / "ranges")
+    for rows in inbox(storage, label, part.number, senders, part.of):
+        bins.add(part_of_hash(mixed(np.asarray(rows[column])), count), rows)
+    for number in range(count):
+        found = bins.read(number)
+        if found is not None:
+            yield found.combine_chunks()
+
+
+def mixed(ids: Ids) -> Ids:
+    """Row numbers as hashes, so that they spread over all parts."""
+    with np.errstate(over="ignore"):
+        values = (ids ^ (ids >> np.uint64(31))) * _MIX
+        return np.asarray((values ^ (values >> np.uint64(29))) * _MIX, np.uint64)
 
 
 def _length(storage: Storage, name: str, number: int, of: int) -> int:

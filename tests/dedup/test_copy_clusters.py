@@ -122,13 +122,82 @@ def test_an_index_of_other_settings_is_refused_with_both_fingerprints(tmp_path: 
     (tmp_path / "none").mkdir()
     for against, words in (
         (first, r"of copies by bytes was made with other settings: \w{16} there, \w{16} here"),
-        (tmp_path / "none", r"has no dedup/bytes_ask/card.json; .* run it there first"),
+        (tmp_path / "none", r"has no dedup/bytes_mark/card.json; .* run it there first"),
     ):
         with pytest.raises(ConfigError, match=words):
             run(tmp_path / "two", rows, Clusters(SameBytes(), (), (), (), (str(against),)), [10], range(10))
-    (first / "dedup/bytes_ask/card.json").write_text("[]")
+    (first / "dedup/bytes_mark/card.json").write_text("[]")
     with pytest.raises(ConfigError, match="is no card of an index"):
         run(tmp_path / "two", rows, Clusters(SameBytes(), (), (), (), (str(first),)), [10], range(10))
+
+
+def mini(folder: Path, files: list[str], clusters: Clusters, start: int = 0) -> list[tuple]:
+    """Rows with these files; for each the URL of the row kept instead, and the rows of the cluster."""
+    rows = pairs(start + len(files)).slice(start)
+    rows = rows.set_column(2, "sha256", pa.array(files))
+    run(folder, rows, clusters, [len(files)], range(len(files)))
+    return list(by_row(handles(folder / "set", 1), ["bytes_duplicate_of", "bytes_cluster_size"]).values())
+
+
+def test_what_an_earlier_set_was_compared_with_must_be_named_too_and_first(tmp_path: Path) -> None:
+    """Its row may be a copy of one that only that set kept: then no copy would be kept anywhere."""
+    a, b = str(tmp_path / "a/set"), str(tmp_path / "b/set")
+    mini(tmp_path / "a", ["x"], Clusters(SameBytes()))
+    assert mini(tmp_path / "b", ["x", "y"], Clusters(SameBytes(), against=(a,)), 1) == [("000000000", 2), (None, 1)]
+    for against in ((b,), (b, a)):
+        with pytest.raises(ConfigError, match=f"was itself compared with {a}; name that one too, before it"):
+            mini(tmp_path / "c", ["x", "y", "z"], Clusters(SameBytes(), against=against), 3)
+    found = mini(tmp_path / "c", ["x", "y", "z"], Clusters(SameBytes(), against=(a, b)), 3)
+    assert [size for _, size in found] == [3, 2, 1]
+    assert [of is not None for of, _ in found] == [True, True, False]
+
+
+@pytest.mark.parametrize(("against", "words"), [("own", "the data set itself"), ("twice", "twice; once is enough")])
+def test_a_set_is_not_compared_with_itself_nor_twice_with_another(tmp_path: Path, against: str, words: str) -> None:
+    a, own = str(tmp_path / "a/set"), str(tmp_path / "b/set")
+    mini(tmp_path / "a", ["x"], Clusters(SameBytes()))
+    mini(tmp_path / "b", ["x"], Clusters(SameBytes()))
+    before = sorted((tmp_path / "b/set").rglob("*"))
+    roots = (own + "/",) if against == "own" else (a, f"file://{a}/")
+    with pytest.raises(ConfigError, match=words):
+        mini(tmp_path / "b", ["x"], Clusters(SameBytes(), against=roots))
+    assert sorted((tmp_path / "b/set").rglob("*")) == before, "its own index is still there"
+
+
+def test_other_bounds_on_placeholders_are_another_index(tmp_path: Path) -> None:
+    mini(tmp_path / "a", ["x"], Clusters(SameBytes(), bounds=(10, None)))
+    with pytest.raises(ConfigError, match="other settings"):
+        mini(tmp_path / "b", ["x"], Clusters(SameBytes(), against=(str(tmp_path / "a/set"),), bounds=(99, None)))
+
+
+def test_an_index_that_is_not_finished_is_refused_and_one_that_changed_is_read_again(tmp_path: Path) -> None:
+    a = str(tmp_path / "a/set")
+    mini(tmp_path / "a", ["x", "y"], Clusters(SameBytes()))
+    against = Clusters(SameBytes(), against=(a,))
+    assert [size for _, size in mini(tmp_path / "b", ["x", "z"], against, 5)] == [2, 1]
+    rows = pairs(2).set_column(2, "sha256", pa.array(["z", "y"]))
+    rules = (("caption_words", filter_class("caption_words")(min=1)),)
+    fewer = rows.append_column(rules[0][1].columns[0], pa.array([1, 0], pa.int64()))
+    folder = run(tmp_path / "again", fewer, Clusters(SameBytes(), (), rules), [2], range(2))
+    found = mini(tmp_path / "c", ["z", "y"], Clusters(SameBytes(), against=(str(folder),)), 5)
+    assert [size for _, size in found] == [2, 1], "a row that took no part there takes none here"
+    (commit,) = (folder / "commits/bytes_mark").iterdir()
+    commit.unlink()
+    with pytest.raises(ConfigError, match="0 of 1 parts of step bytes_mark are done; run it to its end"):
+        mini(tmp_path / "d", ["z"], Clusters(SameBytes(), against=(str(folder),)), 5)
+
+
+def test_an_earlier_set_that_changed_is_compared_with_again(tmp_path: Path) -> None:
+    rows = pairs(2).set_column(2, "sha256", pa.array(["x", "y"])).append_column("score", pa.array([1.0, 2.0]))
+    folder = run(tmp_path / "a", rows, Clusters(SameBytes(), ("highest score",)), [2], range(2))
+    clusters = Clusters(SameBytes(), ("highest score",), against=(str(folder),))
+    other = pairs(9).slice(8).set_column(2, "sha256", pa.array(["x"])).append_column("score", pa.array([1.0]))
+    pack(tmp_path / "b/in", other, [1])
+    steps = (Given(str(tmp_path / "b/in")), ScoredBy(str(tmp_path / "b/in"), ("score",)), *clusters.steps())
+    assert [run_steps(tmp_path / "b/set", 1, steps).made for _ in range(2)] == [2 + 3, 0]
+    (commit,) = (folder / "commits/bytes_mark").iterdir()
+    commit.rename(commit.with_name(f"p00000-{'f' * 16}.json"))
+    assert run_steps(tmp_path / "b/set", 1, steps).made == 3, "what was made anew there is compared anew here"
 
 
 def test_rows_that_an_earlier_filter_drops_take_no_part(tmp_path: Path) -> None:

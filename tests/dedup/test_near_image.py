@@ -13,7 +13,7 @@ from scored_shards import Given, ScoredBy, by_row, embedded, handles, packings, 
 from scored_shards import pack as pack_rows
 
 from curate.dedup.near_image import SHARING_PARTS, EmbeddingCosine, NearImage
-from curate.errors import ConfigError
+from curate.errors import ConfigError, StageError
 from curate.manifest import Commit, CommitLog
 from curate.models.settings import build_models
 from curate.registry import filter_class
@@ -154,6 +154,39 @@ def test_many_rows_of_one_hash_are_checked_against_neighbours_and_the_rest_is_co
     counts = pair_commits(tmp_path)[0].counts
     assert 0 < counts["candidates"] < 64 * count
     assert counts["candidates"] + counts["pairs_left_out"] == count * (count - 1) // 2
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_rows_of_two_near_hashes_are_all_compared(tmp_path: Path, seed: int) -> None:
+    """Ten rows of one hash that look different, and two of another whose embeddings are those of two of the ten."""
+    rows = np.eye(12, 12, dtype=np.float32)
+    rows[10], rows[11] = rows[9], rows[0]
+    given = table([7] * 10 + [6, 6], "phash").append_column("clip_image_embedding", embedded(rows))
+    order = np.random.default_rng(seed).permutation(12).tolist()
+    answers = run(tmp_path, given, near(hash="phash", radius=2, model="clip"), [12], order)
+    assert sizes_found(answers, 12) == [2] + [1] * 8 + [2, 2, 2]
+
+
+def test_a_picture_without_an_embedding_is_near_to_nothing_whatever_the_bound(tmp_path: Path) -> None:
+    rows = unit_rows(3)
+    rows[1] = 0
+    given = table([7] * 3, "phash").append_column("clip_image_embedding", embedded(rows, missing=[2]))
+    rule = near(hash="phash", radius=2, model="clip", min_cosine=-1.0)
+    assert sizes_found(run(tmp_path, given, rule, [3], range(3)), 3) == [1, 1, 1]
+
+
+def test_embeddings_of_two_models_are_not_compared(tmp_path: Path) -> None:
+    given = table([7] * 4, "phash").append_column("clip_image_embedding", embedded(unit_rows(4)))
+    rule = near(hash="phash", model="clip")
+    names = ("phash", "clip_image_embedding")
+    folder = tmp_path / "in"
+    pack_rows(folder, given, [4])
+    first = (Given(str(folder)), ScoredBy(str(folder), names, "one"), *rule.steps(()))
+    run_steps(tmp_path / "one", 1, first)
+    other = near(hash="phash", model="clip", against=(str(tmp_path / "one"),))
+    second = (Given(str(folder)), ScoredBy(str(folder), names, "two"), *other.steps(()))
+    with pytest.raises(StageError, match=r"clip_image_embedding was made by model"):
+        run_steps(tmp_path / "two", 1, second)
 
 
 @pytest.mark.parametrize(("cosine", "near_enough"), [(0.9, True), (0.899, False)])

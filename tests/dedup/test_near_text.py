@@ -130,6 +130,24 @@ def test_a_new_crawl_against_earlier_ones_is_a_run_over_all(tmp_path: Path, shar
     assert answers == {uid: expected[uid] for uid in answers}
 
 
+def test_an_earlier_row_ties_rows_that_are_not_near_one_another(tmp_path: Path) -> None:
+    """a ~ b and b ~ c, but not a ~ c; a and b lie in the first set, where b was dropped, and c in the second."""
+    a, b, c = "abcdefghijklmnopqrst", "abcdefghijklmnopqrsu", "bbcdefghijklmnopqrsu"
+    assert (
+        jaccard(shingles(a), shingles(c))
+        < 0.8
+        <= min(jaccard(shingles(a), shingles(b)), jaccard(shingles(b), shingles(c)))
+    )
+    rows = pairs(3).set_column(1, "caption", pa.array([a, b, c])).append_column("crawl", pa.array([0.0, 1.0, 2.0]))
+    settings = {"max_miss": 1e-6, "permutations": 2048, "prefer": ("lowest crawl",)}
+    first = run_rows(tmp_path / "one", rows.slice(0, 2), near(**settings), [1, 1], range(2), [])
+    uids = rows["uid"].to_pylist()
+    assert first == {uids[0]: (None, 2), uids[1]: (uids[0], 2)}
+    folder = tmp_path / "one/set"
+    rule = near(**settings, against=(str(folder),))
+    assert run_rows(tmp_path / "two", rows.slice(2), rule, [1], range(1), [folder]) == {uids[2]: (uids[0], 3)}
+
+
 @pytest.mark.parametrize(
     ("one", "other", "near_enough"),
     [
@@ -199,9 +217,20 @@ def test_the_known_pairs_of_two_cookbooks(tmp_path: Path) -> None:
     assert [n for n in wanted if root[uids[2 * n]] != root[uids[2 * n + 1]]] == []
 
 
+def test_pairs_beyond_the_memory_are_dealt_to_ranges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ranges of a few hundred bytes find what one range finds."""
+    captions = varied(40, seed=3)
+    rule = near(min_similarity=0.6, max_miss=1e-5, permutations=1024)
+    whole = run(tmp_path / "whole", captions, rule, [20, 20], range(40))
+    for module in ("curate.dedup.scatter.ranges", "curate.dedup.scatter.deal"):
+        monkeypatch.setattr(module + ".__defaults__", (300,))
+    assert run(tmp_path / "ranges", captions, rule, [20, 20], range(40)) == whole
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
+        {"against": tuple(map(str, range(256)))},
         {"min_similarity": 0.0},
         {"min_similarity": 1.1},
         {"ngram": 0},

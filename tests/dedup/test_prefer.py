@@ -1,6 +1,7 @@
 """Which of several copies is kept: by a user's order, and by what rows are where that says nothing."""
 
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
@@ -31,6 +32,9 @@ def best(folder: Path, prefer: list[str], **columns: pa.Array) -> list[int]:
         ("lowest score", pa.array([0.5, None, float("nan"), 0.7, -1.0]), [4, 0, 3]),
         ("highest score", pa.array([3, 10, None, 2], pa.int32()), [1, 0, 3, 2]),
         ("highest score", pa.array([False, True, None]), [1, 0, 2]),
+        ("highest score", pa.array([Decimal("9.5"), Decimal("10.5"), Decimal("-2.0"), Decimal("-1.0")]), [1, 0, 3, 2]),
+        ("lowest score", pa.array([9, 10, None], pa.duration("s")), [0, 1, 2]),
+        ("latest score", pa.array([9, 10, None], pa.timestamp("s")), [1, 0, 2]),
         ("latest score", pa.array(["2023-05", None, "2024-01", "2023-06"]), [2, 3, 0, 1]),
         ("earliest score", pa.array(["2023-05", None, "2024-01", "2023-06"]), [0, 3, 2, 1]),
         ("latest score", pa.array([date(2020, 1, 1), date(2021, 1, 1), None]), [1, 0, 2]),
@@ -93,6 +97,7 @@ def test_words_that_mean_nothing_are_told(words: str) -> None:
     assert repr(words) in str(told.value)
 
 
-def test_a_column_without_an_order_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ShardError, match=r"shard 00000: prefer names score, a column of list.*numbers, texts"):
-        best(tmp_path, ["highest score"], score=pa.array([[1], [2]]))
+@pytest.mark.parametrize("values", [pa.array([[1], [2]]), pa.array([b"1", b"2"]), pa.array([{"a": 1}, {"a": 2}])])
+def test_a_column_without_an_order_is_told(tmp_path: Path, values: pa.Array) -> None:
+    with pytest.raises(ShardError, match=r"shard 00000: prefer names score, a column of .*numbers, texts"):
+        best(tmp_path, ["highest score"], score=values)
