@@ -167,9 +167,9 @@ def test_a_cluster_is_told_and_shown(
         assert words in capsys.readouterr().err
 
 
-def test_real_photographs_known_to_be_copies(tmp_path: Path) -> None:
+def test_real_photographs_known_to_be_copies(tmp_path: Path, ray_address: str) -> None:
     """imagededup's own test pictures: the same photograph in grey, with alpha, resized and in other formats is one
-    cluster, turned and mirrored it is not; and photographs that two textbooks print."""
+    cluster, turned and mirrored it is not; and photographs that two textbooks print. Ray says the same."""
     shared = Path(__file__).parents[2] / "shared/data"
     pictures = sorted((shared / "neardup/imagededup").rglob("*.*g")) + sorted((shared / "neardup").rglob("*.webp"))
     books = shared / "pairs/openstax/life-liberty-and-pursuit-happiness"
@@ -192,6 +192,8 @@ path = "{tmp_path}/in/*.tar"
 [filters.near_image_duplicate]
 """)
     call(config, tmp_path / "out")
+    call(config, tmp_path / "ray", "--on", "ray", RAY_ADDRESS=ray_address)
+    assert files(tmp_path / "ray") == files(tmp_path / "out")
     rows = Shard(Storage(str(tmp_path / "out")), "00000").columns(["key", "near_image_duplicate_of"]).to_pylist()
     name_of = {f"{number:04d}": path.name for number, path in enumerate(pictures)}
     clusters: dict[str, set[str]] = {}
@@ -211,3 +213,30 @@ path = "{tmp_path}/in/*.tar"
     assert {"BRI_APUSH_03_03_WashCross.jpg", "BRI_APUSH_03_06_WashCross1.jpg"} in clusters.values()
     for names in clusters.values():
         assert len({name[:12] for name in names if name.startswith("ukbench")}) <= 1, "two photographs are no copies"
+
+
+def test_a_cluster_whose_kept_row_is_in_an_earlier_data_set(
+    config: Path, local: tuple[Path, dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both data sets have the same keys; the row that is told and shown as kept is the other one's."""
+    again = tmp_path / "again.toml"
+    again.write_text(
+        CONFIG.replace("seed = 5", "seed = 5\n")
+        .replace("samples = 240", "samples = 80")
+        .replace("[filters.bytes_duplicate]", f'[filters.bytes_duplicate]\nagainst = ["{local[0]}"]')
+        .replace("[filters.pair_duplicate]\nshards_per_part = 2\n", "")
+    )
+    call(again, tmp_path / "again")
+    shard = Shard(Storage(str(tmp_path / "again")), "00000")
+    rows = shard.columns(["key", "bytes_duplicate_of", "bytes_duplicate_in", "sha256"]).to_pylist()
+    copies = [row for row in rows if row["bytes_duplicate_in"]]
+    assert len(copies) > 20
+    for row in copies[:3]:
+        page = tmp_path / "cluster.html"
+        where = f"{tmp_path}/again/00000"
+        assert main(["show", where, row["key"], "--cluster", "bytes", "--html", str(page)]) == 0
+        told = json.loads(capsys.readouterr().out)
+        first = told["members"][0]
+        assert (first["data_set"], first["key"]) == (str(local[0]), row["bytes_duplicate_of"])
+        assert {member["sha256"] for member in told["members"]} == {row["sha256"]}
+        assert page.read_text().count("<img ") == len(told["members"]) >= 2
