@@ -6,7 +6,7 @@ caption and 4 bits in the hash. Each kind of copy runs all its steps in a proces
 its CPU seconds and its peak memory. The slope is that of log(CPU) over log(rows): 1 is linear, and "cost as rows grow
 10 x" is what the fit says for ten times the rows, over 10.
 
-    python -m bench.copies [--small]             80,000 to 640,000 rows; small: 10,000 to 80,000
+    python -m bench.copies [--small]             60,000 to 600,000 rows; small: 10,000 to 80,000
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from curate.shard import Shard, Slice
 from curate.stage import Runtime, Stage, Step
 from curate.storage import Storage
 
-SIZES, SMALL = (80_000, 160_000, 320_000, 640_000), (10_000, 20_000, 40_000, 80_000)
+SIZES, SMALL = (60_000, 120_000, 300_000, 600_000), (10_000, 20_000, 40_000, 80_000)
 SHARD_ROWS = 10_000
 KINDS: dict[str, tuple[str, dict[str, object]]] = {
     "same files": ("bytes", {}),

@@ -21,6 +21,7 @@ from curate.errors import ShardError
 from curate.manifest import Attempt
 from curate.shard import Shard
 from curate.stage import Barrier
+from curate.tombstones import alive
 
 __all__ = ["UID", "Subset", "pair_uid", "parse_uids", "sort_uids"]
 
@@ -37,7 +38,8 @@ NO_DIGIT = 255
 
 @dataclass(frozen=True)
 class Subset(Barrier):
-    """The uids of all kept rows of all shards, each as often as its column `multiplicity` says where there is one.
+    """The uids of all kept rows of all shards that no tombstone names, each as often as its column `multiplicity` says
+    where there is one.
 
     Without a `uid_column` a row's uid is cc2dataset's: see `pair_uid`."""
 
@@ -57,7 +59,7 @@ class Subset(Barrier):
 
     def _kept(self, shard: Shard) -> Uids:
         columns = shard.columns(["key", *self.reads, *({MULTIPLICITY} & shard.column_files.keys())])
-        columns = columns.filter(columns["keep"])
+        columns = columns.filter(pc.and_(columns["keep"], pa.array(alive(shard, columns["key"]))))
         if MULTIPLICITY not in columns.column_names:
             return self._uids(shard, columns)
         times = np.asarray(pc.fill_null(columns[MULTIPLICITY], 0), np.int64)

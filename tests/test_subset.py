@@ -14,6 +14,7 @@ from curate.manifest import Attempt
 from curate.shard import Shard
 from curate.storage import Storage
 from curate.subset import Subset, pair_uid, parse_uids, sort_uids
+from curate.tombstones import write_dead
 
 UIDS = st.lists(st.text("0123456789abcdef", min_size=32, max_size=32))
 
@@ -131,3 +132,9 @@ def test_a_row_is_there_as_often_as_its_multiplicity_says(shards):
     commit, array = run([one, two], Subset(uid_column="uid"))
     assert array.tolist() == datacomp(["0" * 32] * 2 + ["a" * 32] + ["f" * 32] * 3).tolist()
     assert commit.counts == {"kept": 6}
+
+
+def test_the_dead_are_left_out(shards):
+    one = shards(0, uid=["f" * 32, "1" * 32, "a" * 32], keep=[True, True, True])
+    write_dead(one, {"000000001": "key"})
+    assert run([one], Subset(uid_column="uid"))[1].tolist() == datacomp(["f" * 32, "a" * 32]).tolist()

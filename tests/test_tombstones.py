@@ -236,10 +236,41 @@ def test_show_refuses_what_is_on_a_hash_list_and_its_copies(tmp_path, data, caps
     keys = Shard(data, "00000").table("", ["key"])["key"]
     copy_of = [None] * 5 + ["000000004", None, None]
     put(data, "00000.bytes.parquet", pa.table({"key": keys, "bytes_duplicate_of": copy_of}))
-    for key in ("000000004", *(("000000005",) if "--cluster" in more else ())):
+    for key in ("000000004", "000000005"):
         assert main(["show", f"{data.root}/00000", key, *more]) == 2
         told = capsys.readouterr()
         assert "is on a hash list" in told.err
         assert SECRET not in told.out + told.err
     assert not list(tmp_path.glob("x.*"))
     assert main(["show", f"{data.root}/00000", "000000000"]) == 0
+
+
+def test_show_refuses_a_copy_of_what_an_earlier_data_set_hides(tmp_path, data, capsys):
+    """The row that is kept there is not on the list, but a copy of it is."""
+    earlier = copied(tmp_path / "data", tmp_path / "earlier")
+    keys = Shard(data, "00000").table("", ["key"])["key"]
+    dup = {"key": keys, "bytes_duplicate_of": ["000000001", *[None] * 7]}
+    put(data, "00000.bytes.parquet", pa.table({**dup, "bytes_duplicate_in": [earlier.root, *[None] * 7]}))
+    put(
+        earlier,
+        "00000.bytes.parquet",
+        pa.table({"key": keys, "bytes_duplicate_of": [None] * 4 + ["000000001"] + [None] * 3}),
+    )
+    show = ["show", f"{data.root}/00000", "000000000", "--cluster", "bytes"]
+    assert main(show) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [(m.get("data_set"), m["key"]) for m in told["members"]] == [
+        (earlier.root, "000000001"),
+        (None, "000000000"),
+    ]
+    remove_listed(earlier, listing(tmp_path, entries(4)["md5"]), "index")
+    assert main(show) == 2
+    assert "is on a hash list" in capsys.readouterr().err
+
+
+def test_a_cluster_whose_earlier_data_set_is_gone_is_not_told(tmp_path, data, capsys):
+    keys = Shard(data, "00000").table("", ["key"])["key"]
+    dup = {"key": keys, "bytes_duplicate_of": ["000000001", *[None] * 7]}
+    put(data, "00000.bytes.parquet", pa.table({**dup, "bytes_duplicate_in": [f"{tmp_path}/gone", *[None] * 7]}))
+    assert main(["show", f"{data.root}/00000", "000000000", "--cluster", "bytes"]) == 2
+    assert "000000001, the row that is kept, is not in" in capsys.readouterr().err

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -34,6 +35,8 @@ __all__ = ["DrawByFrequency", "poisson_draws"]
 
 Reals = npt.NDArray[np.float64]
 UNIT = 2.0**40
+NORMAL_FROM = 500.0
+"""Means above which the law is taken for a normal one: its first term is too small for a float soon after."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,11 @@ def poisson_draws(means: Reals, keys: npt.NDArray[np.uint64], most: int) -> npt.
             times[more] = number
             term = term * means / number
             below += term
-    times[np.exp(-means) == 0] = most
+    large = means > NORMAL_FROM
+    if large.any():
+        place = NormalDist().inv_cdf
+        spread = np.sqrt(means[large]) * [place(max(u, 2.0**-53)) for u in uniform[large].tolist()]
+        times[large] = np.clip(np.rint(means[large] + spread), 0, most)
     return times
 
 

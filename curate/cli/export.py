@@ -75,6 +75,8 @@ def _apply_tombstones(options: argparse.Namespace) -> int:
     done = remove_listed(target, listed, "index" if options.tombstones_only else "rewrite", threads)
     if options.tombstones_report:
         write(Path(options.tombstones_report), done.report(), "--tombstones-report")
+    if options.tombstones_only:
+        target.delete("subset.npy")  # has uids of dead rows; the next run writes it anew
     failed = [{"shard": shard, "error": error} for shard, error in done.failed.items()]
     show({**done.counts(), **({"failed": failed} if failed else {})}, options.format)
     return 1 if failed else 0

@@ -41,6 +41,7 @@ def run(options: argparse.Namespace) -> int:
     from curate.document.open_page import is_page, open_page
     from curate.document.why import why_document, why_page
     from curate.errors import ConfigError
+    from curate.report.cluster import refuse_hidden_copies
     from curate.report.shard import find_shard, has_documents, overview, sample_row, write_picture
     from curate.tombstones import refuse_hidden
 
@@ -73,6 +74,7 @@ def run(options: argparse.Namespace) -> int:
             _render(read_with_missing(shard, options.key), options)
     else:
         found = sample_row(shard, options.key)
+        refuse_hidden_copies(shard, options.key)
         if options.image is not None:
             write_picture(shard, options.key, options.image)
         show(found, options.format)

@@ -328,7 +328,7 @@ class Mark(OfClusters):
     def _table(self, key: pa.ChunkedArray, own: pa.Table) -> pa.Table:
         columns = [own["duplicate_of"], own["size"], *(own[name] for name in self.clusters.counted)]
         if self.clusters.against:
-            names = pa.array([None, *self.clusters.against], pa.string())
+            names = pa.array([None, *(Storage(root).root for root in self.clusters.against)], pa.string())
             is_copy = own["duplicate_of"].is_valid()
             columns.append(pc.if_else(is_copy, names.take(own["set"]), pa.scalar(None, pa.string())))
         return pa.table({"key": key, **dict(zip(self.clusters.columns, columns, strict=True))})

@@ -15,9 +15,9 @@ from curate.errors import ShardError
 from curate.sample import Document, Part, Picture
 from curate.shard import Shard, list_shards
 from curate.storage import Storage
-from curate.tombstones import refuse_hidden
+from curate.tombstones import HASH_LIST_MATCH, refuse_hidden
 
-__all__ = ["SHOWN", "cluster_document", "cluster_rows"]
+__all__ = ["SHOWN", "cluster_document", "cluster_rows", "refuse_hidden_copies"]
 
 SHOWN = 100
 """Rows of a cluster that are told and shown; how many it has in all is said as well."""
@@ -53,6 +53,17 @@ def cluster_rows(shard: Shard, key: str, name: str = "") -> dict[str, Any]:
         if total > 1:
             break
     return answer
+
+
+def refuse_hidden_copies(shard: Shard, key: str) -> None:
+    """Raise ShardError when a copy of this row, of any kind, is on a hash list. All shards are read, but only where
+    there is a list."""
+    if HASH_LIST_MATCH not in shard.column_files and not shard.storage.files("tombstones"):
+        return
+    for column in (c for c in shard.column_files if c.endswith(SUFFIX)):
+        kind = column.removesuffix(SUFFIX)
+        for other, rows in _of_cluster(shard, kind, _kept_of(shard, key, kind)):
+            refuse_hidden(other, rows["key"].to_pylist())
 
 
 def cluster_document(shard: Shard, cluster: dict[str, Any]) -> Document:
@@ -106,6 +117,9 @@ def _members(shard: Shard, kind: str, kept: _Kept) -> tuple[int, list[dict[str, 
         best = [row for row in told if is_first or (is_first is None and row["key"] == kept.key)]
         first += best
         others = sorted([*others, *(row for row in told if row not in best)], key=lambda row: row["key"])[:SHOWN]
+    if not first:
+        where = kept.data_set or shard.storage.root
+        raise ShardError(f"{kept.key}, the row that is kept, is not in {where}; its cluster cannot be told without it")
     return total, [{n: v for n, v in row.items() if v is not None} for row in [*first, *others][:SHOWN]]
 
 
@@ -113,7 +127,10 @@ def _of_cluster(shard: Shard, kind: str, kept: _Kept) -> Iterator[tuple[Shard, p
     """The shards that have rows of a cluster, and these: of an earlier data set the row that is kept, then our own."""
     if kept.data_set is not None:
         for other in list_shards(Storage(kept.data_set)):
-            yield from _told(other, pc.equal(other.columns(["key"])["key"], kept.key))
+            own = other.columns(["key", *({f"{kind}{SUFFIX}"} & other.column_files.keys())])
+            is_copy = pc.fill_null(pc.equal(own[own.num_columns - 1], kept.key), False)
+            refuse_hidden(other, own["key"].filter(is_copy).to_pylist())
+            yield from _told(other, pc.equal(own["key"], kept.key))
     for other in list_shards(shard.storage):
         if f"{kind}{SUFFIX}" not in other.column_files:
             continue
