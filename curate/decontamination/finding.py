@@ -37,7 +37,7 @@ TOLD = ("key", "url", "uid", "sha256", *DECODED)
 
 def find_listed(shard: Shard, listed: Listed, threads: int = 1) -> dict[str, str]:
     """Keys of the shard's samples that are listed, each with the first kind of entry that names it; keys of table rows
-    without a picture too. Raises ShardError for a broken tar.
+    without a picture too. Raises ShardError for a broken tar, and for one whose keys its table spells otherwise.
 
     Of documents the tables are asked alone, and a listed picture names its whole document. Raises ConfigError for
     hashes that only a look at the pictures could find there."""
@@ -46,6 +46,7 @@ def find_listed(shard: Shard, listed: Listed, threads: int = 1) -> dict[str, str
         return _of_documents(shard, listed)
     found = _of_table(shard, listed) if table else {}
     known = set(shard.column_files) if table else set()
+    claimed = _without_failed(shard, found)
     with shard.storage.open(shard.tar) as data:
         contents = read_contents(data, shard.tar)
         if contents.damage is not None:
@@ -55,8 +56,25 @@ def find_listed(shard: Shard, listed: Listed, threads: int = 1) -> dict[str, str
                 f"no sample of {shard.tar} has a picture that is known here: tombstones are for pairs; put them into "
                 "the data set that it comes from (--tombstones-only), and export anew"
             )
+        _require_members(shard, claimed - contents.groups.keys())
         found |= _Walk(listed, [n for n in DECODED if n not in known], threads).find(contents, data)
     return found
+
+
+def _without_failed(shard: Shard, found: Mapping[str, str]) -> set[str]:
+    """Those keys whose rows say that there is a picture."""
+    if not found or "status" not in shard.column_files:
+        return set(found)
+    rows = shard.columns(["key", "status"]).to_pylist()
+    return {row["key"] for row in rows if row["key"] in found and row["status"] in (None, "success")}
+
+
+def _require_members(shard: Shard, lost: set[str]) -> None:
+    if lost:
+        raise ShardError(
+            f"{len(lost)} listed samples are in {shard.table_name()} and not in {shard.tar}, e.g. {min(lost)}: its "
+            "keys are spelled otherwise, or the two are no pair; make the table anew from the tar, or move it away"
+        )
 
 
 def listed_hash(hashes: Mapping[str, bytes | None], listed: Listed) -> str | None:

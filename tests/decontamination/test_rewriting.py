@@ -215,7 +215,34 @@ def test_a_failed_row_of_the_table_goes_too(tmp_path, out):
     table = shard.table()
     extra = table.slice(0, 1).set_column(table.column_names.index("key"), "key", pa.array(["failed"]))
     extra = extra.set_column(table.column_names.index("url"), "url", pa.array([f"https://opted.test/{SECRET}"]))
+    extra = extra.set_column(table.column_names.index("status"), "status", pa.array(["failed_to_download"]))
     put(out, "00000.parquet", pa.concat_tables([table, extra]))
     assert remove_listed(out, listing(tmp_path, "host:opted.test")).dead == {"00000": {"failed": "host"}}
     assert SECRET.encode() + b"\n" not in out.read("00000.parquet")
     assert shard.table() == table
+
+
+@pytest.mark.parametrize(
+    ("status", "spelled"), [(None, "./{}"), ("success", "00000/{}"), ("success", "{}"), ("failed_to_resize", "./{}")]
+)
+def test_a_table_whose_keys_the_tar_spells_otherwise_is_told(tmp_path, status, spelled):
+    """Else its row would go, and the picture stay."""
+    storage = Storage(str(tmp_path / "foreign"))
+    put_tar(storage, (spelled.format("a") + ".png", b"1"), (spelled.format("b") + ".png", b"2"))
+    put(storage, "00000.parquet", pa.table({"key": ["a"], "url": ["http://gone.test/1"], "status": [status]}))
+    before = state(storage)
+    done = remove_listed(storage, listing(tmp_path, "host:gone.test"))
+    if spelled == "{}" or status == "failed_to_resize":
+        assert done.dead == {"00000": {"a": "host"}}
+    else:
+        assert "in 00000.parquet and not in 00000.tar, e.g. a: its keys are spelled otherwise" in done.failed["00000"]
+        assert state(storage) == before
+
+
+def put_tar(storage, *parts):
+    target = io.BytesIO()
+    tar = TarWriter(target)
+    for name, content in parts:
+        tar.add(name, content)
+    tar.finish()
+    storage.write("00000.tar", target.getvalue())
