@@ -1,10 +1,12 @@
 """Listed pictures are dropped by every kind of hash, at both sides of PDQ's radius; no word of them is written."""
 
 import hashlib
+import io
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from PIL import Image
 from tombstone_sets import SECRET, entries, members, photo, pixels, put_shard
 
 from curate.config import build_filters
@@ -17,6 +19,7 @@ from curate.run.scheduler import run_job
 from curate.shard import Shard
 from curate.signals import signal_steps
 from curate.storage import Storage
+from curate.tar import TarWriter
 from curate.tombstones import HASH_LIST_MATCH, hidden_keys, refuse_hidden
 from filters.hash_list import HashList
 from pipelines.image_text_pairs import image_text_pairs
@@ -69,6 +72,29 @@ def test_it_is_hidden_though_another_filter_drops_it_first(tmp_path):
     assert hidden_keys(shard) == {"000000003"}
 
 
+@pytest.mark.parametrize("kind", ["md5", "sha1", "sha256 as stored", "pixel_hash", "pdq"])
+def test_all_members_of_a_sample_are_looked_up(tmp_path, kind):
+    """Somebody's tar with two pictures and a mask a sample, of which filters see the first alone."""
+    (tmp_path / "crawl").mkdir()
+    with open(tmp_path / "crawl" / "00000.tar", "wb") as target:
+        tar = TarWriter(target)
+        jpeg = io.BytesIO()
+        Image.fromarray(pixels(5)).save(jpeg, "JPEG")
+        for key, other, mask in (("a", 1, 2), ("b", 3, 2), ("c", 1, 3)):
+            tar.add(f"{key}.jpg", jpeg.getvalue())
+            tar.add(f"{key}.png", photo(other))
+            tar.add(f"{key}.mask.png", photo(mask))
+            tar.add(f"{key}.npy", b"no picture")
+        tar.finish()
+    source = {"kind": "webdataset", "path": str(tmp_path / "crawl")}
+    filters = {"hash_list": {"paths": [listing(tmp_path, entries(3)[kind])]}}
+    config = {"pipeline": "image_text_pairs", "source": source, "filters": filters}
+    target = Storage(str(tmp_path / "out"))
+    assert run_job(image_text_pairs(config), target, InlineEngine()).failed == {}
+    told = Shard(target, "00000").columns([HASH_LIST_MATCH])[HASH_LIST_MATCH].to_pylist()
+    assert told == [None, kind.split()[0], kind.split()[0]]
+
+
 @pytest.mark.parametrize(("bits", "radius", "found"), [(31, 31, "pdq"), (32, 31, None), (5, 4, None), (0, 0, "pdq")])
 def test_the_radius_is_included(tmp_path, bits, radius, found):
     own = np.unpackbits(np.frombuffer(pdq(pixels(3)).hash, np.uint8))
@@ -86,9 +112,10 @@ def test_only_what_the_lists_hold_is_computed(tmp_path):
         return [step.label for step in signal_steps(build_filters({"hash_list": {"paths": [path]}}), {}, set())]
 
     assert labels() == ["score_hash_list"]
-    assert labels("pdq:" + "0" * 64) == ["score_pdq", "score_hash_list"]
-    assert labels("0" * 32) == ["file_digests", "score_hash_list"]
-    assert labels("0" * 64, "pixel_hash:" + "0" * 32) == ["score_pixel_hash", "file_digests", "score_hash_list"]
+    assert labels("pdq:" + "0" * 64) == ["score_pdq", "hash_list_members", "score_hash_list"]
+    assert labels("0" * 32) == ["file_digests", "hash_list_members", "score_hash_list"]
+    all_of_it = ["score_pixel_hash", "file_digests", "hash_list_members", "score_hash_list"]
+    assert labels("0" * 64, "pixel_hash:" + "0" * 32) == all_of_it
 
 
 def test_the_exact_kinds_are_told_before_a_near_one(tmp_path):
