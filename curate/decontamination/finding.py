@@ -151,7 +151,8 @@ def _plain(row: dict[str, Any]) -> dict[str, Any]:
 def _told(record: Mapping[str, Any], listed: Listed) -> str | None:
     """The kind of entry that names what a row or a `.json` member says of itself."""
     url, host = plain_url(record["url"]) if isinstance(record.get("url"), str) else ("", "")
-    said = {"key": record.get("key"), "uid": record.get("uid"), "url": url}
+    uid = record.get("uid")
+    said = {"key": record.get("key"), "uid": uid.lower() if isinstance(uid, str) else None, "url": url}
     for kind, entries in (("url", listed.urls), ("key", listed.keys), ("uid", listed.uids)):
         if isinstance(said[kind], str) and said[kind] in entries:
             return kind

@@ -1,10 +1,12 @@
 """Lists of what has to go: opt-outs by URL and host, takedowns by digest, key and uid, hash lists of known illegal
 material.
 
-A text file, one entry a line, `#` starts a comment: `host:example.com`, `url:https://a.test/1.jpg`, `key:000010005`,
-`uid:<32 hex>`, and hashes in hexadecimal, `md5: sha1: sha256: pixel_hash: pdq:`. Without a word before it, a line of
-32, 40 or 64 hex digits is an MD5, SHA-1 or SHA-256, and one that starts with `http` a URL; a PDQ has 64 digits too, so
-it must say so. An entry is never repeated in a message: a line that cannot be read is told by its number.
+A text file, one entry a line; `#` at the start of a line or behind a blank starts a comment. `host:example.com`,
+`url:https://a.test/1.jpg`, `key:000010005`, `uid:<32 hex>`, and hashes in hexadecimal, `md5: sha1: sha256: pixel_hash:
+pdq:`. Without a word before it, a line of 32, 40 or 64 hex digits is an MD5, SHA-1 or SHA-256, and one that starts with
+`http` a URL; a PDQ has 64 digits too, so it must say so. An entry may stand in double quotes. What could never match is
+refused: a URL without a host, a host with a path, a `uid` that is not 32 hex digits. An entry is never repeated in a
+message: a line that cannot be read is told by its number.
 
 A list of a million digests takes 100 MB and is read in 2 s, once a process.
 """
@@ -34,6 +36,8 @@ PDQ_RADIUS = 31
 
 _ENTRY = re.compile(rf"({'|'.join((*OTHERS, *HASHES))})\s*[:,]\s*(\S.*)", re.IGNORECASE)
 _USER = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*:/*)[^/?#@\\]*@")
+_COMMENT = re.compile(r"(^|\s)#.*", re.DOTALL)
+_UID = re.compile(r"[0-9a-f]{32}")
 _DIGITS = {2 * HASHES[kind]: kind for kind in ("md5", "sha1", "sha256")}
 
 
@@ -100,8 +104,8 @@ def _read(marks: tuple[tuple[str, int, int], ...], option: str, kinds: frozenset
 
 def _entries(path: str, text: str, kinds: frozenset[str]) -> Iterator[tuple[str, str | bytes]]:
     for number, line in enumerate(text.splitlines(), 1):
-        line = line.strip()
-        if not line or line.startswith("#"):
+        line = _COMMENT.sub("", line).strip()
+        if not line:
             continue
         kind, value = _kind_of(line)
         entry = _value_of(kind, value)
@@ -115,22 +119,36 @@ def _entries(path: str, text: str, kinds: frozenset[str]) -> Iterator[tuple[str,
 def _kind_of(line: str) -> tuple[str, str]:
     named = _ENTRY.fullmatch(line)
     if named:
-        return named[1].lower(), named[2]
+        return named[1].lower(), _unquoted(named[2])
+    line = _unquoted(line)
     if line[:4].lower() == "http":
         return "url", line
     return _DIGITS.get(len(line), ""), line
 
 
+def _unquoted(text: str) -> str:
+    return text[1:-1].strip() if len(text) > 2 and text[0] == text[-1] == '"' else text
+
+
 def _value_of(kind: str, value: str) -> str | bytes | None:
     if kind == "url":
-        return plain_url(value)[0]
+        url, host = plain_url(value)
+        return url if host else None
     if kind == "host":
-        return plain_url(f"http://{value.strip('.')}/")[1] or None
+        return _host(value)
+    if kind == "uid":
+        return value.lower() if _UID.fullmatch(value.lower()) else None
     if kind in OTHERS:
         return value
     if kind in HASHES and re.fullmatch(f"[0-9A-Fa-f]{{{2 * HASHES[kind]}}}", value):
         return bytes.fromhex(value)
     return None
+
+
+def _host(text: str) -> str | None:
+    """The host of `ex.test`, `.ex.test.` or `https://ex.test/`; None where more is said, which is no whole host."""
+    name = text.rpartition("://")[2].removesuffix("/").strip(".")
+    return None if re.search(r"[/?#@\\]", name) else plain_url(f"http://{name}/")[1] or None
 
 
 def plain_url(text: str) -> tuple[str, str]:

@@ -7,6 +7,16 @@ from curate.decontamination.lists import Listed, plain_url, read_lists
 from curate.errors import ConfigError
 
 BAD = ["rubbish", "sha256:12", "md5:" + "g" * 32, "f" * 33, "host:", "host:a b", "\ufeffx", "pdq:" + "0" * 63]
+BAD += [
+    "url:no url",
+    "url:ftp://a.test/x",
+    "http:",
+    "uid:xyz",
+    "uid:" + "a" * 31,
+    "host:a.test/x",
+    "host:u@a.test",
+    'url:""',
+]
 
 
 @pytest.mark.parametrize("line", BAD)
@@ -28,15 +38,34 @@ def test_lists_are_read_together_and_anew_when_they_change(tmp_path):
     paths[1].write_text("A" * 32 + "\nhttps://u:p@A.test/%41?q#f\n//b.test/c")
     with pytest.raises(ConfigError, match="line 3 of"):
         read_lists([*map(str, paths)], "x")
-    paths[1].write_text("A" * 32 + "\nhttps://u:p@A.test/%41?q#f\nurl://b.test/c\nurl:no url")
+    paths[1].write_text("A" * 32 + "\nhttps://u:p@A.test/%41?q#f\nurl://b.test/c")
     found = read_lists([*map(str, paths)], "x")
     assert found.kinds == ("url", "host", "key", "md5")
     assert (found.hosts, found.keys) == ({"xn--9ca.test"}, {"a b"})
-    assert found.urls == {"//a.test/%41?q", "//b.test/c", "no url"}
+    assert found.urls == {"//a.test/%41?q", "//b.test/c"}
     paths[0].write_text("")
     assert read_lists([str(paths[0])], "x").kinds == ()
     assert Listed().kinds == ()
     assert found.digest != read_lists([str(paths[1])], "x").digest
+
+
+@pytest.mark.parametrize(
+    ("line", "kind", "entry"),
+    [
+        ("url:https://a.test/1 # asked for on Monday", "urls", "//a.test/1"),
+        ("https://a.test/1\t# note", "urls", "//a.test/1"),
+        ('url,"https://a.test/1"', "urls", "//a.test/1"),
+        ('"https://a.test/1" # note', "urls", "//a.test/1"),
+        ("https://a.test/1#place", "urls", "//a.test/1"),
+        ("key:a # x", "keys", "a"),
+        ("key:a#x", "keys", "a#x"),
+        (f"uid:{'AB' * 16} # x", "uids", "ab" * 16),
+        ("host:https://Ex.test/", "hosts", "ex.test"),
+        ("host:.ex.test. # and below", "hosts", "ex.test"),
+    ],
+)
+def test_notes_and_other_spellings_are_no_part_of_an_entry(tmp_path, line, kind, entry):
+    assert getattr(listing(tmp_path, line), kind) == {entry}
 
 
 @pytest.mark.parametrize(

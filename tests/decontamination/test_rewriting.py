@@ -239,6 +239,16 @@ def test_a_table_whose_keys_the_tar_spells_otherwise_is_told(tmp_path, status, s
         assert state(storage) == before
 
 
+@pytest.mark.parametrize("upper", ["list", "table"])
+def test_a_uid_is_found_in_upper_and_lower_case(tmp_path, upper):
+    storage = Storage(str(tmp_path / "foreign"))
+    put_tar(storage, ("a.png", b"1"))
+    uid = "ab" * 16
+    put(storage, "00000.parquet", pa.table({"key": ["a"], "uid": [uid.upper() if upper == "table" else uid]}))
+    wanted = listing(tmp_path, f"uid:{uid.upper() if upper == 'list' else uid}")
+    assert remove_listed(storage, wanted).dead == {"00000": {"a": "uid"}}
+
+
 def put_tar(storage, *parts):
     target = io.BytesIO()
     tar = TarWriter(target)
