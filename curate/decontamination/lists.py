@@ -19,12 +19,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import numpy.typing as npt
 
 from curate.errors import ConfigError
-from curate.fetch.url import parse_url
+from curate.fetch.url import MOST_CHARS, parse_url
 
 __all__ = ["HASHES", "PDQ_RADIUS", "Listed", "plain_url", "read_lists"]
 
@@ -36,6 +37,11 @@ PDQ_RADIUS = 31
 
 _ENTRY = re.compile(rf"({'|'.join((*OTHERS, *HASHES))})\s*[:,]\s*(\S.*)", re.IGNORECASE)
 _USER = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*:/*)[^/?#@\\]*@")
+_START = re.compile(r"[A-Za-z]+:[/\\]{2}[^/?#\\]*")
+_USUAL_PORT = re.compile(r":(80|443)$")
+_PLAIN_TAIL = re.compile(r"[A-Za-z0-9._~/?&=+-]*")
+_UNRESERVED = re.compile(r"[A-Za-z0-9._~-]")
+_ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})?")
 _COMMENT = re.compile(r"(^|\s)#.*", re.DOTALL)
 _UID = re.compile(r"[0-9a-f]{32}")
 _DIGITS = {2 * HASHES[kind]: kind for kind in ("md5", "sha1", "sha256")}
@@ -152,10 +158,37 @@ def _host(text: str) -> str | None:
 
 
 def plain_url(text: str) -> tuple[str, str]:
-    """A URL as it is compared, without scheme, user name and fragment, and its host; "" for what is no URL."""
+    """A URL as it is compared, and its host; "" for what is no URL.
+
+    Without scheme, user name, fragment, a port that is usual for either scheme and a `?` at the end; percent-encoded
+    where RFC 3986 (2.3) has no plain character, and only there, but for `/?&=+`, whose two forms differ in meaning.
+    """
     text = _USER.sub(r"\1", text.strip())
+    text = f"http:{text}" if text.startswith("//") else text
     try:
-        target = parse_url(f"http:{text}" if text.startswith("//") else text)
-    except ValueError:
-        return text, ""
-    return target.url.removeprefix(f"{target.scheme}:"), target.host.rstrip(".")
+        target, tail = parse_url(text), ""
+    except ValueError:  # a URL may be longer than anybody would ask for, and is on a host still
+        start = _START.match(text)
+        if start is None or len(text) <= MOST_CHARS:
+            return text, ""
+        try:
+            target, tail = parse_url(start[0]), text[start.end() :].partition("#")[0]
+        except ValueError:
+            return text, ""
+    rest = target.url.removeprefix(f"{target.scheme}://")
+    authority, _, path = rest.partition("/")
+    authority = _USUAL_PORT.sub("", authority)
+    return f"//{authority}/{_plain_tail(tail.removeprefix('/') or path)}", target.host.rstrip(".")
+
+
+def _plain_tail(text: str) -> str:
+    if not _PLAIN_TAIL.fullmatch(text):
+        text = quote(_ESCAPE.sub(_plain_escape, text), safe="/?&=+%~", errors="replace")
+    return text.removesuffix("?")
+
+
+def _plain_escape(found: re.Match[str]) -> str:
+    if not found[1]:
+        return "%25"
+    character = chr(int(found[1], 16))
+    return character if _UNRESERVED.fullmatch(character) else f"%{found[1].upper()}"

@@ -1,6 +1,8 @@
 """Lists are read in all their forms; a line that is no entry is told without being repeated."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tombstone_sets import listing
 
 from curate.decontamination.lists import Listed, plain_url, read_lists
@@ -42,7 +44,7 @@ def test_lists_are_read_together_and_anew_when_they_change(tmp_path):
     found = read_lists([*map(str, paths)], "x")
     assert found.kinds == ("url", "host", "key", "md5")
     assert (found.hosts, found.keys) == ({"xn--9ca.test"}, {"a b"})
-    assert found.urls == {"//a.test/%41?q", "//b.test/c"}
+    assert found.urls == {"//a.test/A?q", "//b.test/c"}
     paths[0].write_text("")
     assert read_lists([str(paths[0])], "x").kinds == ()
     assert Listed().kinds == ()
@@ -70,8 +72,47 @@ def test_notes_and_other_spellings_are_no_part_of_an_entry(tmp_path, line, kind,
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [("http://a.test", "https://A.test/"), ("http://a.test:80/x", "//a.test/x"), ("http://a.test/x y", "http://a.test/x%20y")],
-)  # fmt: skip
+    [
+        ("http://a.test", "https://A.test/"),
+        ("http://a.test:80/x", "//a.test/x"),
+        ("http://a.test:443/x", "https://a.test/x"),
+        ("http://a.test/x y", "http://a.test/x%20y"),
+        ("http://a.test/%2f%c3%a4", "http://a.test/%2Fä"),
+        ("http://a.test/?q=%c3%a4", "http://a.test/?q=ä"),
+        ("http://a.test/~%61'|(1)", "http://a.test/%7Ea%27%7c%281%29"),
+        ("http://a.test/x?", "http://a.test/x"),
+        ("http://a.test/100%", "http://a.test/100%25"),
+        ("http://a.test/%2e%2e/x", "http://a.test/x"),
+        ("http://a.test?" + "x" * 9_000, "http://a.test/?" + "x" * 9_000),
+        ("http://a.test/" + "x" * 9_000, "HTTPS://u:p@A.test:443/" + "%78" * 9_000 + "#top"),
+    ],
+)
 def test_urls_that_are_one(one, other):
     assert plain_url(one) == plain_url(other)
     assert plain_url(one)[1] == "a.test"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("http://a.test/x/y", "http://a.test/x%2Fy"),
+        ("http://a.test/x?y", "http://a.test/x%3Fy"),
+        ("http://a.test/?a+b", "http://a.test/?a%2Bb"),
+        ("http://a.test/%2541", "http://a.test/A"),
+        ("http://a.test:8080/", "http://a.test/"),
+        ("http://a.test/x", "http://a.test/X"),
+    ],
+)
+def test_urls_that_are_two(one, other):
+    assert plain_url(one) != plain_url(other)
+
+
+@pytest.mark.parametrize("text", ["", "no url", "ftp://" + "x" * 9_000, "http://[/" + "x" * 9_000, "http://\ud800/"])
+def test_what_is_no_url_has_no_host(text):
+    assert plain_url(text)[1] == ""
+
+
+@given(st.text(st.characters(codec="utf-8") | st.sampled_from("%2fF/?#'~")))
+def test_the_form_of_a_url_is_its_own_form(tail):
+    url, host = plain_url(f"http://a.test/{tail}")
+    assert plain_url(url) == (url, host)
