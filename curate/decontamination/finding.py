@@ -2,7 +2,8 @@
 
 Bytes are hashed as they lie in the tar, and the table's or member's `sha256` is that of the file as it was downloaded;
 both are compared. MD5 and SHA-1 exist of the stored bytes alone, so they find a picture only where it was stored as it
-came. Pictures are decoded only where a list has pixel hashes or PDQ and the shard has no such columns. A sample of
+came. Pictures are decoded only where a list has pixel hashes or PDQ, a sample's first one where the shard has no such
+columns. A sample of
 100 kB takes 0.06 ms by what it says of itself, 0.2 ms with an MD5, and with a decode what that takes and 0.3 ms. Of a
 match no more is kept than its key and the kind of entry. Members above 256 MB are not looked into.
 """
@@ -11,9 +12,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import chain
 from typing import IO, Any
 
 import numpy as np
@@ -24,20 +26,26 @@ from curate.decontamination.lists import HASHES, PDQ_RADIUS, Listed, plain_url
 from curate.errors import ConfigError, ShardError
 from curate.shard import Shard
 from curate.source.tar_rows import MOST_PICTURE_BYTES, MOST_TEXT_BYTES
-from curate.source.tar_samples import Contents, Group, read_contents
+from curate.source.tar_samples import Contents, read_contents
+from curate.tar import Member, read_members, split_name
 
 __all__ = ["DIGESTS", "digests_of", "find_listed", "listed_hash", "near_pdq", "sha256_bytes"]
 
 DIGESTS = ("md5", "sha1", "sha256")
 DECODED = ("pixel_hash", "pdq")
-TEXTS = ("json", "txt")
-"""Members that are no pictures; all others are hashed, whatever they are called."""
+TEXTS = (".json", ".txt")
+"""Members that are hashed and not decoded; all others may be pictures, whatever they are called."""
+NAMELESS = "\0"
+"""Before the name of a member that has no key."""
 TOLD = ("key", "url", "uid", "sha256", *DECODED)
 
 
-def find_listed(shard: Shard, listed: Listed, threads: int = 1) -> dict[str, str]:
+def find_listed(shard: Shard, listed: Listed, threads: int = 1, whole: bool = True) -> dict[str, str]:
     """Keys of the shard's samples that are listed, each with the first kind of entry that names it; keys of table rows
     without a picture too. Raises ShardError for a broken tar, and for one whose keys its table spells otherwise.
+
+    Every member of the tar is looked into, those too that a reader passes over: repeated names, second pictures, texts.
+    With `whole`, one that is listed and has no key is a ShardError, as it goes with no sample.
 
     Of documents the tables are asked alone, and a listed picture names its whole document. Raises ConfigError for
     hashes that only a look at the pictures could find there."""
@@ -56,9 +64,16 @@ def find_listed(shard: Shard, listed: Listed, threads: int = 1) -> dict[str, str
                 f"no sample of {shard.tar} has a picture that is known here: tombstones are for pairs; put them into "
                 "the data set that it comes from (--tombstones-only), and export anew"
             )
-        _require_members(shard, claimed - contents.groups.keys())
-        found |= _Walk(listed, [n for n in DECODED if n not in known], threads).find(contents, data)
-    return found
+        units = _units(contents, data, shard.tar)
+        _require_members(shard, claimed - units.keys())
+        found |= _Walk(listed, set(DECODED) - known, threads).find(units.values(), data)
+    nameless = sorted(key for key in found if key.startswith(NAMELESS))
+    if nameless and whole:
+        raise ShardError(
+            f"{shard.tar} has a listed member that belongs to no sample, {nameless[0].removeprefix(NAMELESS)!r}: it "
+            "has no key or no extension; make the tar anew without it, and apply again"
+        )
+    return {key: kind for key, kind in found.items() if key not in nameless}
 
 
 def _without_failed(shard: Shard, found: Mapping[str, str]) -> set[str]:
@@ -172,10 +187,10 @@ def sha256_bytes(text: object) -> bytes | None:
 
 @dataclass
 class _Walk:
-    """One pass over a tar. `decoded`: the kinds that need its pictures decoded, where the list has them."""
+    """One pass over a tar. `unknown`: the kinds of hashes for which the samples' own pictures need a decode."""
 
     listed: Listed
-    decoded: Sequence[str]
+    unknown: Collection[str]
     threads: int
     found: dict[str, str] = field(default_factory=dict)
 
@@ -184,12 +199,12 @@ class _Walk:
         """The kinds of digests that the list has."""
         return [kind for kind in DIGESTS if kind in self.listed.kinds]
 
-    def find(self, contents: Contents, data: IO[bytes]) -> dict[str, str]:
-        kinds = self.listed.kinds
-        wanted = tuple(kind for kind in self.decoded if kind in kinds)
-        if not wanted:
-            for _ in self._pictures(contents, data, bool(self.digests)):
-                pass
+    def find(self, units: Iterable[_Unit], data: IO[bytes]) -> dict[str, str]:
+        """Keys of units to the kind of entry that names them."""
+        wanted = tuple(kind for kind in DECODED if kind in self.listed.kinds)
+        pictures = self._pictures(units, data, wanted)
+        first = next(pictures, None)
+        if first is None:
             return self.found
         from curate.dedup.picture_hashes import PictureHashes
 
@@ -197,42 +212,69 @@ class _Walk:
         hashes.require()
         keys: list[str] = []
         pdq: list[bytes | None] = []
-        for picture in prepared(self._pictures(contents, data, True), [hashes.prepare], self.threads):
+        for picture in prepared(chain([first], pictures), [hashes.prepare], self.threads):
             view = picture.views[0] if isinstance(picture.views[0], dict) else {}
             if listed_hash({"pixel_hash": view.get("pixel_hash")}, self.listed):
-                self.found[picture.key] = "pixel_hash"
+                self.found.setdefault(picture.key, "pixel_hash")
             keys.append(picture.key)
             pdq.append(view.get("pdq"))
         near = near_pdq(pdq, self.listed)
         self.found |= {keys[row]: "pdq" for row in np.flatnonzero(near).tolist() if keys[row] not in self.found}
         return self.found
 
-    def _pictures(self, contents: Contents, data: IO[bytes], read: bool) -> Iterator[tuple[str, bytes]]:
-        """Keys and bytes of pictures that nothing has named yet."""
-        for key, group in contents.groups.items():
-            kind, picture = self._by_members(key, group, data), b""
-            for extension, member in group.members.items() if read and kind is None else ():
-                if extension in TEXTS or member.size > MOST_PICTURE_BYTES:
+    def _pictures(
+        self, units: Iterable[_Unit], data: IO[bytes], wanted: Collection[str]
+    ) -> Iterator[tuple[str, bytes]]:
+        """Keys and bytes of what has to be decoded, of units that nothing has named yet."""
+        for unit in units:
+            kind = self._by_members(unit, data)
+            for member in unit.members if kind is None and (wanted or self.digests) else ():
+                if member.size > MOST_PICTURE_BYTES:
                     continue
                 data.seek(member.offset)
                 raw = data.read(member.size)
                 kind = kind or listed_hash(digests_of(raw, self.digests), self.listed)
-                picture = raw if member is group.picture else picture
+                kinds = set(wanted) & set(self.unknown) if member is unit.picture else wanted
+                if kind is None and kinds and not member.name.lower().endswith(TEXTS):
+                    yield unit.key, raw
             if kind is not None:
-                self.found[key] = kind
-            elif picture:
-                yield key, picture
+                self.found.setdefault(unit.key, kind)
 
-    def _by_members(self, key: str, group: Group, data: IO[bytes]) -> str | None:
+    def _by_members(self, unit: _Unit, data: IO[bytes]) -> str | None:
         """By the name of the members, and by what their `.json` says; a copy is called KEY-1 in an export, and its
         `.json` still says KEY."""
-        record = _json_record(group, data)
-        return _told({**record, "key": key}, self.listed) or ("key" if record.get("key") in self.listed.keys else None)
+        name = {"key": unit.key.removeprefix(NAMELESS)}
+        for record in ({}, *(_json_record(member, data) for member in unit.members)):
+            kind = _told({**record, **name}, self.listed) or _told({"key": record.get("key")}, self.listed)
+            if kind is not None:
+                return kind
+        return None
 
 
-def _json_record(group: Group, data: IO[bytes]) -> dict[str, Any]:
-    member = group.members.get("json")
-    if member is None or member.size > MOST_TEXT_BYTES:
+@dataclass(frozen=True)
+class _Unit:
+    """Members that go together: those of one key, whatever a reader would see of them, or one that has no key."""
+
+    key: str
+    members: list[Member]
+    picture: Member | None
+
+
+def _units(contents: Contents, data: IO[bytes], name: str) -> dict[str, _Unit]:
+    """All members of a tar, by key; the key of one without is NAMELESS and its name."""
+    units = {k: _Unit(k, list(group.members.values()), group.picture) for k, group in contents.groups.items()}
+    seen = {member.offset for unit in units.values() for member in unit.members}
+    for member in read_members(data, name) if contents.left_out else ():
+        if member.offset not in seen:
+            parts = split_name(member.name)
+            key = parts[0] if parts else NAMELESS + member.name
+            units.setdefault(key, _Unit(key, [], None)).members.append(member)
+    return units
+
+
+def _json_record(member: Member, data: IO[bytes]) -> dict[str, Any]:
+    parts = split_name(member.name)
+    if (parts[1] if parts else member.name.lower()) not in ("json", ".json") or member.size > MOST_TEXT_BYTES:
         return {}
     data.seek(member.offset)
     try:

@@ -76,7 +76,7 @@ def remove_listed(target: Storage, listed: Listed, mode: Mode = "rewrite", threa
     for shard in shards:
         done.looked_at += 1
         try:
-            found = find_listed(shard, listed, threads)
+            found = find_listed(shard, listed, threads, whole=mode == "rewrite")
             if mode == "index":
                 _mark(shard, found, done)
             elif found:

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import pyarrow as pa
 import pytest
-from tombstone_sets import ROWS, SECRET, copied, entries, export, listing, members, put, put_shard, state
+from tombstone_sets import ROWS, SECRET, copied, entries, export, listing, members, photo, put, put_shard, state
 
 from curate.decontamination import removal
 from curate.decontamination.removal import remove_listed
@@ -247,6 +247,66 @@ def test_a_uid_is_found_in_upper_and_lower_case(tmp_path, upper):
     put(storage, "00000.parquet", pa.table({"key": ["a"], "uid": [uid.upper() if upper == "table" else uid]}))
     wanted = listing(tmp_path, f"uid:{uid.upper() if upper == 'list' else uid}")
     assert remove_listed(storage, wanted).dead == {"00000": {"a": "uid"}}
+
+
+JSON = b'{"url": "http://gone.test/1"}'
+HIDDEN = {
+    "a repeated name": ("a.png", b"second"),
+    "upper case behind lower case": ("a.PNG", b"second"),
+    "a pickle": ("a.pkl", b"second"),
+    "a text": ("a.txt", b"second"),
+    "a second picture": ("a.mask.tiff", b"second"),
+    "a picture as text": ("a.json", b"second"),
+}
+
+
+@pytest.mark.parametrize("kind", HIDDEN)
+def test_no_member_of_a_sample_hides(tmp_path, kind):
+    storage = Storage(str(tmp_path / "foreign"))
+    put_tar(storage, ("a.png", b"1"), HIDDEN[kind], ("b.png", b"2"))
+    done = remove_listed(storage, listing(tmp_path, hashlib.sha256(b"second").hexdigest()))
+    assert done.dead == {"00000": {"a": "sha256"}}
+    assert members(storage) == {"b": {"png": b"2"}}
+
+
+@pytest.mark.parametrize("name", ["a", ".png", "x/.json"])
+@pytest.mark.parametrize("entry", ["hash", "name", "json"])
+def test_a_listed_member_without_a_key_is_told(tmp_path, name, entry):
+    storage = Storage(str(tmp_path / "foreign"))
+    put_tar(storage, ("b.png", b"2"), (name, JSON), ("c.png", b"3"))
+    wanted = {"hash": hashlib.md5(JSON).hexdigest(), "name": f"key:{name}", "json": "key:c"}[entry]
+    before = state(storage)
+    done = remove_listed(storage, listing(tmp_path, wanted))
+    if entry == "json":
+        assert done.dead == {"00000": {"c": "key"}}
+    else:
+        assert f"00000.tar has a listed member that belongs to no sample, {name!r}" in done.failed["00000"]
+        assert state(storage) == before
+        assert remove_listed(storage, listing(tmp_path, wanted, "key:c"), "index").dead == {"00000": {"c": "key"}}
+
+
+@pytest.mark.parametrize("name", ["a.seg.png", "a.tiff", "a.png", "a.data", "a.pkl", "README"])
+@pytest.mark.parametrize("kind", ["pdq", "pixel_hash"])
+@pytest.mark.parametrize("known", [False, True])
+def test_every_picture_of_a_sample_is_decoded(tmp_path, name, kind, known):
+    storage = Storage(str(tmp_path / "foreign"))
+    put_tar(storage, ("a.png", photo(1)), (name, photo(3)), ("b.png", photo(2)))
+    if known:
+        columns = {"pdq": pa.nulls(2, pa.binary(32)), "pixel_hash": pa.nulls(2, pa.binary(16))}
+        put(storage, "00000.parquet", pa.table({"key": ["a", "b"], **columns}))
+    done = remove_listed(storage, listing(tmp_path, entries(3)[kind]))
+    if name == "README":
+        assert "belongs to no sample, 'README'" in done.failed["00000"]
+    else:
+        assert done.dead == {"00000": {"a": kind}}
+
+
+def test_a_repeated_json_and_a_key_that_only_a_pickle_has(tmp_path):
+    storage = Storage(str(tmp_path / "foreign"))
+    put_tar(storage, ("a.png", b"1"), ("a.json", b"{}"), ("a.json", JSON), ("b.png", b"2"), ("c.pkl", b"3"))
+    done = remove_listed(storage, listing(tmp_path, "host:gone.test", "key:c"))
+    assert done.dead == {"00000": {"a": "host", "c": "key"}}
+    assert members(storage) == {"b": {"png": b"2"}}
 
 
 def put_tar(storage, *parts):
