@@ -71,8 +71,8 @@ class Build:
     def _encoded(self, name: str, path: str, counts: Counter[str]) -> Iterator[tuple[str, bytes]]:
         """Pictures under the number of their item; texts are taken on the way."""
         for item in items_of(path, self.text_fields):
-            if item.broken:
-                counts["entries_unreadable"] += 1
+            if item.broken or item.other:
+                counts["entries_unreadable" if item.broken else "files_passed_over"] += 1
                 continue
             own = len(self._names)
             self._sets.append(name)

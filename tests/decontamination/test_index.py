@@ -27,21 +27,22 @@ from curate.storage import Storage
 
 @pytest.fixture
 def folder(tmp_path):
-    """Pictures at two depths, one broken, a hidden one, and a text file that is none of the set."""
+    """Pictures at two depths, one broken, a hidden one, and a file that is none of the set."""
     path = tmp_path / "val"
     (path / "n01" / ".cache").mkdir(parents=True)
     for number, name in enumerate(("b.png", "n01/a.PNG", "n01/c.png")):
         (path / name).write_bytes(photo(number))
     (path / "n01" / "broken.jpg").write_bytes(b"\xff\xd8\xff and no more")
     (path / "n01" / ".cache" / "hidden.png").write_bytes(photo(9))
-    (path / "license.txt").write_text("all rights of this file are reserved by nobody")
+    (path / "license.md").write_text("all rights of this file are reserved by nobody")
     return path
 
 
 def test_pictures_are_hashed_in_every_way(folder, tmp_path):
     card = build_index([str(folder)], tmp_path / "index", threads=2)
-    assert card.sets == {"val": {"pictures": 3, "texts": 0, "pictures_unreadable": 1, "entries_unreadable": 0}}
-    assert card.words() == "val: 3 pictures, 1 pictures unreadable"
+    counts = {"pictures": 3, "texts": 0, "pictures_unreadable": 1, "entries_unreadable": 0, "files_passed_over": 1}
+    assert card.sets == {"val": counts}
+    assert card.words() == "val: 3 pictures, 1 pictures unreadable, 1 files passed over"
     found = open_index(tmp_path / "index", IndexSettings())
     names = ["b.png", "n01/a.PNG", "n01/broken.jpg", "n01/c.png"]
     assert found.items.to_pydict() == {"set": ["val"] * 4, "name": names}
@@ -63,7 +64,7 @@ def test_a_data_set_of_ours_and_any_tars(tmp_path):
     build_index([str(tmp_path / "held_out"), str(tmp_path / "held_out" / "*1.tar")], tmp_path / "index")
     found = open_index(tmp_path / "index", IndexSettings())
     assert found.card.sets["held_out"] == {
-        "pictures": 16, "texts": 16, "pictures_unreadable": 0, "entries_unreadable": 0,
+        "pictures": 16, "texts": 16, "pictures_unreadable": 0, "entries_unreadable": 0, "files_passed_over": 4,
     }  # fmt: skip
     assert found.items["name"].to_pylist()[:2] == ["00000.tar/000000000", "00000.tar/000000001"]
     assert found.items["set"].to_pylist()[15:17] == ["held_out", "*1.tar"]
