@@ -6,8 +6,8 @@
 | `index` | `tombstones/SHARD.parquet`, which exports honour; the bytes stay | the same, and what `curate run` wrote |
 
 A shard is exchanged whole (`curate.decontamination.rewriting`); the next call ends what a killed one began, and must be
-made before anything else is done with the folder. At the end every changed shard is read again, and a member of a
-removed key is an error.
+made before anything else is done with the folder. At the end every shard that these lists changed, now or in a call
+before, is read again, and a member of a removed key is an error.
 
 What it cannot do: a hard link or a copy elsewhere keeps the bytes, and so does a store with versions. Exporting the
 same data set again brings the samples back, unless its own tombstones are written (mode `index`) as well.
@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -32,7 +32,7 @@ from curate.errors import ConfigError, ShardError
 from curate.manifest import Commit, CommitLog, Manifest
 from curate.shard import Shard
 from curate.storage import Storage
-from curate.tombstones import dead_rows, write_dead
+from curate.tombstones import dead_rows, removed_rows, write_dead
 
 __all__ = ["Mode", "Removal", "remove_listed"]
 
@@ -66,8 +66,9 @@ class Removal:
 
 
 def remove_listed(target: Storage, listed: Listed, mode: Mode = "rewrite", threads: int = 1) -> Removal:
-    """Take out, or mark, every sample that is listed. A shard that cannot be read or rewritten is told in `failed`, and
-    the others are done. Raises ConfigError for a folder that is no such data set."""
+    """Take out, or mark, every sample that is listed. What the same lists took out in an earlier call is told again. A
+    shard that cannot be read or rewritten is told in `failed`, and the others are done. Raises ConfigError for a folder
+    that is no such data set."""
     names = set(target.files())
     shards = [Shard(target, name.removesuffix(".tar")) for name in sorted(names) if name.endswith(".tar")]
     _check(target, names, shards, mode)
@@ -86,9 +87,18 @@ def remove_listed(target: Storage, listed: Listed, mode: Mode = "rewrite", threa
             done.failed[shard.id] = str(error)
     if mode == "rewrite":
         _settle(target)
+        _recall(shards, done)
         for name, keys in done.dead.items():
             verify(Shard(target, name), keys)
     return done
+
+
+def _recall(shards: Iterable[Shard], done: Removal) -> None:
+    """Count what earlier calls with the same lists took out too: one of them may have been killed before it told."""
+    for shard in shards:
+        before = removed_rows(shard, done.list_digest) if shard.id not in done.failed else {}
+        if before:
+            done.dead[shard.id] = before | done.dead.get(shard.id, {})
 
 
 def _mark(shard: Shard, found: Mapping[str, str], done: Removal) -> None:

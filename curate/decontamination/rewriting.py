@@ -24,6 +24,7 @@ from curate.manifest import Attempt, Commit, CommitLog, FileRecord, fingerprint
 from curate.shard import Shard
 from curate.storage import Storage, plain_errors, sync_folder
 from curate.tar import TarWriter, read_members, split_name
+from curate.tombstones import write_removed
 
 __all__ = ["STAGE", "end_what_was_begun", "rewrite", "verify"]
 
@@ -32,10 +33,10 @@ OWN = (".tar", ".parquet", ".index.parquet", "_stats.json")
 """What a shard may consist of to be rewritten; anything else beside it is aligned with its rows in an unknown way."""
 
 
-def rewrite(shard: Shard, dead: Collection[str], names: Collection[str], why: str) -> None:
-    """Make the shard's files anew without the keys `dead`, and exchange them. `names` are the files of the folder,
-    `why` is the digest of the lists. Raises ConfigError for a shard with files of unknown kinds, ShardError for one
-    that is broken, or that somebody else rewrites."""
+def rewrite(shard: Shard, dead: Mapping[str, str], names: Collection[str], why: str) -> None:
+    """Make the shard's files anew without the keys `dead`, and exchange them. `dead` has their kinds of entries, which
+    are put on record with `why`, the digest of the lists. `names` are the files of the folder. Raises ConfigError for a
+    shard with files of unknown kinds, ShardError for one that is broken, or that somebody else rewrites."""
     about = [name for name in sorted(names) if name.startswith((f"{shard.id}.", f"{shard.id}_"))]
     others = [name for name in about if name not in {shard.id + ending for ending in OWN}]
     if others:
@@ -50,6 +51,7 @@ def rewrite(shard: Shard, dead: Collection[str], names: Collection[str], why: st
         attempt.write_table(shard.table_name(), kept)
     _write_stats(shard, attempt.counts["dropped"], names, attempt)
     commit = _commit(attempt)
+    write_removed(shard, dead, why)
     if not shard.storage.create(commit.name, commit.to_json()):
         raise ShardError(f"somebody else removes samples from shard {shard.id} at the same time; wait, and apply again")
     _exchange(commit, log, stale)

@@ -63,7 +63,7 @@ def test_a_kill_leaves_each_shard_old_or_new_and_the_next_call_ends_it(tmp_path,
     lines = [entries(3)["key"], entries(12)["key"], entries(7)["key"]]
     whole = copied(tmp_path / "out", tmp_path / "whole")
     wanted, old = listing(tmp_path, *lines), members(out)
-    remove_listed(whole, wanted)
+    told = remove_listed(whole, wanted).report()
     with monkeypatch.context() as patch:
         steps_until_killed(patch, after)
         with suppress(Killed):
@@ -73,7 +73,7 @@ def test_a_kill_leaves_each_shard_old_or_new_and_the_next_call_ends_it(tmp_path,
         shard = Shard(out, name.removesuffix(".tar"))
         if out.exists(shard.table_name("index")):
             assert all(shard.sample(s.key).image == s.image for s in shard.samples()), "an index of the other tar"
-    remove_listed(out, wanted)
+    assert remove_listed(out, wanted).report() == told, "what was done before the kill too"
     assert state(out) == state(whole)
     assert out.folders("_attempts") == []
     assert Manifest.read(out).missing(out) == []
@@ -94,6 +94,15 @@ def read_old(old, out, name):
             writer.add(f"{key}.{extension}", content)
     writer.finish()
     return target.getvalue() if len(keys) == 4 else b""
+
+
+def test_what_an_earlier_call_took_out_is_verified_too(out, tmp_path):
+    wanted, old = listing(tmp_path, "key:000000003"), copied(tmp_path / "out", tmp_path / "old")
+    (shard,) = remove_listed(out, wanted).dead
+    index = f"{shard}.index.parquet"
+    out.write(index, old.read(index))
+    with pytest.raises(ShardError, match=rf"1 removed samples are still in shard {shard}, e.g. 000000003; apply again"):
+        remove_listed(out, wanted)
 
 
 def test_a_member_that_is_left_is_an_error(out, tmp_path, monkeypatch):
