@@ -1,6 +1,7 @@
 """Samples that lists name go from data that is there, whole shards at a time; nothing of a match is ever told."""
 
 import hashlib
+import io
 import json
 
 import numpy as np
@@ -19,6 +20,7 @@ from curate.run.inline import InlineEngine
 from curate.run.scheduler import run_job
 from curate.shard import Shard, list_shards
 from curate.storage import Storage
+from curate.tar import TarWriter
 from curate.tombstones import alive, dead_rows, hidden_keys, refuse_hidden, write_dead
 
 
@@ -69,7 +71,12 @@ def test_a_host_goes_with_its_subdomains(tmp_path, out):
     assert {*json.loads(out.read("sizes.json")).values()} == {0}
 
 
-def test_copies_of_a_sample_go_with_it(tmp_path, data):
+@pytest.mark.parametrize("described", [True, False])
+def test_copies_of_a_sample_go_with_it(tmp_path, data, described):
+    """Whether or not a `.json` says what it was called."""
+    if not described:
+        for name in ("00000", "00001"):
+            strip_json(data, name)
     for name in ("00000", "00001"):
         keys = Shard(data, name).table("", ["key"])["key"]
         put(data, f"{name}.select.parquet", pa.table({"key": keys, "keep": [True] * ROWS, "multiplicity": [2] * ROWS}))
@@ -79,6 +86,18 @@ def test_copies_of_a_sample_go_with_it(tmp_path, data):
     done = remove_listed(target, listing(tmp_path, "key:000000003"))
     assert done.counts()["samples"] == 2
     assert len(members(target)) == 4 * ROWS - 2
+
+
+def strip_json(data, name):
+    target, rows = io.BytesIO(), []
+    tar = TarWriter(target)
+    for sample in Shard(data, name).samples():
+        tar.add(f"{sample.key}.png", sample.image)
+        rows.append({"key": sample.key, "extension": "png", "offset": tar.members[-1].offset})
+        rows[-1]["size"] = tar.members[-1].size
+    tar.finish()
+    data.write(f"{name}.tar", target.getvalue())
+    put(data, f"{name}.index.parquet", pa.Table.from_pylist(rows))
 
 
 def test_all_records_of_the_export_agree_with_its_files(tmp_path, out, data):

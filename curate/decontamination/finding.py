@@ -37,7 +37,7 @@ TEXTS = (".json", ".txt")
 """Members that are hashed and not decoded; all others may be pictures, whatever they are called."""
 NAMELESS = "\0"
 """Before the name of a member that has no key."""
-TOLD = ("key", "url", "uid", "sha256", *DECODED)
+TOLD = ("key", "source_key", "url", "uid", "sha256", *DECODED)
 
 
 def find_listed(shard: Shard, listed: Listed, threads: int = 1, whole: bool = True) -> dict[str, str]:
@@ -167,9 +167,13 @@ def _told(record: Mapping[str, Any], listed: Listed) -> str | None:
     """The kind of entry that names what a row or a `.json` member says of itself."""
     url, host = plain_url(record["url"]) if isinstance(record.get("url"), str) else ("", "")
     uid = record.get("uid")
-    said = {"key": record.get("key"), "uid": uid.lower() if isinstance(uid, str) else None, "url": url}
-    for kind, entries in (("url", listed.urls), ("key", listed.keys), ("uid", listed.uids)):
-        if isinstance(said[kind], str) and said[kind] in entries:
+    for kind, said, entries in (
+        ("url", url, listed.urls),
+        ("key", record.get("key"), listed.keys),
+        ("key", record.get("source_key"), listed.keys),
+        ("uid", uid.lower() if isinstance(uid, str) else None, listed.uids),
+    ):
+        if isinstance(said, str) and said in entries:
             return kind
     if host and listed.has_host(host):
         return "host"

@@ -1,7 +1,7 @@
 """Kept samples in new tars, for webdataset and open_clip: shuffled, of equal size, with the sizes beside them.
 
     00000.tar            the members as they were, byte for byte, in plain USTAR
-    00000.parquet        img2dataset's columns, from the samples' `.json`
+    00000.parquet        img2dataset's columns, from the samples' `.json`, and `source_key`: of a copy KEY-1 its KEY
     00000.index.parquet  key, extension, offset, size
     00000_stats.json     img2dataset's counts
     sizes.json           open_clip's {"00000.tar": 10000, ...}
@@ -40,6 +40,8 @@ from curate.tar import TarWriter
 
 __all__ = ["Pack", "export"]
 
+SOURCE_KEY = "source_key"
+"""The column with the key that a sample has in the data set that it comes from: lists of keys name its copies too."""
 READS_AHEAD = 32
 READERS = 8
 
@@ -93,7 +95,7 @@ class Pack(Stage):
 
     @property
     def writes(self) -> tuple[str, ...]:
-        return ("image", *SAMPLE_COLUMNS)
+        return ("image", *SAMPLE_COLUMNS, SOURCE_KEY)
 
     def run(self, shard: Shard, attempt: Attempt, runtime: Runtime) -> None:
         origin, plan = Storage(self.origin), shard.source()
@@ -131,13 +133,15 @@ class _Packer:
         key = self._free_key(groups[0].key, place["copy"])
         for extension, member in groups[0].members.items():
             self.tar.add(key, extension, raw[member.offset : member.offset + member.size])
-        self.rows[key] = member_row(groups[0], data) | {"key": key, "status": "success", "error_message": None}
+        own = {"key": key, SOURCE_KEY: groups[0].key, "status": "success", "error_message": None}
+        self.rows[key] = member_row(groups[0], data) | own
 
     def samples(self, like: Shard | None) -> pa.Table:
-        """The sample table, with the columns that the data set's own has."""
-        kinds = like.schema() if like is not None else pa.schema(SAMPLE_COLUMNS.items())
+        """The sample table, with the columns that the data set's own has, and SOURCE_KEY."""
+        schema = like.schema() if like is not None else pa.schema(SAMPLE_COLUMNS.items())
+        kinds = {field.name: field.type for field in schema} | {SOURCE_KEY: pa.string()}
         rows = list(self.rows.values())
-        return pa.table({f.name: value_column([row.get(f.name) for row in rows], f.type) for f in kinds})
+        return pa.table({name: value_column([row.get(name) for row in rows], kind) for name, kind in kinds.items()})
 
     def _free_key(self, key: str, copy: int) -> str:
         """The key, or for a copy of it `KEY-1`; two samples of one tar never share one."""

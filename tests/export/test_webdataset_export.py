@@ -137,6 +137,7 @@ def test_multiplicity_gives_copies_with_keys_of_their_own(data: Storage, tmp_pat
     table = Shard(target, "00000").table()
     assert table["key"].to_pylist() == order(target)
     assert len(set(order(target))) == 9
+    assert table["source_key"].to_pylist() == [f"00000{row:04d}" for row in rows]
 
 
 @pytest.mark.parametrize("seed", [0, 1, -5, 2**70])
