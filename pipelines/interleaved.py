@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from curate.config import build, build_filters
+from curate.decontamination.file_digests import FileDigests
 from curate.dedup.bloom import NgramDuplicates
 from curate.dedup.image_sets import ImageSets
 from curate.dedup.image_urls import ImageUrlFrequency
@@ -22,6 +23,7 @@ from curate.dedup.lines import LineFrequency
 from curate.dedup.paragraphs import ParagraphFrequency
 from curate.dedup.urls import UrlDuplicates
 from curate.document.columns import DOCUMENT_COLUMNS, PART, PART_COLUMNS
+from curate.document.file_digests import PartDigests
 from curate.document.score import ScoreDocuments, ScoreParts
 from curate.document.select import COUNTS, SelectDocuments, SelectParts
 from curate.document.settings import DocumentSettings
@@ -141,7 +143,9 @@ def steps(config: Config, source: Any) -> Iterable[Step]:
     if config.fetch_images:
         yield FetchImages(config.fetch, config.image, "unique")
         arrived = (("picture_status", filter_class("picture_status")()), *pictures)
-        yield from map(ScoreParts, scorers(pictures))
+        if digests_of_files(pictures):
+            yield PartDigests()
+        yield from map(ScoreParts, picture_scorers(pictures))
         yield SelectParts((), arrived, after=parts)
     else:
         yield SelectParts((), (), after=parts)
@@ -150,9 +154,34 @@ def steps(config: Config, source: Any) -> Iterable[Step]:
 
 def scorers(*rules: Rules) -> list[Scorer]:
     """The scorers that these filters need, each once. Raises ConfigError when two want one under other settings."""
+    return _each_once((name, rule.scorer()) for some in rules for name, rule in some)
+
+
+def picture_scorers(rules: Rules) -> list[Scorer]:
+    """The same for pictures, with the scorers that a filter's own reads, such as hashes of pictures. What a filter's
+    own scorer is for rows of one file goes before what it is for samples. There are no models here: raises ConfigError
+    for a filter that wants one."""
+    found: list[tuple[str, Scorer | None]] = []
+    for name, rule in rules:
+        own = rule.scorer()
+        try:
+            first = rule.scorers({})
+        except ConfigError as error:
+            words = "documents have no [models], so that filters which need none judge their pictures"
+            raise ConfigError(f"[picture_filters.{name}] {error}; {words}") from None
+        same = own.name if own else ""
+        found += [(name, own if scorer.name == same else scorer) for scorer in (first or filter(None, [own]))]
+    return _each_once(found)
+
+
+def digests_of_files(rules: Rules) -> bool:
+    """Whether some filter asks for digests of the stored files."""
+    return any(isinstance(step, FileDigests) for _, rule in rules for step in rule.steps(()))
+
+
+def _each_once(wanted: Iterable[tuple[str, Scorer | None]]) -> list[Scorer]:
     found: dict[str, Scorer] = {}
-    for name, rule in (pair for some in rules for pair in some):
-        scorer = rule.scorer()
+    for name, scorer in wanted:
         if scorer is not None and found.setdefault(scorer.name, scorer) != scorer:
             raise ConfigError(
                 f"[{name}] asks for {scorer.name!r} under other settings than a filter before it, and one column "
