@@ -7,7 +7,8 @@
 
 A shard is exchanged whole (`curate.decontamination.rewriting`); the next call ends what a killed one began, and must be
 made before anything else is done with the folder. At the end every shard that these lists changed, now or in a call
-before, is read again, and a member of a removed key is an error.
+before, is read again, and a member of a removed key is an error. What a killed export left in the making is deleted,
+and other files that may be tars, in folders below or with names such as `00000.tar.gz`, are told in `failed`.
 
 What it cannot do: a hard link or a copy elsewhere keeps the bytes, and so does a store with versions. Exporting the
 same data set again brings the samples back, unless its own tombstones are written (mode `index`) as well.
@@ -20,6 +21,7 @@ Nothing but counts, keys and kinds of entries leaves this module: no URL, captio
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -39,6 +41,10 @@ __all__ = ["Mode", "Removal", "remove_listed"]
 Mode = Literal["rewrite", "index"]
 PACK = "pack"
 SIZES = "sizes.json"
+_REMEDY = "delete it, or apply the list to its own folder"
+MOST_FOLDERS = 8
+"""One in another, in which tars are looked for."""
+_MAY_BE_TAR = re.compile(r"\.(tar|tgz|tbz2?|txz)(\.(?!idx$)[^/]*)?$", re.IGNORECASE)
 SUMMARY = "export.json"
 """Beside documents that were exported."""
 
@@ -69,11 +75,12 @@ def remove_listed(target: Storage, listed: Listed, mode: Mode = "rewrite", threa
     """Take out, or mark, every sample that is listed. What the same lists took out in an earlier call is told again. A
     shard that cannot be read or rewritten is told in `failed`, and the others are done. Raises ConfigError for a folder
     that is no such data set."""
-    names = set(target.files())
-    shards = [Shard(target, name.removesuffix(".tar")) for name in sorted(names) if name.endswith(".tar")]
-    _check(target, names, shards, mode)
+    _check(target, *_listed_files(target), mode)
     end_what_was_begun(target)
-    done = Removal(mode, listed.digest)
+    if mode == "rewrite":
+        _clear_attempts(target)
+    names, shards = _listed_files(target)
+    done = Removal(mode, listed.digest, failed=dict(_passed_over(target)))
     for shard in shards:
         done.looked_at += 1
         try:
@@ -91,6 +98,28 @@ def remove_listed(target: Storage, listed: Listed, mode: Mode = "rewrite", threa
         for name, keys in done.dead.items():
             verify(Shard(target, name), keys)
     return done
+
+
+def _listed_files(target: Storage) -> tuple[set[str], list[Shard]]:
+    names = set(target.files())
+    return names, [Shard(target, name.removesuffix(".tar")) for name in sorted(names) if name.endswith(".tar")]
+
+
+def _clear_attempts(target: Storage) -> None:
+    """Nothing that a killed export had in the making stays, once what it had committed is in place."""
+    CommitLog(target).recover()
+    for folder in target.folders("_attempts"):
+        target.delete_folder(f"_attempts/{folder}")
+
+
+def _passed_over(target: Storage, folder: str = "", depth: int = 0) -> Iterator[tuple[str, str]]:
+    """Files that may be tars of samples too and are not looked into, with what to do."""
+    for name in sorted(target.files(folder)):
+        if _MAY_BE_TAR.search(name) and (folder or not name.endswith(".tar")):
+            yield name, f"{name} was not looked into, only NAME.tar in the folder itself is; {_REMEDY}"
+    for inner in target.folders(folder) if depth < MOST_FOLDERS else ():
+        if folder or inner not in ("_attempts", "commits"):
+            yield from _passed_over(target, f"{folder}/{inner}" if folder else inner, depth + 1)
 
 
 def _recall(shards: Iterable[Shard], done: Removal) -> None:

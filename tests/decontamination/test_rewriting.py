@@ -13,7 +13,7 @@ from tombstone_sets import ROWS, SECRET, copied, entries, export, listing, membe
 from curate.decontamination import removal
 from curate.decontamination.removal import remove_listed
 from curate.errors import ConfigError, ShardError
-from curate.manifest import Manifest
+from curate.manifest import CommitLog, Manifest
 from curate.shard import Shard
 from curate.storage import Storage
 from curate.tar import TarWriter
@@ -316,6 +316,30 @@ def test_a_repeated_json_and_a_key_that_only_a_pickle_has(tmp_path):
     done = remove_listed(storage, listing(tmp_path, "host:gone.test", "key:c"))
     assert done.dead == {"00000": {"a": "host", "c": "key"}}
     assert members(storage) == {"b": {"png": b"2"}}
+
+
+def test_what_a_killed_export_left_goes_and_what_it_committed_is_looked_into(tmp_path, out):
+    (commit,) = (c for c in CommitLog(out).fold(["pack"]) if c.shard == "00000")
+    for record in commit.files:
+        out.move(record.name, f"_attempts/pack.00000.{commit.attempt}/{record.name}")
+    out.write("_attempts/pack.00001.0123456789ab/00001.tar", out.read("00001.tar"))
+    done = remove_listed(out, listing(tmp_path, "host:test"))
+    assert done.counts()["samples"] == 2 * ROWS
+    assert (done.failed, out.folders("_attempts")) == ({}, [])
+    assert Manifest.read(out).missing(out) == []
+
+
+@pytest.mark.parametrize("mode", ["rewrite", "index"])
+def test_files_that_may_be_tars_and_are_not_looked_into_are_told(tmp_path, out, mode):
+    others = ["00001.TAR", "00001.tar.gz", "00001.tar.part", "00001.tgz", "extra/00009.tar", "extra/b/9.tar.1"]
+    for name in (*others, "notes.txt", "extra/start.parquet", "00007.target"):
+        out.write(name, b"1")
+    done = remove_listed(out, listing(tmp_path, "key:000000003"), mode)
+    assert {n: m.partition(":")[0] for n, m in done.failed.items() if n in others} == {
+        name: f"{name} was not looked into" for name in others
+    }
+    assert done.failed.keys() - others <= {"00001"}
+    assert done.counts()["samples"] == 1
 
 
 def put_tar(storage, *parts):
