@@ -335,7 +335,7 @@ def test_files_that_may_be_tars_and_are_not_looked_into_are_told(tmp_path, out, 
     for name in (*others, "notes.txt", "extra/start.parquet", "00007.target"):
         out.write(name, b"1")
     done = remove_listed(out, listing(tmp_path, "key:000000003"), mode)
-    assert {n: m.partition(":")[0] for n, m in done.failed.items() if n in others} == {
+    assert {n: m.partition(",")[0] for n, m in done.failed.items() if n in others} == {
         name: f"{name} was not looked into" for name in others
     }
     assert done.failed.keys() - others <= {"00001"}
