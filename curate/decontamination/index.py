@@ -14,12 +14,15 @@ A picture of 15 kB takes 1 ms of a core to decode and hash, and 120 bytes on the
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -45,6 +48,7 @@ __all__ = [
 ]
 
 CARD = "card.json"
+NEW_S = 60
 VERSION = 1
 
 
@@ -106,17 +110,40 @@ def sets_fingerprint(sets: Sequence[str], settings: IndexSettings) -> str:
     )
 
 
+@dataclass(frozen=True)
+class _Listing:
+    """A digest of a set's files, and the folders that they were found in, each with the time of its last change."""
+
+    digest: str
+    folders: Mapping[str, int]
+
+
+_LISTINGS: dict[str, _Listing] = {}
+"""By path: a digest is asked for once per shard, and a million files take 10 s to list."""
+
+
 def _listing(path: str) -> str:
-    changed = os.stat(path).st_mtime_ns if os.path.exists(path) else 0
-    return _listed(path, changed)
+    """The digest of a set's listing, made anew when a folder of it has changed, and by every `build_index`."""
+    known = _LISTINGS.get(path)
+    if known is None or known.folders != {folder: _changed_ns(folder) for folder in known.folders}:
+        known = _LISTINGS[path] = _listed(path)
+    return known.digest
 
 
-@lru_cache(maxsize=256)
-def _listed(path: str, changed_ns: int) -> str:
-    """A digest of a set's listing: asked for once per shard, and a million files take 10 s to list."""
+def _listed(path: str) -> _Listing:
     base = os.path.dirname(path.rstrip("/"))
-    rows = [[os.path.relpath(f, base) if "://" not in f else f, size, mark] for f, size, mark in files_of(path)]
-    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+    files = files_of(path)
+    rows = [[os.path.relpath(f, base) if "://" not in f else f, size, mark] for f, size, mark in files]
+    folders = {path, *(os.path.dirname(file) for file, _, _ in files)} if "://" not in path else ()
+    digest = hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+    return _Listing(digest, {folder: _changed_ns(folder) for folder in folders})
+
+
+def _changed_ns(path: str) -> int:
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return 0
 
 
 def default_folder(mark: str) -> Path:
@@ -134,15 +161,21 @@ def build_index(
     """Build the index of some sets in `folder`, unless it is there. `model`: the scorer whose pictures' embeddings are
     kept, of which `settings.model` is the fingerprint.
 
-    Raises ConfigError for sets that are empty, and for a folder with another index.
+    Raises ConfigError for sets that are empty, and for a folder with another index or with anything else. What a build
+    that was killed left beside the folder is deleted.
     """
+    _refuse_other_folder(folder)
     settings = settings or IndexSettings()
+    _LISTINGS.clear()
     mark = sets_fingerprint(sets, settings)
     if (folder / CARD).is_file():
         return _expected(folder, settings, mark)
+    _delete_left_behind(folder)
     scratch = folder.with_name(f"{folder.name}.{uuid.uuid4().hex[:12]}.tmp")
+    hold = -1
     try:
         scratch.mkdir(parents=True)
+        hold = _hold(scratch)
         from curate.decontamination.building import Build
 
         build = Build(scratch, settings.words, settings.min_words, settings.text_fields, model)
@@ -160,6 +193,41 @@ def build_index(
         raise ConfigError(f"cannot write the index {folder}: {error.strerror}; choose another `index`") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+        if hold >= 0:
+            os.close(hold)
+
+
+def _refuse_other_folder(folder: Path) -> None:
+    """Before anything is built: a folder with files of others would not be replaced by an index."""
+    try:
+        other = folder.exists() and not (folder / CARD).is_file() and (not folder.is_dir() or any(folder.iterdir()))
+    except OSError as error:
+        raise ConfigError(f"cannot look into {folder}: {error.strerror}; choose another `index`") from error
+    if other:
+        raise ConfigError(f"{folder} is there and is no evaluation index; name an empty or a new folder as `index`")
+
+
+def _hold(scratch: Path) -> int:
+    """A lock on the folder of a build, which ends with its process; -1 where its file system has none."""
+    import fcntl
+
+    handle = os.open(scratch, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        return -1
+    return handle
+
+
+def _delete_left_behind(folder: Path) -> None:
+    """Folders of builds that nobody holds any more; those of the last minute may be about to be held."""
+    for scratch in folder.parent.glob(f"{glob.escape(folder.name)}.{'[0-9a-f]' * 12}.tmp"):
+        with suppress(OSError):
+            hold = _hold(scratch) if time.time() - scratch.stat().st_mtime > NEW_S else -1
+            if hold >= 0:
+                shutil.rmtree(scratch, ignore_errors=True)
+                os.close(hold)
 
 
 def _digest(folder: Path) -> str:

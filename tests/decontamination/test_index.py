@@ -154,6 +154,29 @@ def test_an_index_is_built_once_and_told_from_others(folder, tmp_path):
     assert open_index(place, IndexSettings()).card == first
 
 
+def test_a_file_that_is_added_anywhere_is_noticed_at_once(folder):
+    sets = [str(folder), f"{folder}/n01/*.png"]
+    first = [sets_fingerprint([path], IndexSettings()) for path in sets]
+    assert first == [sets_fingerprint([path], IndexSettings()) for path in sets]
+    (folder / "n01" / "new.png").write_bytes(photo(5))
+    os.utime(folder / "n01", ns=(1, 1))
+    second = [sets_fingerprint([path], IndexSettings()) for path in sets]
+    assert not set(first) & set(second)
+
+
+def test_a_file_that_is_changed_in_place_is_noticed_by_the_next_run(folder, tmp_path):
+    first = build_index([str(folder)], tmp_path / "index")
+    os.utime(folder / "b.png", ns=(1, 1))
+    with pytest.raises(ConfigError, match=f"is of other sets, or they have changed .*{first.fingerprint}"):
+        build_index([str(folder)], tmp_path / "index")
+
+
+def test_a_set_is_listed_once_for_many_shards(folder, monkeypatch):
+    listed = []
+    monkeypatch.setattr(index, "files_of", lambda path: listed.append(path) or files_of(path))
+    assert len({sets_fingerprint([str(folder)], IndexSettings()) for _ in range(3)}) == len(listed) == 1
+
+
 def test_the_same_sets_give_the_same_index_with_any_threads_and_anywhere(folder, tmp_path):
     one = build_index([str(folder)], tmp_path / "one", threads=1)
     moved = tmp_path / "elsewhere" / "val"
@@ -174,6 +197,36 @@ def test_an_index_that_is_damaged_or_not_there_is_told(folder, tmp_path):
     (tmp_path / "index" / "card.json").write_text("{}")
     with pytest.raises(ConfigError, match=r"card\.json is damaged; delete the folder"):
         open_index(tmp_path / "index", IndexSettings())
+
+
+def test_a_folder_of_something_else_is_refused_before_the_build(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(index, "sets_fingerprint", None)  # nothing of the sets is looked at
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.tex").write_text("")
+    (tmp_path / "file").write_text("")
+    for name in ("thesis", "file"):
+        with pytest.raises(ConfigError, match=f"{name} is there and is no evaluation index; name an empty or a new"):
+            build_index([str(folder)], tmp_path / name)
+
+
+def test_an_empty_folder_is_taken(folder, tmp_path):
+    (tmp_path / "index").mkdir()
+    assert build_index([str(folder)], tmp_path / "index") == open_index(tmp_path / "index", IndexSettings()).card
+
+
+def test_what_a_killed_build_left_is_deleted_and_what_another_holds_is_not(folder, tmp_path):
+    old, held, new, other = (tmp_path / f"{name}.tmp" for name in (
+        "index.000000000000", "index.000000000001", "index.000000000002", "index.notes",
+    ))  # fmt: skip
+    for path in (old, held, new, other):
+        path.mkdir()
+        (path / "embeddings.raw").write_bytes(b"half")
+        if path != new:
+            os.utime(path, (1, 1))
+    hold = index._hold(held)
+    build_index([str(folder)], tmp_path / "index")
+    os.close(hold)
+    assert [path.exists() for path in (old, held, new, other)] == [False, True, True, True]
 
 
 class Mean(Scorer):
