@@ -29,7 +29,7 @@ from curate.source.tar_rows import MOST_PICTURE_BYTES, MOST_TEXT_BYTES
 from curate.source.tar_samples import Contents, read_contents
 from curate.tar import Member, read_members, split_name
 
-__all__ = ["DIGESTS", "digests_of", "find_listed", "listed_hash", "near_pdq", "sha256_bytes"]
+__all__ = ["DIGESTS", "Found", "digests_of", "find_listed", "listed_hash", "near_pdq", "sha256_bytes"]
 
 DIGESTS = ("md5", "sha1", "sha256")
 DECODED = ("pixel_hash", "pdq")
@@ -37,12 +37,23 @@ TEXTS = (".json", ".txt")
 """Members that are hashed and not decoded; all others may be pictures, whatever they are called."""
 NAMELESS = "\0"
 """Before the name of a member that has no key."""
+FIELDS = ("url", "uid")
+"""What tables and `.json` members say of a sample that the tar itself cannot."""
 TOLD = ("key", "source_key", "url", "uid", "sha256", *DECODED)
 
 
-def find_listed(shard: Shard, listed: Listed, threads: int = 1, whole: bool = True) -> dict[str, str]:
-    """Keys of the shard's samples that are listed, each with the first kind of entry that names it; keys of table rows
-    without a picture too. Raises ShardError for a broken tar, and for one whose keys its table spells otherwise.
+@dataclass(frozen=True)
+class Found:
+    """`keys` of a shard's samples that are listed, each with the first kind of entry that names it; `unasked` says why
+    other entries could not find any there, and is empty where they could."""
+
+    keys: dict[str, str]
+    unasked: str = ""
+
+
+def find_listed(shard: Shard, listed: Listed, threads: int = 1, whole: bool = True) -> Found:
+    """What of a shard is listed, rows of its table without a picture too. Raises ShardError for a broken tar, and for
+    one whose keys its table spells otherwise.
 
     Every member of the tar is looked into, those too that a reader passes over: repeated names, second pictures, texts.
     With `whole`, one that is listed and has no key is a ShardError, as it goes with no sample.
@@ -51,29 +62,53 @@ def find_listed(shard: Shard, listed: Listed, threads: int = 1, whole: bool = Tr
     hashes that only a look at the pictures could find there."""
     table = shard.storage.exists(shard.table_name())
     if table and shard.storage.exists(shard.parts.table_name()):
-        return _of_documents(shard, listed)
+        return Found(_of_documents(shard, listed))
     found = _of_table(shard, listed) if table else {}
-    known = set(shard.column_files) if table else set()
-    claimed = _without_failed(shard, found)
+    columns = set(shard.column_files) if table else set()
+    walk = _Walk(listed, set(DECODED) - columns, threads, fields=_filled(shard) if table else set())
     with shard.storage.open(shard.tar) as data:
         contents = read_contents(data, shard.tar)
-        if contents.damage is not None:
-            raise ShardError(f"{contents.damage}; what lies behind is unknown: mend the tar, or make it anew")
-        if (contents.groups or contents.left_out) and not any(group.picture for group in contents.groups.values()):
-            raise ShardError(
-                f"no sample of {shard.tar} has a picture that is known here: tombstones are for pairs; put them into "
-                "the data set that it comes from (--tombstones-only), and export anew"
-            )
+        _require_known(shard, contents)
         units = _units(contents, data, shard.tar)
-        _require_members(shard, claimed - units.keys())
-        found |= _Walk(listed, set(DECODED) - known, threads).find(units.values(), data)
+        _require_members(shard, _without_failed(shard, found) - units.keys())
+        found |= walk.find(units.values(), data)
     nameless = sorted(key for key in found if key.startswith(NAMELESS))
     if nameless and whole:
         raise ShardError(
             f"{shard.tar} has a listed member that belongs to no sample, {nameless[0].removeprefix(NAMELESS)!r}: it "
             "has no key or no extension; make the tar anew without it, and apply again"
         )
-    return {key: kind for key, kind in found.items() if key not in nameless}
+    keys = {key: kind for key, kind in found.items() if key not in nameless}
+    return Found(keys, _unasked(shard, listed, walk.fields) if units else "")
+
+
+def _require_known(shard: Shard, contents: Contents) -> None:
+    if contents.damage is not None:
+        raise ShardError(f"{contents.damage}; what lies behind is unknown: mend the tar, or make it anew")
+    if (contents.groups or contents.left_out) and not any(group.picture for group in contents.groups.values()):
+        raise ShardError(
+            f"no sample of {shard.tar} has a picture that is known here: tombstones are for pairs; put them into "
+            "the data set that it comes from (--tombstones-only), and export anew"
+        )
+
+
+def _filled(shard: Shard) -> set[str]:
+    """Which of FIELDS the shard's tables know for any key."""
+    names = [name for name in FIELDS if {name, "key"} <= shard.column_files.keys()]
+    table = shard.columns(names)
+    return {name for name in names if table[name].null_count < len(table)}
+
+
+def _unasked(shard: Shard, listed: Listed, fields: Collection[str]) -> str:
+    kinds = [kind for kind in ("url", "host", "uid") if kind in listed.kinds]
+    lost = next((kind for kind in kinds if ("uid" if kind == "uid" else "url") not in fields), None)
+    if lost is None:
+        return ""
+    name = "uid" if lost == "uid" else "url"
+    return (
+        f"nothing of {shard.tar} can be found by a {lost}: neither a table with `key` and `{name}` nor a `.json` with "
+        f"`{name}` tells one; give it such a table, {shard.table_name()}, or put those entries into a list of their own"
+    )
 
 
 def _without_failed(shard: Shard, found: Mapping[str, str]) -> set[str]:
@@ -197,6 +232,8 @@ class _Walk:
     unknown: Collection[str]
     threads: int
     found: dict[str, str] = field(default_factory=dict)
+    fields: set[str] = field(default_factory=set)
+    """Which of FIELDS are known of any sample."""
 
     @property
     def digests(self) -> list[str]:
@@ -248,7 +285,9 @@ class _Walk:
         """By the name of the members, and by what their `.json` says; a copy is called KEY-1 in an export, and its
         `.json` still says KEY."""
         name = {"key": unit.key.removeprefix(NAMELESS)}
-        for record in ({}, *(_json_record(member, data) for member in unit.members)):
+        records = [_json_record(member, data) for member in unit.members]
+        self.fields.update(name for record in records for name in record.keys() & set(FIELDS))
+        for record in ({}, *records):
             kind = _told({**record, **name}, self.listed) or _told({"key": record.get("key")}, self.listed)
             if kind is not None:
                 return kind

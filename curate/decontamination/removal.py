@@ -73,23 +73,26 @@ class Removal:
 
 def remove_listed(target: Storage, listed: Listed, mode: Mode = "rewrite", threads: int = 1) -> Removal:
     """Take out, or mark, every sample that is listed. What the same lists took out in an earlier call is told again. A
-    shard that cannot be read or rewritten is told in `failed`, and the others are done. Raises ConfigError for a folder
-    that is no such data set."""
+    shard that cannot be read or rewritten is told in `failed`, and the others are done; one that tells no URL or uid
+    to compare is told too, and done by the other entries. Raises ConfigError for a folder that is no such data set."""
     _check(target, *_listed_files(target), mode)
     end_what_was_begun(target)
     if mode == "rewrite":
         _clear_attempts(target)
     names, shards = _listed_files(target)
     done = Removal(mode, listed.digest, failed=dict(_passed_over(target)))
+    unasked: dict[str, str] = {}
     for shard in shards:
         done.looked_at += 1
         try:
             found = find_listed(shard, listed, threads, whole=mode == "rewrite")
             if mode == "index":
-                _mark(shard, found, done)
-            elif found:
-                rewrite(shard, found, names, listed.digest)
-                done.dead[shard.id] = found
+                _mark(shard, found.keys, done)
+            elif found.keys:
+                rewrite(shard, found.keys, names, listed.digest)
+                done.dead[shard.id] = found.keys
+            if found.unasked:
+                unasked[shard.id] = found.unasked
         except (ShardError, ConfigError) as error:
             done.failed[shard.id] = str(error)
     if mode == "rewrite":
@@ -97,6 +100,7 @@ def remove_listed(target: Storage, listed: Listed, mode: Mode = "rewrite", threa
         _recall(shards, done)
         for name, keys in done.dead.items():
             verify(Shard(target, name), keys)
+    done.failed |= unasked
     return done
 
 

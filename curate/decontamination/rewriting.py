@@ -41,6 +41,11 @@ def rewrite(shard: Shard, dead: Mapping[str, str], names: Collection[str], why: 
     others = [name for name in about if name not in {shard.id + ending for ending in OWN}]
     if others:
         raise ConfigError(f"{others[0]} belongs to {shard.tar} and cannot be rewritten; use --tombstones-only")
+    if shard.table_name() in names and "key" not in shard.schema().names:
+        raise ConfigError(
+            f"{shard.table_name()} has no column `key`, so that nobody knows which of its rows have to go; make it "
+            "anew with one, or move it away"
+        )
     log = CommitLog(shard.storage)
     stale = tuple(log.names(STAGE).get(shard.id, ()))
     attempt = Attempt(shard.storage, STAGE, shard.id, fingerprint([STAGE, 1, why, sorted(dead), sorted(stale)]))

@@ -342,6 +342,40 @@ def test_files_that_may_be_tars_and_are_not_looked_into_are_told(tmp_path, out, 
     assert done.counts()["samples"] == 1
 
 
+TABLES = {
+    "none": None,
+    "no key": {"url": ["http://gone.test/1"] * 2},
+    "URL": {"key": ["a", "b"], "URL": ["http://gone.test/1"] * 2},
+    "nulls": {"key": ["a", "b"], "url": pa.nulls(2, pa.string())},
+}
+
+
+@pytest.mark.parametrize("mode", ["rewrite", "index"])
+@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize(
+    ("kind", "entry"), [("url", "http://gone.test/1"), ("host", "host:test"), ("uid", "uid:" + "0" * 32)]
+)
+def test_a_shard_that_tells_no_url_is_told(tmp_path, name, kind, entry, mode):
+    storage = Storage(str(tmp_path / "foreign"))
+    put_tar(storage, ("a.png", b"1"), ("a.json", b'{"image_url": "http://gone.test/1"}'), ("b.png", b"2"))
+    if TABLES[name]:
+        put(storage, "00000.parquet", pa.table(TABLES[name]))
+    done = remove_listed(storage, listing(tmp_path, entry, "key:b"), mode)
+    if name == "no key" and mode == "rewrite":
+        assert done.failed["00000"].startswith("00000.parquet has no column `key`, so that nobody knows which of its")
+        assert members(storage).keys() == {"a", "b"}
+        return
+    assert f"nothing of 00000.tar can be found by a {kind}: neither a table" in done.failed["00000"]
+    assert done.dead == {"00000": {"b": "key"}}, "other entries still find theirs"
+    assert remove_listed(storage, listing(tmp_path, "key:a"), mode).failed == {}
+
+
+def test_one_sample_that_tells_its_url_is_enough(tmp_path):
+    storage = Storage(str(tmp_path / "foreign"))
+    put_tar(storage, ("a.png", b"1"), ("a.json", JSON), ("b.png", b"2"))
+    assert remove_listed(storage, listing(tmp_path, "host:other.test", "key:a")).failed == {}
+
+
 def put_tar(storage, *parts):
     target = io.BytesIO()
     tar = TarWriter(target)
