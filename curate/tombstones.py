@@ -74,7 +74,7 @@ def write_dead(shard: Shard, more: Mapping[str, str]) -> None:
 def alive(shard: Shard, keys: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.bool_]:
     """Which of these keys are not dead, bool (n,)."""
     dead = pa.array(list(dead_rows(shard)), pa.string())
-    return ~np.asarray(pc.is_in(keys, value_set=dead), bool)
+    return ~np.asarray(pc.is_in(keys.cast(pa.string()), value_set=dead), bool)
 
 
 def hidden_keys(shard: Shard) -> frozenset[str]:

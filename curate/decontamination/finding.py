@@ -20,6 +20,8 @@ from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from curate.decode import prepared
 from curate.decontamination.lists import HASHES, PDQ_RADIUS, Listed, plain_url
@@ -29,7 +31,7 @@ from curate.source.tar_rows import MOST_PICTURE_BYTES, MOST_TEXT_BYTES
 from curate.source.tar_samples import Contents, read_contents
 from curate.tar import Member, read_members, split_name
 
-__all__ = ["DIGESTS", "Found", "digests_of", "find_listed", "listed_hash", "near_pdq", "sha256_bytes"]
+__all__ = ["DIGESTS", "Found", "digests_of", "find_listed", "listed_hash", "near_pdq", "sha256_bytes", "text_keys"]
 
 DIGESTS = ("md5", "sha1", "sha256")
 DECODED = ("pixel_hash", "pdq")
@@ -115,8 +117,9 @@ def _without_failed(shard: Shard, found: Mapping[str, str]) -> set[str]:
     """Those keys whose rows say that there is a picture."""
     if not found or "status" not in shard.column_files:
         return set(found)
-    rows = shard.columns(["key", "status"]).to_pylist()
-    return {row["key"] for row in rows if row["key"] in found and row["status"] in (None, "success")}
+    table = shard.columns(["key", "status"])
+    rows = zip(text_keys(table), table["status"].to_pylist(), strict=True)
+    return {key for key, status in rows if key in found and status in (None, "success")}
 
 
 def _require_members(shard: Shard, lost: set[str]) -> None:
@@ -125,6 +128,15 @@ def _require_members(shard: Shard, lost: set[str]) -> None:
             f"{len(lost)} listed samples are in {shard.table_name()} and not in {shard.tar}, e.g. {min(lost)}: its "
             "keys are spelled otherwise, or the two are no pair; make the table anew from the tar, or move it away"
         )
+
+
+def text_keys(table: pa.Table) -> list[str]:
+    """The keys of a table as text, whatever type they have in it; "" for a row without one. Raises ShardError."""
+    try:
+        keys: list[str] = pc.fill_null(table["key"].cast(pa.string()), "").to_pylist()
+    except pa.ArrowException:
+        raise ShardError(f"keys are of type {table['key'].type}, where text is wanted; make the table anew") from None
+    return keys
 
 
 def listed_hash(hashes: Mapping[str, bytes | None], listed: Listed) -> str | None:
@@ -187,10 +199,13 @@ def _of_table(shard: Shard, listed: Listed) -> dict[str, str]:
     if "key" not in names:
         return {}
     table = shard.columns(names)
-    rows = [_plain(row) for row in table.to_pylist()]
+    rows = [{**_plain(row), "key": key} for row, key in zip(table.to_pylist(), text_keys(table), strict=True)]
     found = {row["key"]: kind for row in rows if (kind := _told(row, listed))}
     near = near_pdq([row.get("pdq") for row in rows], listed)
-    return found | {rows[row]["key"]: found.get(rows[row]["key"], "pdq") for row in np.flatnonzero(near).tolist()}
+    found |= {rows[row]["key"]: found.get(rows[row]["key"], "pdq") for row in np.flatnonzero(near).tolist()}
+    if "" in found:
+        raise ShardError(f"a listed row of {shard.table_name()} has no key; give it one, or take the row out")
+    return found
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from curate.decontamination.finding import text_keys
 from curate.errors import ConfigError, ShardError
 from curate.manifest import Attempt, Commit, CommitLog, FileRecord, fingerprint
 from curate.shard import Shard
@@ -52,7 +52,7 @@ def rewrite(shard: Shard, dead: Mapping[str, str], names: Collection[str], why: 
     _write_tar(shard, dead, names, attempt)
     if shard.table_name() in names:
         table = shard.table()
-        kept = table.filter(pc.invert(pc.is_in(table["key"], value_set=pa.array(sorted(dead), pa.string()))))
+        kept = table.filter(pa.array([key not in dead for key in text_keys(table)], pa.bool_()))
         attempt.write_table(shard.table_name(), kept)
     _write_stats(shard, attempt.counts["dropped"], names, attempt)
     commit = _commit(attempt)
@@ -166,7 +166,7 @@ def verify(shard: Shard, dead: Collection[str]) -> None:
         left = {(split_name(member.name) or ("",))[0] for member in read_members(tar, shard.tar)}
     for family in ("", "index"):
         if shard.storage.exists(shard.table_name(family)):
-            left.update(shard.table(family, ["key"])["key"].to_pylist())
+            left.update(text_keys(shard.table(family, ["key"])))
     still = left.intersection(dead)
     if still:
         raise ShardError(f"{len(still)} removed samples are still in shard {shard.id}, e.g. {min(still)}; apply again")

@@ -17,6 +17,7 @@ from curate.manifest import CommitLog, Manifest
 from curate.shard import Shard
 from curate.storage import Storage
 from curate.tar import TarWriter
+from curate.tombstones import alive
 
 
 @pytest.fixture(scope="module")
@@ -374,6 +375,26 @@ def test_one_sample_that_tells_its_url_is_enough(tmp_path):
     storage = Storage(str(tmp_path / "foreign"))
     put_tar(storage, ("a.png", b"1"), ("a.json", JSON), ("b.png", b"2"))
     assert remove_listed(storage, listing(tmp_path, "host:other.test", "key:a")).failed == {}
+
+
+@pytest.mark.parametrize("kind", [pa.int64(), pa.large_string(), pa.binary()])
+@pytest.mark.parametrize("entry", ["key:1", "host:gone.test"])
+def test_keys_of_other_types_are_compared_as_text(tmp_path, kind, entry):
+    storage = Storage(str(tmp_path / "foreign"))
+    put_tar(storage, ("1.png", b"1"), ("2.png", b"2"))
+    keys = pa.array(["1", "2", None]).cast(kind)
+    urls = ["http://gone.test/1", "http://a.test", "http://a.test"]
+    put(storage, "00000.parquet", pa.table({"key": keys, "url": urls}))
+    assert remove_listed(storage, listing(tmp_path, entry), "index").counts()["samples"] == 1
+    shard = Shard(storage, "00000")
+    assert alive(shard, shard.table()["key"]).tolist() == [False, True, True]
+    assert remove_listed(storage, listing(tmp_path, entry)).counts()["samples"] == 1
+    assert shard.table()["key"].to_pylist() == keys[1:].to_pylist()
+    put(storage, "00000.parquet", pa.table({"key": ["1", None], "url": ["", "http://gone.test/1"]}))
+    failed = remove_listed(storage, listing(tmp_path, "host:gone.test")).failed
+    assert failed["00000"].startswith("a listed row of 00000.parquet has no key")
+    put(storage, "00000.parquet", pa.table({"key": [["1"], ["2"]], "url": ["", ""]}))
+    assert "keys are of type list" in remove_listed(storage, listing(tmp_path, entry)).failed["00000"]
 
 
 def put_tar(storage, *parts):
