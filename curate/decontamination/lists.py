@@ -8,7 +8,7 @@ pdq:`. Without a word before it, a line of 32, 40 or 64 hex digits is an MD5, SH
 refused: a URL without a host, a host with a path, a `uid` that is not 32 hex digits. An entry is never repeated in a
 message: a line that cannot be read is told by its number.
 
-A list of a million digests takes 100 MB and is read in 2 s, once a process.
+A list of a million digests takes 364 MB at its peak and is read in 2 s, once a process.
 """
 
 from __future__ import annotations
