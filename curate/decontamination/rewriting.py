@@ -38,7 +38,7 @@ def rewrite(shard: Shard, dead: Mapping[str, str], names: Collection[str], why: 
     are put on record with `why`, the digest of the lists. `names` are the files of the folder. Raises ConfigError for a
     shard with files of unknown kinds, ShardError for one that is broken, or that somebody else rewrites."""
     about = [name for name in sorted(names) if name.startswith((f"{shard.id}.", f"{shard.id}_"))]
-    others = [name for name in about if name not in {shard.id + ending for ending in OWN}]
+    others = [n for n in about if n not in {shard.id + end for end in OWN} and not _of_another(shard, n, names)]
     if others:
         raise ConfigError(f"{others[0]} belongs to {shard.tar} and cannot be rewritten; use --tombstones-only")
     if shard.table_name() in names and "key" not in shard.schema().names:
@@ -60,6 +60,15 @@ def rewrite(shard: Shard, dead: Mapping[str, str], names: Collection[str], why: 
     if not shard.storage.create(commit.name, commit.to_json()):
         raise ShardError(f"somebody else removes samples from shard {shard.id} at the same time; wait, and apply again")
     _exchange(commit, log, stale)
+
+
+def _of_another(shard: Shard, name: str, names: Collection[str]) -> bool:
+    """Whether a file belongs to a shard whose name goes on from this one's: `00000_1.tar` beside `00000.tar`. A table
+    `x.y.parquet` is read as columns of shard `x` as well, and so is no other's."""
+    if name.startswith(f"{shard.id}.") and name.endswith(".parquet"):
+        return False
+    ends = [place for place, letter in enumerate(name) if letter in "._" and place > len(shard.id)]
+    return any(f"{name[:place]}.tar" in names for place in ends)
 
 
 def _write_tar(shard: Shard, dead: Collection[str], names: Collection[str], attempt: Attempt) -> None:

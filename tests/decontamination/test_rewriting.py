@@ -397,6 +397,27 @@ def test_keys_of_other_types_are_compared_as_text(tmp_path, kind, entry):
     assert "keys are of type list" in remove_listed(storage, listing(tmp_path, entry)).failed["00000"]
 
 
+@pytest.mark.parametrize("other", ["00000_1", "00000.b", "00000_a.b", "00000_stats"])
+def test_a_shard_whose_name_goes_on_from_anothers_is_no_part_of_it(tmp_path, other):
+    storage = Storage(str(tmp_path / "foreign"))
+    put_tar(storage, ("a.png", b"1"), ("b.png", b"2"))
+    storage.write(f"{other}.tar", storage.read("00000.tar"))
+    storage.write(f"{other}_stats.json", b"{}")
+    done = remove_listed(storage, listing(tmp_path, "key:a"))
+    assert (done.failed, done.dead.keys()) == ({}, {"00000", other})
+    storage.write(f"{other}.npz", b"")
+    assert remove_listed(storage, listing(tmp_path, "key:b")).failed.keys() == {other}
+
+
+def test_a_table_that_two_shards_would_read_keeps_the_first(tmp_path):
+    storage = Storage(str(tmp_path / "foreign"))
+    put_tar(storage, ("a.png", b"1"))
+    storage.write("00000.b.tar", storage.read("00000.tar"))
+    put(storage, "00000.b.parquet", pa.table({"key": ["a"]}))
+    failed = remove_listed(storage, listing(tmp_path, "key:a")).failed
+    assert failed["00000"].startswith("00000.b.parquet belongs to 00000.tar and cannot be rewritten")
+
+
 def put_tar(storage, *parts):
     target = io.BytesIO()
     tar = TarWriter(target)
