@@ -6,7 +6,9 @@ Nothing heavy is imported before a verb is chosen, so `curate --help` answers in
 from __future__ import annotations
 
 import argparse
+import atexit
 import importlib
+import os
 import pkgutil
 import signal
 import sys
@@ -20,7 +22,31 @@ __all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit code: 0 done, 1 some shard failed, 2 it could not start, 130 interrupted."""
+    """Run a command; returns the exit code: 0 done, 1 some shard failed, 2 it could not start, 130 interrupted.
+
+    Without `arguments` it is the program itself: it takes those of its process, and ends it.
+    """
+    code = _main(arguments)
+    if arguments is None:
+        _end(code)
+    return code
+
+
+def _end(code: int) -> None:
+    """End the process once Python's own part of the end is done. What libraries do after it with their threads aborted
+    one run in forty, whose answer was written and whose work was committed."""
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (BrokenPipeError, ValueError):
+            pass
+        except OSError:
+            code = code or 1
+    os._exit(code)
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(
         prog="curate", description="From the web to training data for vision-language models."
     )
