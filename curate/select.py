@@ -24,7 +24,7 @@ from curate.manifest import Attempt
 from curate.shard import Shard
 from curate.stage import Runtime, Stage
 
-__all__ = ["DECISION", "Decision", "Rules", "Select", "columns_of", "count_reasons", "decide"]
+__all__ = ["DECISION", "Decision", "Rules", "Select", "columns_of", "count_reasons", "decide", "kept_rows"]
 
 CHUNK_ROWS = 1 << 18
 
@@ -89,6 +89,13 @@ class Select(Decision):
         decided = decide(columns, self.filters)
         attempt.write_table(shard.table_name(self.name), decided.add_column(0, "key", columns["key"]))
         attempt.counts.update(count_reasons(decided))
+
+
+def kept_rows(shard: Shard, filters: Rules) -> npt.NDArray[np.bool_]:
+    """Which rows of a shard these filters keep, bool (n,); all, where there are none."""
+    if not filters:
+        return np.ones(shard.rows(), bool)
+    return np.asarray(decide(shard.columns(list(columns_of(filters))), filters)["keep"], bool)
 
 
 def columns_of(filters: Rules) -> tuple[str, ...]:

@@ -43,7 +43,7 @@ from curate.dedup.scatter import (
 )
 from curate.filter import Rules
 from curate.manifest import Attempt
-from curate.select import columns_of, decide
+from curate.select import columns_of, kept_rows
 from curate.shard import Shard
 from curate.stage import Part, Runtime, Spread, Step, settings_of
 from curate.storage import Storage
@@ -141,10 +141,7 @@ class Clusters:
         if member.data_set:
             size = f"{self.name}_cluster_size"
             return np.asarray(member.shard.columns([size])[size].is_valid())
-        if not self.rules:
-            return np.ones(member.shard.rows(), bool)
-        columns = member.shard.columns(list(columns_of(self.rules)))
-        return np.asarray(decide(columns, self.rules)["keep"], bool)
+        return kept_rows(member.shard, self.rules)
 
     def card(self) -> Any:
         """What an earlier data set must have in common."""

@@ -15,7 +15,7 @@ a number: data set, shard, row.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO, TypeAlias
 
@@ -54,6 +54,8 @@ RANGE_BYTES = 64 << 20
 
 Ids: TypeAlias = npt.NDArray[np.uint64]
 """Rows: the number of the data set in 8 bits (0 is this one), of the shard in 24, of the row in 32."""
+
+Cut: TypeAlias = Callable[[pa.Table, int], npt.NDArray[np.int64]]
 
 ROW_BITS, SHARD_BITS = np.uint64(32), np.uint64(24)
 _ROWS, _SHARDS = np.uint64((1 << 32) - 1), np.uint64((1 << 24) - 1)
@@ -152,25 +154,28 @@ def ranges(
     """What as many parts as there are of the next step sent to a part, cut by the hash in `column`: all rows of one
     hash are in one table. No more than about `range_bytes` are in memory, unless one hash has more. Raises
     StorageError."""
-    senders, storage = range(part.of), attempt.storage
-    total = sum(_length(storage, _name(label, sender), part.number, part.of) for sender in senders)
-    count = max(1, -(-total // range_bytes))
-    if count == 1:
-        yield collect(storage, label, part, part.of, schema)
-        return
-    bins = Bins(attempt.scratch / "ranges")
-    for rows in inbox(storage, label, part.number, senders, part.of):
-        bins.add(part_of_hash(np.asarray(rows[column]), part.of * count) - part.number * count, rows)
-    for number in range(count):
-        found = bins.read(number)
-        if found is not None:
-            yield found.combine_chunks()
+
+    def cut(rows: pa.Table, count: int) -> npt.NDArray[np.int64]:
+        return part_of_hash(np.asarray(rows[column]), part.of * count) - part.number * count
+
+    yield from _in_ranges(attempt, label, part, schema, cut, range_bytes)
 
 
 def deal(
     attempt: Attempt, label: str, part: Part, schema: pa.Schema, column: str, range_bytes: int = RANGE_BYTES
 ) -> Iterator[pa.Table]:
     """The same, cut by row numbers in `column`: all that is about one row is in one table."""
+
+    def cut(rows: pa.Table, count: int) -> npt.NDArray[np.int64]:
+        return part_of_hash(mixed(np.asarray(rows[column])), count)
+
+    yield from _in_ranges(attempt, label, part, schema, cut, range_bytes)
+
+
+def _in_ranges(
+    attempt: Attempt, label: str, part: Part, schema: pa.Schema, cut: Cut, range_bytes: int
+) -> Iterator[pa.Table]:
+    """Range after range; `cut` says of which of so many ranges each row is."""
     senders, storage = range(part.of), attempt.storage
     total = sum(_length(storage, _name(label, sender), part.number, part.of) for sender in senders)
     count = max(1, -(-total // range_bytes))
@@ -179,7 +184,7 @@ def deal(
         return
     bins = Bins(attempt.scratch / "ranges")
     for rows in inbox(storage, label, part.number, senders, part.of):
-        bins.add(part_of_hash(mixed(np.asarray(rows[column])), count), rows)
+        bins.add(cut(rows, count), rows)
     for number in range(count):
         found = bins.read(number)
         if found is not None:

@@ -31,14 +31,14 @@ from curate.dedup.identity import IDENTITY, keyed
 from curate.dedup.kmeans import kmeans
 from curate.dedup.prefer import parse_order
 from curate.dedup.semantic_misses import count_misses
-from curate.dedup.semantic_rows import Embedded, gather, kept_rows
+from curate.dedup.semantic_rows import Embedded, gather
 from curate.filter import Rules
 from curate.manifest import Attempt
 from curate.models.contrast import nearest
 from curate.models.pair_scores import image_embedding
 from curate.models.settings import check_model_name
 from curate.rank import require_one_model
-from curate.select import columns_of
+from curate.select import columns_of, kept_rows
 from curate.shard import Shard
 from curate.stage import Barrier, settings_of
 

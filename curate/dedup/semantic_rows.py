@@ -22,7 +22,7 @@ from curate.dedup.prefer import Order
 from curate.errors import ShardError
 from curate.filter import Rules
 from curate.models.embeddings import embeddings_of
-from curate.select import columns_of, decide
+from curate.select import kept_rows
 from curate.shard import Shard
 
 __all__ = ["Embedded", "gather"]
@@ -92,13 +92,6 @@ def gather(shards: Sequence[Shard], column: str, path: Path, rules: Rules = ()) 
     embeddings = _written(shards, column, chosen_rows, places, (len(order), length), path)
     in_order = pa.chunked_array(keys, pa.large_string()).combine_chunks().take(pa.array(order))
     return Embedded(embeddings, of_all[order], in_order, places, tuple(taken), counts)
-
-
-def kept_rows(shard: Shard, rules: Rules) -> npt.NDArray[np.bool_]:
-    """Which rows these filters keep; all, where there are none."""
-    if not rules:
-        return np.ones(shard.rows(), bool)
-    return np.asarray(decide(shard.columns(list(columns_of(rules))), rules)["keep"], bool)
 
 
 def _written(
