@@ -275,7 +275,9 @@ class CommitLog:
         return finished
 
     def sweep(self, older_than_s: float = 3600.0) -> None:
-        """Remove attempts that nobody committed and in which nothing has been written for so long."""
+        """Remove attempts that nobody committed and in which nothing has been written for so long, and what is left of
+        files whose writer was killed as long ago."""
+        self.storage.sweep_temporaries(older_than_s)
         for folder in self.storage.folders("_attempts"):
             if time.time() - self.storage.newest(f"_attempts/{folder}") > older_than_s:
                 self.storage.delete_folder(f"_attempts/{folder}")

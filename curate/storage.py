@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import time
 import uuid
@@ -206,7 +207,7 @@ class Storage:
                 _store(self.root)[0].put_file(str(source), target)
             else:
                 _make_folder(target)
-                temporary = f"{target}.{uuid.uuid4().hex[:12]}.tmp"
+                temporary = _temporary(target)
                 shutil.copyfile(source, temporary)
                 os.replace(temporary, target)
             source.unlink()
@@ -241,6 +242,18 @@ class Storage:
         with plain_errors(f"delete {self.path(folder)}"), suppress(FileNotFoundError):
             _store(self.root)[0].rm(self.path(folder), recursive=True)
 
+    def sweep_temporaries(self, older_than_s: float) -> None:
+        """Remove what writers that were killed left on a disk: files of ours that were never renamed, so long ago."""
+        if self.local is None:
+            return
+        with plain_errors(f"clear {self.root}"):
+            for base, _, names in os.walk(self.local):
+                for name in filter(TEMPORARY.search, names):
+                    with suppress(FileNotFoundError):
+                        left = os.path.join(base, name)
+                        if time.time() - os.path.getmtime(left) > older_than_s:
+                            os.unlink(left)
+
     def _times(self, folder: str) -> list[float]:
         if self.local is not None:
             base = self.local / folder
@@ -256,6 +269,14 @@ class Storage:
             return {}
         here = [f for f in found if f["type"] == kind and f["name"].strip("/") != path.strip("/")]
         return {f["name"].rstrip("/").rsplit("/", 1)[1]: int(f["size"] or 0) for f in here}
+
+
+TEMPORARY = re.compile(r"\.[0-9a-f]{12}\.tmp\Z")
+
+
+def _temporary(target: str) -> str:
+    """A name of its own beside `target`."""
+    return f"{target}.{uuid.uuid4().hex[:12]}.tmp"
 
 
 def sync_folder(folder: str | Path) -> None:
@@ -293,7 +314,7 @@ def _make_folder(target: str) -> None:
 def _beside(target: str, data: bytes) -> Iterator[str]:
     """A durable temporary file next to `target`; gone afterwards unless it was renamed."""
     _make_folder(target)
-    temporary = f"{target}.{uuid.uuid4().hex[:12]}.tmp"
+    temporary = _temporary(target)
     try:
         with open(temporary, "wb") as handle:
             handle.write(data)

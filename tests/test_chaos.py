@@ -51,8 +51,9 @@ CLOCKS = ("fetch_log.parquet", "_stats.json")
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """Every file of the data set that holds no clock: name to digest."""
-    files = [p for p in folder.rglob("*") if p.is_file() and not p.name.endswith(CLOCKS)]
+    """Every file of the data set that holds no clock: name to digest. A `.tmp` of a killed writer is no file of it: no
+    reader lists it, and a run removes it an hour later."""
+    files = [p for p in folder.rglob("*") if p.is_file() and not p.name.endswith((*CLOCKS, ".tmp"))]
     named = {p.relative_to(folder).as_posix(): p for p in files}
     own = {n: p for n, p in named.items() if not n.startswith(("commits/", "_attempts/", "failed/"))}
     return {n: hashlib.sha256(p.read_bytes()).hexdigest() for n, p in own.items()}

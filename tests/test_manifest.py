@@ -195,6 +195,23 @@ def test_sweep_spares_what_is_being_worked_on(tmp_path: Path) -> None:
     assert busy.scratch.exists()
 
 
+def test_sweep_removes_what_killed_writers_left(tmp_path: Path) -> None:
+    names = {
+        "source/00017.parquet.fe273d3c1e82.tmp": (7200, False),
+        "commits/fetch/00000-aaaa.json.0123456789ab.tmp": (7200, False),
+        "00001.parquet.0123456789ab.tmp": (60, True),  # somebody may be writing it
+        "notes.tmp": (7200, True),  # not ours
+        "00001.parquet": (7200, True),
+    }
+    for name, (age_s, _) in names.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+        os.utime(path, (0, time.time() - age_s))
+    CommitLog(Storage(str(tmp_path))).sweep()
+    assert {name: (tmp_path / name).exists() for name in names} == {n: stays for n, (_, stays) in names.items()}
+
+
 def test_files_in_folders_keep_their_place(storage: Storage) -> None:
     attempt = Attempt(storage, "report", "all", "aaaa")
     attempt.write_bytes("report/img/a.png", b"1")
