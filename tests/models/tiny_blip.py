@@ -14,10 +14,9 @@ import numpy as np
 
 import curate.models  # noqa: F401 - lets transformers import torchvision
 
-WORDS = (
-    "a an the dog cat bird house tree red blue green two three on in of with and picture photo small large sits runs "
-    "arafed man woman street water sky"
-).split()
+NOUNS = "dog cat bird house tree man woman street water sky picture photo"
+OTHERS = "a an the red blue green two three on in of with and small large sits runs arafed"
+WORDS = (*NOUNS.split(), *OTHERS.split())
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 PIECES = ("##s", "##ing", "##ed", *"abcdefghijklmnopqrstuvwxyz0123456789", *(f"##{c}" for c in "abcdefghijklmnopqrstu"))
 SIDE = 32
