@@ -150,8 +150,9 @@ class _Loop:
         tokens, undecided = drawn(scores, numbers, sampling)
         if undecided is None or not sure:
             return tokens, undecided
-        if bool(undecided.any()):
-            tokens = torch.where(undecided, drawn(scores, numbers, sampling, scores.shape[1]).tokens, tokens)
+        rows = undecided.nonzero()[:, 0]
+        if len(rows):
+            tokens[rows] = drawn(scores[rows], numbers[rows], sampling, scores.shape[1]).tokens
         return tokens, None
 
 

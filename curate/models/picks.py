@@ -83,7 +83,7 @@ def drawn(scores: Tensor, draws: Tensor, sampling: Sampling, candidates: int = C
         scores = scores / sampling.temperature
     vocabulary = scores.shape[1]
     some = 4 * candidates < vocabulary and _may_do(sampling, candidates)
-    values, ids = scores.topk(candidates) if some else scores.sort(1, descending=True, stable=True)
+    values, ids = scores.topk(candidates) if some else scores.sort(dim=1, descending=True, stable=True)
     whole = scores.logsumexp(1, keepdim=True)
     masses = _masses(values, whole)
     until = masses.cumsum(1)
