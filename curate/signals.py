@@ -15,7 +15,7 @@ from curate.errors import ConfigError
 from curate.filter import Filter
 from curate.imported import Import
 from curate.models.scorers import model_steps, npz_steps
-from curate.models.settings import ModelSettings
+from curate.models.settings import AnyModel
 from curate.rank import Rank
 from curate.score import IMAGE, Score
 from curate.shard import IMAGE_EXTENSIONS
@@ -30,13 +30,13 @@ TAKEN = {"fetch", "fetch_log", "index", "select", *IMAGE_EXTENSIONS}
 """Column files of other stages, and members of the tar."""
 
 
-def signal_steps(filters: Mapping[str, Filter], models: Mapping[str, ModelSettings], given: set[str]) -> list[Step]:
+def signal_steps(filters: Mapping[str, Filter], models: Mapping[str, AnyModel], given: set[str]) -> list[Step]:
     """All steps between the shards and the decision. `given` are columns of the source: a filter that reads nothing
     else needs no step but its rank and what it imports. Raises ConfigError."""
     return _beside_a_gpu(_in_order(_once([*_of_models(models), *_of_filters(filters, models, given)])))
 
 
-def _of_models(models: Mapping[str, ModelSettings]) -> Iterator[Owned]:
+def _of_models(models: Mapping[str, AnyModel]) -> Iterator[Owned]:
     for name, settings in models.items():
         if name in TAKEN:
             raise ConfigError(f"[models.{name}] would write a file that is another's; give the model another name")
@@ -45,7 +45,7 @@ def _of_models(models: Mapping[str, ModelSettings]) -> Iterator[Owned]:
     yield from (("npz = true in [models]", step) for step in npz_steps(models))
 
 
-def _of_filters(filters: Mapping[str, Filter], models: Mapping[str, ModelSettings], given: set[str]) -> Iterator[Owned]:
+def _of_filters(filters: Mapping[str, Filter], models: Mapping[str, AnyModel], given: set[str]) -> Iterator[Owned]:
     rules = tuple(filters.items())
     for number, (name, rule) in enumerate(rules):
         owner = f"[filters.{name}]"

@@ -4,24 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from curate.caption.faults import FindFaults
 from curate.filter import Scorer
+from curate.models.caption_scores import WriteCaptions
+from curate.models.caption_settings import CaptionerSettings, MatcherSettings
 from curate.models.copy_detection import EmbedPictures
 from curate.models.match_scores import ScoreMatches
 from curate.models.npz import EmbeddingsNpz
 from curate.models.pair_scores import ScorePairs
-from curate.models.settings import COPY_DETECTION, ModelSettings
+from curate.models.settings import COPY_DETECTION, AnyModel, ModelSettings
+from curate.models.text_scores import CompareCaptions
 from curate.score import Score
 from curate.stage import Stage
 
 __all__ = ["model_steps", "npz_steps", "picture_scorer"]
 
 
-def model_steps(name: str, settings: ModelSettings) -> Iterator[Stage]:
+def model_steps(name: str, settings: AnyModel) -> Iterator[Stage]:
     """What runs for a model of the config, in order."""
-    if settings.kind == "matcher":
+    if isinstance(settings, MatcherSettings):
         yield Score(ScoreMatches(name, settings))
-        return
-    yield Score(picture_scorer(name, settings))
+    elif isinstance(settings, CaptionerSettings):
+        yield Score(WriteCaptions(name, settings))
+        yield Score(FindFaults(name, settings.sampling.prompt))
+    else:
+        yield Score(picture_scorer(name, settings))
+        yield from (Score(CompareCaptions(name, settings, captioner)) for captioner in settings.captions)
 
 
 def picture_scorer(name: str, settings: ModelSettings) -> Scorer:
@@ -29,9 +37,9 @@ def picture_scorer(name: str, settings: ModelSettings) -> Scorer:
     return EmbedPictures(name, settings) if settings.kind in COPY_DETECTION else ScorePairs(name, settings)
 
 
-def npz_steps(models: Mapping[str, ModelSettings]) -> Iterator[Stage]:
+def npz_steps(models: Mapping[str, AnyModel]) -> Iterator[Stage]:
     """The one step that writes the embeddings of the models with `npz = true`, in any order of the config; none where
     there is no such model."""
-    asking = sorted(name for name, settings in models.items() if settings.npz)
+    asking = sorted(name for name, settings in models.items() if getattr(settings, "npz", False))
     if asking:
         yield EmbeddingsNpz(tuple(asking))

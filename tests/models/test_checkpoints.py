@@ -10,6 +10,7 @@ import pytest
 from tiny_clip import KINDS, make
 
 from curate.errors import ConfigError
+from curate.models.caption_settings import MatcherSettings
 from curate.models.clip import Clip
 from curate.models.match_scores import ScoreMatches
 from curate.models.pair_scores import ScorePairs
@@ -181,5 +182,5 @@ def test_a_run_with_a_checkpoint_that_does_not_fit_does_not_start(tmp_path: Path
 
 
 def test_a_matcher_asks_for_a_gpu_unless_it_is_to_stay_on_the_cpu() -> None:
-    assert ScoreMatches("m", ModelSettings("matcher")).gpus == 1.0
-    assert ScoreMatches("m", ModelSettings("matcher", device="cpu")).gpus == 0.0
+    assert ScoreMatches("m", MatcherSettings()).gpus == 1.0
+    assert ScoreMatches("m", MatcherSettings(device="cpu")).gpus == 0.0

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from curate.manifest import Attempt, Commit
+from curate.models.caption_settings import MatcherSettings
 from curate.models.embeddings import embedding_column
 from curate.models.npz import EmbeddingsNpz
 from curate.models.pair_scores import image_embedding, text_embedding
@@ -95,7 +96,7 @@ def names_of(model: str) -> tuple[str, str]:
 
 def test_one_step_for_the_models_that_ask_for_it() -> None:
     asking = ModelSettings(npz=True)
-    models = {"l14": asking, "m": ModelSettings(kind="matcher"), "x": ModelSettings(), "b32": asking}
+    models = {"l14": asking, "m": MatcherSettings(), "x": ModelSettings(), "b32": asking}
     (step,) = npz_steps(models)
     assert step == EmbeddingsNpz(("b32", "l14"))
     assert step.writes == ()

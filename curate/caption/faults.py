@@ -1,0 +1,137 @@
+"""What is wrong with a generated text, whoever judges it: loops, artefacts, refusals, an echo of the prompt, a cut.
+
+Captioners fail in ways that web texts do not, and a matcher does not see all of them: BLIP-large says "arafed", BLIP
+"dai dai dai" and "ray ban ray ban" (LAVIS#472), "a hat on top of a hat on top of a hat" (LAVIS#713), chat models refuse
+or repeat what they were asked. A faulty caption stays in its column, with the reason beside it; a view may refuse it.
+The words stand here in one place; 100,000 captions of 12 words take 1.2 CPU seconds (`bench/faults.py`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pyarrow as pa
+
+from curate.filter import Batch, Scorer
+
+__all__ = ["FAULTS", "FindFaults", "fault_of", "faults_column"]
+
+FAULTS: Mapping[str, str] = {
+    "empty_text": "a generated text without a letter or digit",
+    "refusal": "the model refused to describe the picture, or said it saw none",
+    "prompt_echo": "a generated text repeats what the model was asked",
+    "artefact": "a generated text has a word that is a captioner's artefact, or a token of its vocabulary",
+    "repetition_loop": "a generated text repeats itself",
+    "truncated": "a generated text was cut off in the middle of a sentence",
+}
+"""Reasons, the first that fits is given, each with the words that a report shows."""
+
+MOST_CHARS = 4_096
+"""What is looked at of a text; a loop or refusal shows in its beginning."""
+MOST_PERIOD = 12
+"""Words in the longest phrase whose repetition is looked for."""
+WORD_RUN = 3
+"""A word this often in a row is a loop; twice is a place name (Bora Bora, Walla Walla)."""
+PHRASE_RUN = 2
+"""A phrase of two words or more this often in a row is one."""
+ECHO_WORDS = 4
+"""Words of the shortest prompt that is looked for in a text: "a picture of" is also good English."""
+
+_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+_LETTER_RUN = re.compile(r"(.{1,16}?)\1{5,}", re.DOTALL)
+"""Six times the same letters: loops in scripts without spaces, and within a word."""
+_ARTEFACT = re.compile(
+    r"\bara(?:f|ff)(?:e|ed|es|y|ing|ic)?\b|\[(?:unused\d+|PAD|UNK|CLS|SEP|MASK|ENC|DEC)\]"
+    r"|<\|?(?:unk|pad|s|/s|bos|eos|image|im_start|im_end|endoftext|end_of_text|start_of_text|eot_id|loc_\d+)\|?>"
+    r"|(?<!\S)##\w",
+    re.IGNORECASE,
+)
+_REFUSAL = re.compile(
+    r"^\W*(?:i(?:['’]m| am) (?:very |really |so )?(?:sorry|afraid|unable|not able)\b"
+    r"|(?:i )?apologi[sz]e\b|sorry, (?:but )?i\b|i (?:can(?:['’]t|not| not)|could ?n['’]t|do ?n['’]t see|won['’]t)\b"
+    r"|as an ai\b|(?:there is|i see) no (?:image|picture|photo)\b|no (?:image|picture|photo) (?:was |is )?"
+    r"(?:provided|attached|given|uploaded)\b"
+    r"|please (?:provide|upload|attach|share) (?:an?|the) (?:image|picture|photo)\b)"
+    r"|\bas an ai (?:language |visual |assistant|model)",
+    re.IGNORECASE,
+)
+_ENDS = (".", "!", "?", "…", '"', "”", ")", "。", "！", "？", "।", "؟")
+
+
+def faults_column(captioner: str) -> str:
+    """The column with the fault of each of a captioner's captions, list of string; null for a sound one."""
+    return f"{captioner}_faults"
+
+
+def fault_of(text: str | None, finish: str | None, prompt: str = "") -> str | None:
+    """The first of FAULTS that a generated text has; None for a sound one. `finish`: `stop`, `length` or unknown."""
+    seen = (text or "")[:MOST_CHARS]
+    words = [word.lower() for word in _WORD.findall(seen)]
+    if not words:
+        return "empty_text"
+    if _REFUSAL.search(seen):
+        return "refusal"
+    if _echoes(words, prompt):
+        return "prompt_echo"
+    if _ARTEFACT.search(seen):
+        return "artefact"
+    if _loops(words) or _LETTER_RUN.search(seen):
+        return "repetition_loop"
+    if finish == "length" and not (text or "").rstrip().endswith(_ENDS):
+        return "truncated"
+    return None
+
+
+def _echoes(words: Sequence[str], prompt: str) -> bool:
+    asked = [word.lower() for word in _WORD.findall(prompt)]
+    if len(asked) < ECHO_WORDS:
+        return False
+    return f" {' '.join(asked)} " in f" {' '.join(words)} "
+
+
+def _loops(words: Sequence[str]) -> bool:
+    """Whether a word or phrase stands several times in a row."""
+    for period in range(1, min(MOST_PERIOD, len(words) // PHRASE_RUN) + 1):
+        most = period * ((WORD_RUN if period == 1 else PHRASE_RUN) - 1)
+        run = 0
+        for word, before in zip(words[period:], words, strict=False):
+            run = run + 1 if word == before else 0
+            if run >= most:
+                return True
+    return False
+
+
+@dataclass(frozen=True)
+class FindFaults(Scorer):
+    """Faults of the captions of `captioner`, which was asked with `prompt`. Null for a row without captions."""
+
+    captioner: str
+    prompt: str = ""
+
+    version: ClassVar[int] = 1
+
+    @property
+    def name(self) -> str:
+        return f"{self.captioner}_faults"
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return (f"{self.captioner}_captions", f"{self.captioner}_finish")
+
+    @property
+    def writes(self) -> Mapping[str, pa.DataType]:
+        return {faults_column(self.captioner): pa.list_(pa.string())}
+
+    def score(self, batch: Batch) -> Mapping[str, pa.Array]:
+        known: dict[tuple[str | None, str | None], str | None] = {}
+        rows: list[list[str | None] | None] = []
+        for texts, ends in zip(*(batch.columns[name].to_pylist() for name in self.reads), strict=True):
+            own = None if texts is None else list(zip(texts, ends or [None] * len(texts), strict=True))
+            for pair in own or ():
+                if pair not in known:
+                    known[pair] = fault_of(*pair, self.prompt)
+            rows.append(None if own is None else [known[pair] for pair in own])
+        return {faults_column(self.captioner): pa.array(rows, pa.list_(pa.string()))}

@@ -1,0 +1,117 @@
+"""What is wrong with a generated text: examples on both sides of each rule."""
+
+import time
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from curate.caption.faults import FAULTS, FindFaults, fault_of
+from curate.filter import Batch
+
+SOUND = [
+    "a man riding a wave on top of a surfboard",
+    "two red circles above a blue square",
+    "a yellow star on the left and a yellow star on the right",
+    "Bora Bora seen from the air",
+    "a sign that says no no",
+    "a black and white photo of a black and white cat",
+    "Arafat shaking hands",
+    "I see a dog on the beach.",
+    "a picture of a dog",
+    "the 50 50 club logo",
+    "一只猫坐在沙发上。",
+    "a cat <3",
+    "www.example.com",
+    "I'm lovin it: a hamburger on a tray",
+]
+FAULTY = [
+    ("", "empty_text"),
+    ("  \n ", "empty_text"),
+    ("... !", "empty_text"),
+    ("dai dai dai", "repetition_loop"),
+    ("ray ban ray ban", "repetition_loop"),
+    ("a hat on top of a hat on top of a hat", "repetition_loop"),
+    ("hahahahahahaha", "repetition_loop"),
+    ("猫猫猫猫猫猫", "repetition_loop"),
+    ("arafed man in a suit", "artefact"),
+    ("there is an araffe that is standing", "artefact"),
+    ("a dog [SEP] a cat", "artefact"),
+    ("a dog <|im_end|>", "artefact"),
+    ("a ##ball game", "artefact"),
+    ("a dog </s>", "artefact"),
+    ("I'm sorry, but I can't describe this image.", "refusal"),
+    ("I’m unable to see the picture", "refusal"),
+    ("As an AI language model I have no eyes", "refusal"),
+    ("No image was provided.", "refusal"),
+    ("Please upload an image first", "refusal"),
+]
+
+
+@pytest.mark.parametrize("text", SOUND)
+def test_a_sound_text_has_no_fault(text: str) -> None:
+    assert fault_of(text, "stop") is None
+
+
+@pytest.mark.parametrize(("text", "fault"), FAULTY)
+def test_a_faulty_text_has_its_reason(text: str, fault: str) -> None:
+    assert fault_of(text, "stop") == fault
+
+
+@pytest.mark.parametrize(
+    ("text", "finish", "fault"),
+    [
+        ("a man riding a", "length", "truncated"),
+        ("a man riding a", "stop", None),
+        ("A man rides.", "length", None),
+        ("A man rides. He", "length", "truncated"),
+        ("a man riding a", None, None),
+    ],
+)
+def test_a_cut_is_told_by_its_end(text: str, finish: str | None, fault: str | None) -> None:
+    assert fault_of(text, finish) == fault
+
+
+@pytest.mark.parametrize(
+    ("prompt", "fault"),
+    [
+        ("Describe this image in one sentence.", "prompt_echo"),
+        ("Describe this picture in one sentence.", None),
+        ("describe THIS image", None),  # three words are too few to tell
+        ("", None),
+    ],
+)
+def test_an_echo_of_the_prompt_is_found(prompt: str, fault: str | None) -> None:
+    assert fault_of("Describe this image, in one sentence: a dog on a beach", "stop", prompt) == fault
+
+
+def test_a_word_three_times_and_a_phrase_twice_are_loops() -> None:
+    assert fault_of("a big big dog", "stop") is None
+    assert fault_of("a big big big dog", "stop") == "repetition_loop"
+    assert fault_of("a red dog and a red dog", "stop") is None
+    assert fault_of("a red dog a red dog", "stop") == "repetition_loop"
+
+
+@given(st.text(max_size=300), st.sampled_from(["stop", "length", None]), st.text(max_size=30))
+def test_any_text_has_one_of_the_reasons_or_none(text: str, finish: str | None, prompt: str) -> None:
+    assert fault_of(text, finish, prompt) in {None, *FAULTS}
+
+
+@pytest.mark.parametrize("text", ["ab" * 500_000, "a " * 500_000, "(" * 1_000_000, "abcdefghijklmnop" * 3 * 20_000])
+def test_a_huge_text_takes_no_time(text: str) -> None:
+    started = time.process_time()
+    fault_of(text, "stop", "describe this image in one sentence")
+    assert time.process_time() - started < 2
+
+
+def test_columns_are_aligned_and_nulls_stay() -> None:
+    texts = pa.array([["a dog", "", "dai dai dai"], None, [], ["a cut", None]])
+    ends = pa.array([["stop", "stop", "stop"], None, [], ["length", None]])
+    found = FindFaults("synthetic").score(Batch(pa.table({"synthetic_captions": texts, "synthetic_finish": ends})))
+    assert found["synthetic_faults"].to_pylist() == [
+        [None, "empty_text", "repetition_loop"],
+        None,
+        [],
+        ["truncated", "empty_text"],
+    ]
