@@ -1,0 +1,392 @@
+"""Asks a language model behind HTTP: `POST {base_url}/chat/completions`, as OpenAI has it and vLLM, llama.cpp, TGI and
+Ollama understand it.
+
+The one place besides the crawl that opens the network, and another kind of client: a few dozen long requests to one
+host that the user's own config names. So its address may be private or loopback, which the guard refuses to the URLs of
+strangers; no redirect is followed and no proxy used, because a key travels with each request; and where every answer is
+a refusal the asking ends after three of them instead of going through a shard of 10,000 texts. Until the first answer
+there is one request at a time. What is asked and how an answer is read stands elsewhere: here a question is bytes and
+a key to draw its waits by. A question of 1.5 kB costs .03 ms of CPU on loopback.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import json
+import re
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+import pycurl
+
+from curate.config import require_range
+from curate.errors import ConfigError, StageError
+from curate.fetch.retry import backoff_s, retry_after_s
+from curate.fetch.settings import FetchSettings
+from curate.fetch.transfer import _certificates
+
+__all__ = ["ChatEndpoint", "ChatSettings", "Question", "Reply", "ReplyStatus", "read_key", "require_base_url"]
+
+KEY_BYTES = 8_192
+DETAIL_CHARS = 300
+WAIT_S = 0.1
+NAP_S = 0.005
+FIRST_FAILURES = 3
+"""Questions that may fail in a row before any was answered."""
+LATER_FAILURES = 20
+"""Questions that may fail in a row afterwards, beside two for each that may be under way at once."""
+RUNTIME = {"runtime": True}
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
+_TAG = re.compile(r"<[^<>]{0,500}>")
+_ASK = {
+    400: "the server does not understand the request; look at model, max_tokens, extra and leave_out",
+    401: "the key is not accepted; look at api_key_file",
+    403: "the key may not ask for this; look at api_key_file and model",
+    404: "there is no such model or address; look at model and base_url",
+}
+
+
+@dataclass(frozen=True)
+class ChatSettings:
+    """How an endpoint is asked. Nothing of it changes what an answer is. Raises ValueError for what is out of range.
+
+    `concurrency`: requests under way at once, of the whole run; each worker has its part, at least one. Seconds:
+    `connect_timeout_s`, `total_timeout_s` of one request from its start to the end of the answer. `retries`: more
+    attempts after a timeout, a lost connection, a 408, 425, 429 or 5xx, after `backoff_s`, doubled each time, with
+    jitter by the question, at most `most_backoff_s`; a Retry-After is kept to, up to `most_backoff_s`, and after a 429
+    no other request starts meanwhile. `most_bytes` of an answer. `ca_file`: a bundle of certificates in PEM.
+    """
+
+    concurrency: int = field(default=32, metadata=RUNTIME)
+    connect_timeout_s: float = field(default=10.0, metadata=RUNTIME)
+    total_timeout_s: float = field(default=120.0, metadata=RUNTIME)
+    retries: int = field(default=4, metadata=RUNTIME)
+    backoff_s: float = field(default=1.0, metadata=RUNTIME)
+    most_backoff_s: float = field(default=60.0, metadata=RUNTIME)
+    most_bytes: int = field(default=1_000_000, metadata=RUNTIME)
+    verify_tls: bool = field(default=True, metadata=RUNTIME)
+    ca_file: str = field(default="", metadata=RUNTIME)
+
+    def __post_init__(self) -> None:
+        require_range("concurrency", self.concurrency, 1, 1_024)
+        require_range("connect_timeout_s", self.connect_timeout_s, 0.05, 3_600)
+        require_range("total_timeout_s", self.total_timeout_s, 0.05, 86_400)
+        require_range("retries", self.retries, 0, 20)
+        require_range("backoff_s", self.backoff_s, 0, 3_600)
+        require_range("most_backoff_s", self.most_backoff_s, 0, 86_400)
+        require_range("most_bytes", self.most_bytes, 1_000, 100_000_000)
+
+
+class ReplyStatus(StrEnum):
+    """What became of a question. `answered`: a 2xx with a whole body, whatever is in it."""
+
+    ANSWERED = "answered"
+    TIMEOUT = "timeout"
+    TOO_MANY_REQUESTS = "too_many_requests"
+    SERVER_ERROR = "server_error"
+    NO_CONNECTION = "no_connection"
+    BAD_REQUEST = "bad_request"
+    TOO_MANY_BYTES = "too_many_bytes"
+
+
+_HEALS = {
+    ReplyStatus.TIMEOUT,
+    ReplyStatus.TOO_MANY_REQUESTS,
+    ReplyStatus.SERVER_ERROR,
+    ReplyStatus.NO_CONNECTION,
+}
+
+
+@dataclass(frozen=True)
+class Question:
+    """A request's body (JSON, UTF-8) and the key that its reply carries; 1 MB at most is a sound size."""
+
+    key: str
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Reply:
+    """The answer to the question of that key. `body` is the server's where it was answered, else empty; `detail` says
+    in words what was wrong. Neither holds the key of the endpoint."""
+
+    key: str
+    status: ReplyStatus
+    detail: str = ""
+    body: bytes = b""
+
+
+def require_base_url(base_url: str) -> SplitResult:
+    """The parts of an endpoint's address. Raises ValueError for what is none, and for a password in it."""
+    try:
+        parts = urlsplit(base_url)
+        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        sound = False
+    if not sound or not base_url.isascii() or _UNPRINTABLE.search(base_url) or " " in base_url:
+        raise ValueError("base_url must be an address such as http://127.0.0.1:8000/v1 or https://api.example.org/v1")
+    if "@" in parts.netloc:
+        raise ValueError("base_url holds a name or password; write the key into a file and name it as api_key_file")
+    if parts.query or parts.fragment or parts.path.rstrip("/").endswith("/chat/completions"):
+        raise ValueError(
+            f"base_url = {base_url!r} must end before /chat/completions, without ? and #, as in http://127.0.0.1:8000/v1"
+        )
+    return parts
+
+
+def read_key(path: str) -> str:
+    """The key in a file, its only line; "" where no file is named. Raises ConfigError, which never holds what was read.
+
+    Its permissions are not looked at: containers mount secrets so that everybody may read them.
+    """
+    if not path:
+        return ""
+    try:
+        with open(path, "rb") as handle:
+            found = handle.read(KEY_BYTES + 1).strip()
+    except OSError as error:
+        raise ConfigError(
+            f"api_key_file = {path!r} cannot be read: {error.strerror}; name a file with the key"
+        ) from None
+    if not found or len(found) > KEY_BYTES or not all(0x21 <= byte <= 0x7E for byte in found):
+        raise ConfigError(f"api_key_file = {path!r} must hold one line, the key, of printable ASCII without spaces")
+    return found.decode("ascii")
+
+
+@dataclass
+class _Transfer:
+    """One attempt at a question."""
+
+    question: Question
+    attempt: int
+    most_bytes: int
+    body: bytearray = field(default_factory=bytearray)
+    retry_after: str | None = None
+    too_long: bool = False
+
+    def take_header(self, line: bytes) -> None:
+        name, _, value = line.partition(b":")
+        if name.strip().lower() == b"retry-after":
+            self.retry_after = value.strip().decode("latin-1")[:100]
+
+    def take_body(self, chunk: bytes) -> int:
+        self.too_long = len(self.body) + len(chunk) > self.most_bytes
+        if self.too_long:
+            return -1
+        self.body += chunk
+        return len(chunk)
+
+
+class ChatEndpoint:
+    """Asks one endpoint; keeps its connections from one question to the next. Not for two threads at once.
+
+    `key` goes out as a bearer token, and into nothing else. `workers`: how many of a run ask beside this one.
+    Raises ConfigError for a `ca_file` that is not there, ValueError for a `base_url` that is none.
+    """
+
+    def __init__(self, base_url: str, settings: ChatSettings | None = None, key: str = "", workers: int = 1) -> None:
+        require_base_url(base_url)
+        self._url, self._key = f"{base_url.rstrip('/')}/chat/completions", key
+        self._settings = settings or ChatSettings()
+        self._most = max(1, self._settings.concurrency // max(1, workers))
+        self._options = self._curl_options()
+        self._multi = pycurl.CurlMulti()
+        self._multi.setopt(pycurl.M_MAXCONNECTS, self._most)
+        self._free: list[Any] = []
+        self._busy: dict[Any, _Transfer] = {}
+        self._waiting: list[tuple[float, int, Question, int]] = []
+        self._tickets = itertools.count()
+        self._closed_until_s = 0.0
+        self._answered = False
+        self._failures = 0
+
+    def ask(self, questions: Iterable[Question]) -> Iterator[Reply]:
+        """A reply to each question, in the order of finishing. Leaving the iterator drops what is under way.
+
+        Raises ConfigError where every answer is a refusal such as 401, and StageError where too many questions in a row
+        went without an answer.
+        """
+        source = iter(questions)
+        try:
+            while self._start_more(source) or self._busy or self._waiting:
+                for reply in self._wait():
+                    yield reply
+                    self._watch(reply)
+        finally:
+            self._drop()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._drop()
+        for curl in self._free:
+            curl.close()
+        self._free.clear()
+        self._multi.close()
+
+    def _curl_options(self) -> list[tuple[int, Any]]:
+        own = self._settings
+        if own.ca_file and not Path(own.ca_file).is_file():
+            raise ConfigError(f"ca_file = {own.ca_file!r} is not a file; name a bundle of certificates in PEM")
+        headers = ["Content-Type: application/json", "Accept: application/json", "Expect:"]
+        headers += [f"Authorization: Bearer {self._key}"] * bool(self._key)
+        return [
+            (pycurl.URL, self._url),
+            (pycurl.HTTPHEADER, headers),
+            (pycurl.USERAGENT, "curate-vl"),
+            (pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS),
+            (pycurl.FOLLOWLOCATION, 0),
+            (pycurl.PROXY, ""),
+            (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1),
+            (pycurl.NOSIGNAL, 1),
+            (pycurl.CONNECTTIMEOUT_MS, int(own.connect_timeout_s * 1000)),
+            (pycurl.TIMEOUT_MS, int(own.total_timeout_s * 1000)),
+            (pycurl.SSL_VERIFYPEER, int(own.verify_tls)),
+            (pycurl.SSL_VERIFYHOST, 2 if own.verify_tls else 0),
+            *_certificates(FetchSettings(ca_file=own.ca_file)),
+        ]
+
+    def _start_more(self, source: Iterator[Question]) -> bool:
+        """Start what may start now; False when the source had no more."""
+        now = time.monotonic()
+        while len(self._busy) < (self._most if self._answered else 1) and now >= self._closed_until_s:
+            if self._waiting and self._waiting[0][0] <= now:
+                self._start(*heapq.heappop(self._waiting)[2:])
+                continue
+            if self._waiting and not self._answered:
+                return True  # the first question is still to be answered
+            question = next(source, None)
+            if question is None:
+                return False
+            self._start(question, 1)
+        return True
+
+    def _start(self, question: Question, attempt: int) -> None:
+        curl = self._free.pop() if self._free else self._new_curl()
+        transfer = _Transfer(question, attempt, self._settings.most_bytes)
+        curl.setopt(pycurl.POSTFIELDS, question.body)
+        curl.setopt(pycurl.HEADERFUNCTION, transfer.take_header)
+        curl.setopt(pycurl.WRITEFUNCTION, transfer.take_body)
+        self._busy[curl] = transfer
+        self._multi.add_handle(curl)
+
+    def _new_curl(self) -> Any:
+        curl = pycurl.Curl()
+        for option, value in self._options:
+            curl.setopt(option, value)
+        return curl
+
+    def _wait(self) -> Iterator[Reply]:
+        """Replies to questions that are done with, after at most WAIT_S; what heals waits for its next attempt."""
+        self._multi.perform()
+        queued, ended = 1, False
+        while queued:
+            queued, done, failed = self._multi.info_read()
+            for curl, code, words in [*((curl, 0, "") for curl in done), *failed]:
+                ended = True
+                yield from self._finish(curl, code, words)
+        if ended:
+            return
+        now = time.monotonic()
+        wake_s = max(self._closed_until_s, self._waiting[0][0]) if self._waiting else self._closed_until_s
+        pause_s = min(WAIT_S, max(NAP_S, wake_s - now)) if wake_s > now else WAIT_S
+        if not self._busy or self._multi.select(pause_s) == -1:
+            time.sleep(min(pause_s, NAP_S) if self._busy else pause_s)
+
+    def _finish(self, curl: Any, code: int, words: str) -> Iterator[Reply]:
+        transfer, http_status = self._busy.pop(curl), int(curl.getinfo(pycurl.RESPONSE_CODE))
+        where = curl.getinfo(pycurl.REDIRECT_URL)
+        self._multi.remove_handle(curl)
+        curl.setopt(pycurl.POSTFIELDS, b"")
+        self._free.append(curl)
+        status, detail = _outcome(transfer, code, words, http_status, where)
+        detail = self._without_key(detail)[:DETAIL_CHARS]
+        if status in _HEALS and transfer.attempt <= self._settings.retries:
+            self._again(transfer, status, http_status)
+            return
+        body = bytes(transfer.body) if status is ReplyStatus.ANSWERED else b""
+        yield Reply(transfer.question.key, status, detail, self._body_without_key(body))
+
+    def _again(self, transfer: _Transfer, status: ReplyStatus, http_status: int) -> None:
+        """Put a question back, to be asked once more after a wait."""
+        own, question = self._settings, transfer.question
+        told_s = retry_after_s(transfer.retry_after, time.time())
+        wait_s = backoff_s(question.key, transfer.attempt, own.backoff_s, own.most_backoff_s)
+        if told_s is not None:
+            wait_s = min(told_s, own.most_backoff_s)
+        at_s = time.monotonic() + wait_s
+        if status is ReplyStatus.TOO_MANY_REQUESTS or (http_status == 503 and told_s is not None):
+            self._closed_until_s = max(self._closed_until_s, at_s)
+        heapq.heappush(self._waiting, (at_s, next(self._tickets), question, transfer.attempt + 1))
+
+    def _watch(self, reply: Reply) -> None:
+        """Raise where going on would be in vain."""
+        if reply.status is ReplyStatus.ANSWERED:
+            self._answered, self._failures = True, 0
+            return
+        self._failures += 1
+        if self._failures < (LATER_FAILURES + 2 * self._most if self._answered else FIRST_FAILURES):
+            return
+        words = f"{self._url}: {self._failures} requests in a row came to nothing, the last by {reply.status}"
+        if reply.status is ReplyStatus.BAD_REQUEST and not self._answered:
+            raise ConfigError(f"{words}: {reply.detail}")
+        raise StageError(f"{words}: {reply.detail}; see that the server runs, and run again: answers are kept")
+
+    def _without_key(self, text: str) -> str:
+        return text.replace(self._key, "[key]") if self._key else text
+
+    def _body_without_key(self, body: bytes) -> bytes:
+        return body.replace(self._key.encode(), b"[key]") if self._key else body
+
+    def _drop(self) -> None:
+        for curl in list(self._busy):
+            self._multi.remove_handle(curl)
+            self._free.append(curl)
+        self._busy.clear()
+        self._waiting.clear()
+
+
+def _outcome(
+    transfer: _Transfer, code: int, words: str, http_status: int, where: str | None
+) -> tuple[ReplyStatus, str]:
+    """What one attempt came to, and why. `code`: libcurl's, 0 for an answer that is whole."""
+    if transfer.too_long:
+        return ReplyStatus.TOO_MANY_BYTES, f"an answer of more than {transfer.most_bytes} bytes"
+    if code == pycurl.E_OPERATION_TIMEDOUT:
+        return ReplyStatus.TIMEOUT, "no whole answer in time"
+    if code:
+        return ReplyStatus.NO_CONNECTION, _clean(re.sub(r" after \d+ ms", "", words)) or f"libcurl's error {code}"
+    if 200 <= http_status < 300:
+        return ReplyStatus.ANSWERED, ""
+    said = f"HTTP {http_status}: {_server_words(bytes(transfer.body))}".rstrip(": ")
+    if http_status == 429:
+        return ReplyStatus.TOO_MANY_REQUESTS, said
+    if http_status >= 500 or http_status in (408, 425):
+        return ReplyStatus.SERVER_ERROR, said
+    if 300 <= http_status < 400:
+        host = _clean(urlsplit(where).netloc.rpartition("@")[2]) if where else "nowhere"
+        return ReplyStatus.BAD_REQUEST, f"HTTP {http_status} to {host}; redirects are not followed, mend base_url"
+    hint = _ASK.get(http_status)
+    return ReplyStatus.BAD_REQUEST, f"{said} ({hint})" if hint else said
+
+
+def _server_words(body: bytes) -> str:
+    """What a server says of a failure: the message in its JSON, else the beginning of its text without tags."""
+    text = body[:20_000].decode("utf-8", "replace")
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return _clean(_TAG.sub(" ", text))[:120]
+    for name in ("error", "detail", "message"):
+        if isinstance(found, dict) and name in found:
+            found = found[name]
+    return _clean(found if isinstance(found, str) else json.dumps(found))[:120]
+
+
+def _clean(text: str) -> str:
+    return " ".join(_UNPRINTABLE.sub(" ", text).split())

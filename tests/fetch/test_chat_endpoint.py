@@ -1,0 +1,329 @@
+"""The client of chat endpoints against a real server: waits, retries, refusals, bounds, and where the key goes."""
+
+from __future__ import annotations
+
+import json
+import resource
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from chat_server import Answer, Asked, ChatServer, completion, cut, drip, hang, huge, reply, reset
+
+from curate.errors import ConfigError, StageError
+from curate.fetch.chat_endpoint import (
+    ChatEndpoint,
+    ChatSettings,
+    Question,
+    Reply,
+    ReplyStatus,
+    read_key,
+    require_base_url,
+)
+
+FAST = ChatSettings(
+    concurrency=4, connect_timeout_s=1, total_timeout_s=0.4, retries=2, backoff_s=0.01, most_backoff_s=1.5
+)
+KEY = "sk-very/secret+1"
+
+
+@pytest.fixture
+def server() -> Iterator[ChatServer]:
+    served = ChatServer()
+    yield served
+    served.close()
+
+
+def ask(server: ChatServer | str, texts: list[str], key: str = "", **changes: object) -> dict[str, Reply]:
+    """Each text asked by a client of its own; replies by text, each exactly once."""
+    url = server if isinstance(server, str) else server.base_url
+    endpoint = ChatEndpoint(url, replace(FAST, **changes), key)
+    try:
+        body = {"model": "m", "messages": [{"role": "user", "content": ""}]}
+        questions = [Question(text, json.dumps(body | {"user": text}).encode()) for text in texts]
+        replies = list(endpoint.ask(questions))
+    finally:
+        endpoint.close()
+    assert sorted(reply.key for reply in replies) == sorted(texts)
+    return {reply.key: reply for reply in replies}
+
+
+def test_each_question_has_its_own_answer(server: ChatServer) -> None:
+    server.otherwise = lambda _, asked: completion(f"about {asked.body['user']}")
+    texts = [f"text {number}" for number in range(40)]
+    for text, answer in ask(server, texts).items():
+        assert answer.status is ReplyStatus.ANSWERED
+        assert json.loads(answer.body)["choices"][0]["message"]["content"] == f"about {text}"
+    assert len(server.asked) == 40
+    assert {asked.path for asked in server.asked} == {"/v1/chat/completions"}
+    assert {asked.headers["content-type"] for asked in server.asked} == {"application/json"}
+
+
+def test_no_more_than_concurrency_are_under_way_and_workers_share_it(server: ChatServer) -> None:
+    def slow(_: socket.socket, asked: Asked) -> bytes:
+        time.sleep(0.02)
+        return completion("x")
+
+    server.otherwise = slow
+    ask(server, [str(number) for number in range(24)])
+    assert server.most_active == 4
+    server.most_active = 0
+    endpoint = ChatEndpoint(server.base_url, FAST, workers=3)
+    list(endpoint.ask(Question(str(n), b"{}") for n in range(6)))
+    endpoint.close()
+    assert server.most_active == 1
+
+
+FAILURES: dict[str, tuple[Answer, ReplyStatus, int, str]] = {
+    "429": (reply(429, b'{"error": {"message": "slow down"}}'), ReplyStatus.TOO_MANY_REQUESTS, 3, "slow down"),
+    "500": (reply(500, b"<html><b>Oops</b></html>"), ReplyStatus.SERVER_ERROR, 3, "HTTP 500: Oops"),
+    "503": (reply(503), ReplyStatus.SERVER_ERROR, 3, "HTTP 503"),
+    "408": (reply(408), ReplyStatus.SERVER_ERROR, 3, "HTTP 408"),
+    "hang": (hang, ReplyStatus.TIMEOUT, 3, "in time"),
+    "drip": (drip, ReplyStatus.TIMEOUT, 3, "in time"),
+    "reset": (reset, ReplyStatus.NO_CONNECTION, 3, ""),
+    "cut": (cut, ReplyStatus.NO_CONNECTION, 3, ""),
+    "huge": (huge, ReplyStatus.TOO_MANY_BYTES, 1, "1000000 bytes"),
+    "400": (reply(400, b'{"detail": "no such field"}'), ReplyStatus.BAD_REQUEST, 1, "no such field"),
+    "401": (reply(401), ReplyStatus.BAD_REQUEST, 1, "api_key_file"),
+    "404": (reply(404, b'{"object":"error","message":"model `x`"}'), ReplyStatus.BAD_REQUEST, 1, "model `x`"),
+    "418": (reply(418), ReplyStatus.BAD_REQUEST, 1, "HTTP 418"),
+}
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_a_failure_has_a_status_and_the_next_question_is_asked(server: ChatServer, name: str) -> None:
+    answer, status, attempts, words = FAILURES[name]
+    server.otherwise = lambda c, asked: completion("x") if asked.body["user"] != "bad" else _said(answer, c, asked)
+    found = ask(server, ["good", "bad", "better"])
+    assert found["bad"].status is status
+    assert words in found["bad"].detail
+    assert found["bad"].body == b""
+    assert [found[name].status for name in ("good", "better")] == [ReplyStatus.ANSWERED] * 2
+    often = sum(asked.body["user"] == "bad" for asked in server.asked)
+    # libcurl itself asks once more where a connection that was kept turns out to be dead
+    assert attempts <= often <= (2 * attempts if name == "reset" else attempts)
+
+
+def _said(answer: Answer, connection: socket.socket, asked: Asked) -> bytes | None:
+    return answer if isinstance(answer, bytes) else answer(connection, asked)
+
+
+@pytest.mark.parametrize("fault", ["429", "500", "hang", "reset", "cut"])
+def test_what_heals_is_asked_again_and_answered(server: ChatServer, fault: str) -> None:
+    server.script = [FAILURES[fault][0], FAILURES[fault][0]]
+    assert ask(server, ["a"])["a"].status is ReplyStatus.ANSWERED
+    assert len(server.asked) == 3
+
+
+@pytest.mark.parametrize(
+    ("header", "least_s", "most_s"),
+    [
+        ("Retry-After: 0.6", 0.6, 1.2),
+        ("Retry-After: 0", 0.0, 0.4),
+        ("Retry-After: 3600", 1.5, 2.3),  # capped
+        ("Retry-After: soon", 0.0, 0.4),
+        ("Retry-After: -5", 0.0, 0.4),
+        ("Retry-After: Fri, 01 Jan 2100 00:00:00 GMT", 1.5, 2.3),
+        ("Retry-After: Sun, 06 Nov 1994 08:49:37 GMT", 0.0, 0.4),
+    ],
+)
+def test_retry_after_is_kept_to_by_all_questions(
+    server: ChatServer, header: str, least_s: float, most_s: float
+) -> None:
+    server.script = [completion("x"), reply(429, b"", header)]
+    texts = ["first", *"abcdefgh"]
+    assert {found.status for found in ask(server, texts, concurrency=1).values()} == {ReplyStatus.ANSWERED}
+    waited_s = server.asked[2].at_s - server.asked[1].at_s
+    assert least_s <= waited_s < most_s
+    assert len(server.asked) == len(texts) + 1
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 307])
+def test_where_every_answer_is_a_refusal_the_asking_ends(server: ChatServer, status: int) -> None:
+    server.otherwise = reply(status, b'{"error": {"message": "no, %s"}}' % KEY.encode(), "Location: http://e.test/")
+    with pytest.raises(ConfigError, match=f"HTTP {status}") as error:
+        ask(server, [str(number) for number in range(1_000)], key=KEY)
+    assert len(server.asked) == 3
+    assert KEY not in str(error.value)
+
+
+def test_one_refusal_among_answers_ends_nothing(server: ChatServer) -> None:
+    server.script = [reply(400), reply(400), completion("x"), *[reply(400)] * 5]
+    statuses = [found.status for found in ask(server, [str(n) for n in range(20)]).values()]
+    assert statuses.count(ReplyStatus.BAD_REQUEST) == 7
+
+
+def test_an_endpoint_that_dies_is_given_up(server: ChatServer) -> None:
+    server.script = [completion("x")] * 10
+    server.otherwise = reply(500)
+    with pytest.raises(StageError, match=r"28 requests in a row.*HTTP 500"):
+        ask(server, [str(number) for number in range(1_000)], retries=0)
+    assert 38 <= len(server.asked) <= 38 + FAST.concurrency
+
+
+def test_nobody_listens() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with pytest.raises(StageError, match="3 requests in a row"):
+        ask(f"http://127.0.0.1:{port}/v1", ["a", "b", "c", "d"])
+    assert ask(f"http://127.0.0.1:{port}/v1", ["a"])["a"].status is ReplyStatus.NO_CONNECTION
+
+
+def test_a_name_that_is_not_there() -> None:
+    assert ask("http://nowhere.invalid/v1", ["a"], retries=0)["a"].status is ReplyStatus.NO_CONNECTION
+
+
+def test_redirects_are_not_followed_and_the_key_stays(server: ChatServer) -> None:
+    other = ChatServer()
+    server.script = [completion("x"), reply(307, b"", f"Location: {other.base_url}/chat/completions")]
+    found = ask(server, ["a", "b"], key=KEY)["b"]
+    assert found.status is ReplyStatus.BAD_REQUEST
+    assert other.base_url.split("/")[2] in found.detail
+    assert other.asked == []
+    other.close()
+
+
+def test_no_proxy_of_the_environment_is_used(server: ChatServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    assert ask(server, ["a"])["a"].status is ReplyStatus.ANSWERED
+
+
+def test_the_key_is_sent_and_told_nowhere(server: ChatServer) -> None:
+    server.script = [completion("x"), reply(400, f'{{"error": "bad key {KEY}"}}'.encode()), completion(f"key {KEY}")]
+    found = ask(server, ["a", "b", "c"], key=KEY, concurrency=1)
+    assert {asked.headers["authorization"] for asked in server.asked} == {f"Bearer {KEY}"}
+    assert found["b"].detail.startswith("HTTP 400: bad key [key]")
+    assert KEY.encode() not in found["c"].body
+    assert KEY not in repr(ChatEndpoint(server.base_url, FAST, KEY))
+
+
+def test_without_a_key_no_header_is_sent(server: ChatServer) -> None:
+    ask(server, ["a"])
+    assert "authorization" not in server.asked[0].headers
+
+
+def test_leaving_early_drops_what_is_under_way_and_the_client_can_ask_again(server: ChatServer) -> None:
+    endpoint = ChatEndpoint(server.base_url, FAST)
+    asking = endpoint.ask(Question(str(n), b"{}") for n in range(100))
+    next(asking)
+    asking.close()
+    assert [found.key for found in endpoint.ask([Question("again", b"{}")])] == ["again"]
+    endpoint.close()
+    assert len(server.asked) < 12
+
+
+def test_questions_are_read_as_they_are_asked(server: ChatServer) -> None:
+    read = []
+
+    def questions() -> Iterator[Question]:
+        for number in range(50):
+            read.append(number)
+            yield Question(str(number), b"{}")
+
+    endpoint = ChatEndpoint(server.base_url, FAST)
+    asking = endpoint.ask(questions())
+    next(asking)
+    assert read == [0]  # one at a time until the first answer
+    next(asking)
+    assert len(read) <= 2 * FAST.concurrency
+    asking.close()
+    endpoint.close()
+
+
+def test_what_a_question_costs(server: ChatServer) -> None:
+    before = resource.getrusage(resource.RUSAGE_THREAD)
+    ask(server, [str(number) for number in range(400)], total_timeout_s=10)
+    after = resource.getrusage(resource.RUSAGE_THREAD)
+    spent_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    assert spent_s / 400 < 0.003  # .03 ms measured
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:8000/v1",
+        "http://[::1]:8000/v1/",
+        "https://api.example.org/v1",
+        "http://vllm:8000",
+        "http://10.1.2.3/a/b/v1",
+    ],
+)
+def test_addresses_that_may_be_asked(url: str) -> None:
+    assert require_base_url(url).hostname
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("", "must be an address"),
+        ("api.example.org/v1", "must be an address"),
+        ("ftp://a.test/v1", "must be an address"),
+        ("file:///etc/passwd", "must be an address"),
+        ("http://", "must be an address"),
+        ("http://a.test:0/v1", "must be an address"),
+        ("http://a.test:99999/v1", "must be an address"),
+        ("http://[::1/v1", "must be an address"),
+        ("http://a.test/v1\r\nX: y", "must be an address"),
+        ("http://a b.test/v1", "must be an address"),
+        ("http://ä.test/v1", "must be an address"),
+        ("http://user:sk-secret@a.test/v1", "api_key_file"),
+        ("http://a.test/v1?key=1", "before /chat/completions"),
+        ("http://a.test/v1#x", "before /chat/completions"),
+        ("http://a.test/v1/chat/completions", "before /chat/completions"),
+    ],
+)
+def test_addresses_that_may_not(url: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words) as error:
+        require_base_url(url)
+    assert "secret" not in str(error.value)
+
+
+def test_the_key_is_the_only_line_of_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    path.write_bytes(b"sk-1_2.3~\r\n")
+    assert read_key(str(path)) == "sk-1_2.3~"
+    assert read_key("") == ""
+
+
+@pytest.mark.parametrize("found", [b"", b"\n\n", b"two words", b"one\ntwo", b"caf\xc3\xa9", b"\x00", b"k" * 8_193])
+def test_a_file_that_is_no_key_is_not_told(tmp_path: Path, found: bytes) -> None:
+    path = tmp_path / "key"
+    path.write_bytes(found)
+    with pytest.raises(ConfigError, match="must hold one line") as error:
+        read_key(str(path))
+    assert "two words" not in str(error.value)
+
+
+def test_a_key_file_that_is_not_there(tmp_path: Path) -> None:
+    for path in (tmp_path / "none", tmp_path):
+        with pytest.raises(ConfigError, match="cannot be read"):
+            read_key(str(path))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"concurrency": 0},
+        {"concurrency": 1_025},
+        {"connect_timeout_s": 0.04},
+        {"total_timeout_s": 0},
+        {"retries": -1},
+        {"retries": 21},
+        {"backoff_s": -1},
+        {"most_backoff_s": float("nan")},
+        {"most_bytes": 999},
+    ],
+)
+def test_settings_out_of_range(changes: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="out of range"):
+        replace(FAST, **changes)
+
+
+def test_a_bundle_of_certificates_that_is_not_there() -> None:
+    with pytest.raises(ConfigError, match="ca_file"):
+        ChatEndpoint("https://a.test/v1", ChatSettings(ca_file="/nowhere.pem"))
