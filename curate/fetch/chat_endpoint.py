@@ -44,6 +44,8 @@ LATER_FAILURES = 20
 RUNTIME = {"runtime": True}
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 _TAG = re.compile(r"<[^<>]{0,500}>")
+_OF_ONE_QUESTION = (400, 413, 422)
+"""Refusals of what one question holds, such as too many tokens, once others were answered."""
 _ASK = {
     400: "the server does not understand the request; look at model, max_tokens, extra and leave_out",
     401: "the key is not accepted; look at api_key_file",
@@ -114,12 +116,13 @@ class Question:
 @dataclass(frozen=True)
 class Reply:
     """The answer to the question of that key. `body` is the server's where it was answered, else empty; `detail` says
-    in words what was wrong. Neither holds the key of the endpoint."""
+    in words what was wrong. Neither holds the key of the endpoint. `http_status`: 0 where there was no HTTP answer."""
 
     key: str
     status: ReplyStatus
     detail: str = ""
     body: bytes = b""
+    http_status: int = 0
 
 
 def require_base_url(base_url: str) -> SplitResult:
@@ -203,16 +206,17 @@ class ChatEndpoint:
         self._waiting: list[tuple[float, int, Question, int]] = []
         self._tickets = itertools.count()
         self._closed_until_s = 0.0
-        self._answered = False
-        self._failures = 0
+        self._answered, self._failures = False, 0
 
-    def ask(self, questions: Iterable[Question]) -> Iterator[Reply]:
+    def ask(self, questions: Iterable[Question], answered: bool = False) -> Iterator[Reply]:
         """A reply to each question, in the order of finishing. Leaving the iterator drops what is under way.
+        `answered`: this endpoint has answered questions of this kind before.
 
         Raises ConfigError where every answer is a refusal such as 401, and StageError where too many questions in a row
         went without an answer.
         """
         source = iter(questions)
+        self._answered, self._failures = answered, 0
         try:
             while self._start_more(source) or self._busy or self._waiting:
                 for reply in self._wait():
@@ -310,7 +314,7 @@ class ChatEndpoint:
             self._again(transfer, status, http_status)
             return
         body = bytes(transfer.body) if status is ReplyStatus.ANSWERED else b""
-        yield Reply(transfer.question.key, status, detail, self._body_without_key(body))
+        yield Reply(transfer.question.key, status, detail, self._body_without_key(body), http_status)
 
     def _again(self, transfer: _Transfer, status: ReplyStatus, http_status: int) -> None:
         """Put a question back, to be asked once more after a wait."""
@@ -328,6 +332,7 @@ class ChatEndpoint:
         """Raise where going on would be in vain."""
         if reply.status is ReplyStatus.ANSWERED:
             self._answered, self._failures = True, 0
+        if reply.status is ReplyStatus.ANSWERED or (self._answered and reply.http_status in _OF_ONE_QUESTION):
             return
         self._failures += 1
         if self._failures < (LATER_FAILURES + 2 * self._most if self._answered else FIRST_FAILURES):
