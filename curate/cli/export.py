@@ -9,7 +9,7 @@ from curate.cli._output import add_format, progress, show
 
 __all__ = ["add_arguments", "run"]
 
-OPTIONS = ("missing", "pictures", "placement", "min_similarity", "min_image_bytes")
+OPTIONS = ("captions", "missing", "pictures", "placement", "min_similarity", "min_image_bytes")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,6 +23,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shard-samples", type=int, default=10_000, help="samples per shard (10000)")
     parser.add_argument("--in-order", action="store_true", help="keep the order of the source instead of shuffling")
     parser.add_argument("--seed", type=int, default=0, help="seed of the shuffle (0)")
+    parser.add_argument(
+        "--captions",
+        metavar="VIEW",
+        help="webdataset: the texts that a view of the config keeps, instead of the web's caption",
+    )
     own = parser.add_argument_group("for documents; each format takes some of them")
     own.add_argument("--missing", metavar="POLICY", help="pictures that failed: slot, drop_slot or drop_document")
     own.add_argument("--pictures", metavar="KIND", help="obelics: urls (as published) or bytes")

@@ -6,6 +6,9 @@
     00000_stats.json     img2dataset's counts
     sizes.json           open_clip's {"00000.tar": 10000, ...}
 
+With the texts of a view (`captions`), `.txt` is the first of them and `.json` has all (`curate.export._captions`);
+pictures and other members stay as they were.
+
 A shuffle over a whole data set reads every output shard's samples from everywhere: one range request a sample, 32
 under way. Each output shard is a piece of work of its own, so a lost worker costs one shard.
 """
@@ -15,7 +18,7 @@ from __future__ import annotations
 import io
 import json
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,6 +27,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from curate.errors import ConfigError, ShardError
+from curate.export._captions import CAPTION_COLUMNS, find_captions, retold
 from curate.export._order import find_samples, planned
 from curate.fetch.members import IndexedTar
 from curate.fetch.pair_writer import SAMPLE_COLUMNS
@@ -42,32 +46,42 @@ __all__ = ["Pack", "export"]
 
 SOURCE_KEY = "source_key"
 """The column with the key that a sample has in the data set that it comes from: lists of keys name its copies too."""
+WITHOUT_TEXT = "samples_without_text"
 READS_AHEAD = 32
 READERS = 8
 
 
 def export(
-    source: Storage, shard_samples: int = 10_000, shuffle: bool = True, seed: int = 0
+    source: Storage, shard_samples: int = 10_000, shuffle: bool = True, seed: int = 0, **options: Any
 ) -> tuple[Job, Callable[[Storage], dict[str, Any]]]:
     """The job that writes the kept samples of `source` into a folder of their own, and what completes it.
 
-    `shard_samples` per tar; the last one has the rest. Raises ConfigError, also when the folder is found to hold
-    another export.
+    `shard_samples` per tar; the last one has the rest. The only option is `captions`, the name of a view whose texts
+    are to leave. Raises ConfigError, also when the folder is found to hold another export.
     """
     if shard_samples < 1:
         raise ConfigError(f"--shard-samples {shard_samples} is out of range: at least 1")
-    slices = partial(_plan, source, shard_samples, seed if shuffle else None)
+    view = options.pop("captions", "")
+    if options:
+        raise ConfigError(f"format webdataset takes no --{next(iter(options)).replace('_', '-')}; it takes --captions")
+    slices = partial(_plan, source, shard_samples, seed if shuffle else None, view)
     return Job(steps=(Pack(source.root),), slices=slices, known_slices=known_slices), _finish
 
 
-def _plan(source: Storage, shard_samples: int, seed: int | None, target: Storage) -> Iterator[Slice]:
+def _plan(source: Storage, shard_samples: int, seed: int | None, view: str, target: Storage) -> Iterator[Slice]:
     if target.root == source.root:
         raise ConfigError(f"{target.root} is the data set itself; choose another --out")
     order = find_samples(source, seed)
-    identity = {"samples": order.digest(), "undecided": list(order.undecided)}
-    settings = {"shard_samples": shard_samples, "seed": seed}
-    other = "other samples, order or shard size"
-    yield from planned(target, SlicePlan(identity, settings), other, order.tables(shard_samples))
+    identity: dict[str, Any] = {"samples": order.digest(), "undecided": list(order.undecided)}
+    settings: dict[str, Any] = {"shard_samples": shard_samples, "seed": seed}
+    tables = order.tables(shard_samples)
+    if view:
+        chosen = find_captions(source, order, view)
+        identity |= {"captions": chosen.digest, WITHOUT_TEXT: chosen.left_out}
+        settings |= {"captions": view}
+        tables = chosen.tables(shard_samples)
+    other = "other samples, captions, order or shard size"
+    yield from planned(target, SlicePlan(identity, settings), other, tables)
 
 
 def _finish(target: Storage) -> dict[str, Any]:
@@ -77,8 +91,10 @@ def _finish(target: Storage) -> dict[str, Any]:
     packed = {c.shard: c.counts["kept"] for c in CommitLog(target).fold([Pack.name]) if c.shard in wanted}
     sizes = {f"{shard}.tar": count for shard, count in sorted(packed.items())}
     target.write("sizes.json", json.dumps(sizes, indent=1).encode())
-    undecided = len(plan.identity["undecided"]) if plan else 0
-    return {"shards": len(sizes), "samples": sum(sizes.values()), "shards_without_selection": undecided}
+    about = plan.identity if plan else {}
+    told = {"shards": len(sizes), "samples": sum(sizes.values())}
+    left_out = {WITHOUT_TEXT: about[WITHOUT_TEXT]} if WITHOUT_TEXT in about else {}
+    return told | left_out | {"shards_without_selection": len(about.get("undecided", ()))}
 
 
 @dataclass(frozen=True)
@@ -122,6 +138,7 @@ class _Packer:
     def __init__(self, tar: IndexedTar) -> None:
         self.tar = tar
         self.rows: dict[str, dict[str, Any]] = {}
+        self.kinds: Mapping[str, pa.DataType] = {}
 
     def add(self, raw: bytes, place: dict[str, Any]) -> None:
         """Append a sample from its bytes in its own tar. Raises ShardError when they are not one sample."""
@@ -131,15 +148,20 @@ class _Packer:
         if len(groups) != 1 or contents.damage is not None:
             raise ShardError(f"{name} is not the one sample that its index says; make the shard anew")
         key = self._free_key(groups[0].key, place["copy"])
-        for extension, member in groups[0].members.items():
-            self.tar.add(key, extension, raw[member.offset : member.offset + member.size])
+        row = member_row(groups[0], data)
+        members = {e: raw[m.offset : m.offset + m.size] for e, m in groups[0].members.items()}
+        if "captions" in place:
+            members, row = retold(members, row, place)
+            self.kinds = CAPTION_COLUMNS
+        for extension, content in members.items():
+            self.tar.add(key, extension, content)
         own = {"key": key, SOURCE_KEY: groups[0].key, "status": "success", "error_message": None}
-        self.rows[key] = member_row(groups[0], data) | own
+        self.rows[key] = row | own
 
     def samples(self, like: Shard | None) -> pa.Table:
-        """The sample table, with the columns that the data set's own has, and SOURCE_KEY."""
+        """The sample table, with the columns that the data set's own has, SOURCE_KEY, and those of captions."""
         schema = like.schema() if like is not None else pa.schema(SAMPLE_COLUMNS.items())
-        kinds = {field.name: field.type for field in schema} | {SOURCE_KEY: pa.string()}
+        kinds = {field.name: field.type for field in schema} | {SOURCE_KEY: pa.string()} | dict(self.kinds)
         rows = list(self.rows.values())
         return pa.table({name: value_column([row.get(name) for row in rows], kind) for name, kind in kinds.items()})
 
