@@ -1,0 +1,204 @@
+"""What the trainings of a captioner and of a matcher have in common: pairs, place, report.
+
+A folder that a training wrote says what made it: `training.json` holds the start's fingerprint, the digest of the
+pairs, steps and seed, every setting, and the share of weights that it has in common with the model it will work with.
+The same start, pairs and settings give the same bytes on one kind of machine.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from curate.errors import ConfigError
+from curate.manifest import fingerprint
+from curate.models.device import computes, device
+from curate.models.settings import Precision
+from curate.stage import settings_of
+from curate.train.caption_course import Course, CourseSettings, Place, Say, Task
+from curate.train.caption_pairs import Deal, caption_batches
+from curate.train.caption_start import Trainee, is_toy_start
+from curate.train.coupling import MOST_SHARED, shared_weights, warn_if_coupled
+from curate.train.overlap import EvaluationSettings, find_overlap
+from curate.train.pairs import Pairs
+from curate.train.spread_training import Peers
+from curate.train.stream import cropping
+
+__all__ = ["REPORT", "Computing", "ModelOrder", "train_model"]
+
+REPORT = "training.json"
+MOST_LOSSES = 1_000
+PACKAGES = ("curate-vl", "torch", "transformers", "safetensors", "numpy", "pillow")
+
+
+@dataclass(frozen=True)
+class ModelOrder:
+    """A training as it is asked for. `pairs` opens what it learns from; `partner` is the folder of the model that it
+    will work with, empty for none; `open` opens its start; `task` makes what is trained of it; `settings` are all that
+    count."""
+
+    kind: Literal["captioner", "matcher"]
+    start: str
+    pairs: Callable[[], Pairs]
+    open: Callable[[], Trainee]
+    task: Callable[[Trainee, Pairs, Computing], Task]
+    course: CourseSettings
+    evaluation: EvaluationSettings | None
+    partner: str
+    precision: Precision
+    device: Literal["auto", "cpu", "cuda"]
+    settings: Any
+
+
+@dataclass(frozen=True)
+class Computing:
+    """How a task computes: where, in bfloat16 or not, with whom, pairs a step, steps an epoch (at least 1)."""
+
+    device: Any
+    half: bool
+    peers: Peers
+    batch: int
+    epoch_steps: float
+
+
+@dataclass
+class _Run:
+    order: ModelOrder
+    say: Say
+    peers: Peers
+    facts: dict[str, Any] = field(default_factory=dict)
+    started: float = field(default_factory=time.monotonic)
+
+
+def train_model(order: ModelOrder, out: Path, say: Say, peers: Peers) -> dict[str, Any]:
+    """Train and write the folder `out`; answers what to show. The first worker alone speaks and writes.
+
+    Raises ConfigError for an order that cannot be carried out, StageError when the loss is not finite.
+    """
+    run = _Run(order, say if peers.rank == 0 else _silent, peers)
+    pairs = order.pairs()
+    batch = order.course.batch_for(len(pairs), peers.world)
+    run.say(f"pairs to learn from: {len(pairs):,}")
+    _check_overlap(run, pairs)
+    trainee = order.open()
+    told = {"start": trainee.start, "pairs": pairs.digest(), "settings": settings_of(order.settings), "batch": batch}
+    place = Place(out, fingerprint([order.kind, 1, told]))
+    place.open(peers)
+    run.facts |= {"pairs": len(pairs), "pairs_digest": pairs.digest(), "batch": batch}
+    _train(run, trainee, pairs, batch, place.folder)
+    if peers.rank == 0:
+        place.finish(lambda folder: _write(run, trainee, folder))
+    return {"written_to": str(out), **_shown(run)}
+
+
+def _silent(text: str) -> None:
+    return None
+
+
+def _check_overlap(run: _Run, pairs: Pairs) -> None:
+    evaluation = run.order.evaluation
+    if evaluation is None or run.peers.rank:
+        return
+    found = find_overlap(pairs, evaluation, run.order.course.threads or torch.get_num_threads())
+    run.facts["overlap"] = {
+        "evaluation_images": found.images,
+        "evaluation_captions": found.captions,
+        "pairs_in_evaluation": found.pairs,
+        **found.counts,
+        "examples": found.examples,
+    }
+    if found.pairs and evaluation.action == "refuse":
+        raise ConfigError(f'{found.words()}; or write action = "warn" in [evaluation]')
+    if found.pairs:
+        run.say(f"warning: {found.words()}")
+
+
+def _train(run: _Run, trainee: Trainee, pairs: Pairs, batch: int, folder: Path) -> None:
+    """Train; losses and counts go to the report."""
+    order, peers = run.order, run.peers
+    before = torch.get_num_threads()
+    threads, broken = order.course.threads or before, set[int]()
+    where = device(order.device)
+    torch.set_num_threads(1 if is_toy_start(order.start) else threads)
+    half = computes(order.precision, where) is torch.bfloat16
+    steps = order.course.steps_for(len(pairs), batch)
+    if trainee.fresh:
+        run.say(f"{trainee.name}: the start lacks {trainee.fresh}; these are drawn by the seed")
+    run.say(f"training {trainee.name} on {where}: {steps:,} steps of {batch:,} pairs, {peers.world} worker(s)")
+    trainee.module.to(where)
+    least = trainee.recipe.crop_ratio if order.course.crop_ratio is None else order.course.crop_ratio
+    look = cropping(pairs, trainee.prepare, least, order.course.seed)
+    deal = Deal(batch, order.course.seed, threads, peers.rank, peers.world)
+    task = order.task(trainee, pairs, Computing(where, half, peers, batch, max(1.0, len(pairs) / batch)))
+    course = Course(task, trainee.recipe, order.course, steps, peers, folder, run.say)
+    with ExitStack() as ends:
+        ends.callback(torch.set_num_threads, before)
+        losses = course.run(
+            lambda first: ends.enter_context(closing(caption_batches(pairs, look, deal, first, broken)))
+        )
+    unreadable = torch.tensor([len(broken)], dtype=torch.float32, device=where)
+    peers.add([unreadable])
+    run.facts |= {
+        "start": trainee.start,
+        "start_name": trainee.name,
+        "drawn_by_the_seed": trainee.fresh or None,
+        "steps": steps,
+        "seed": order.course.seed,
+        "workers": peers.world,
+        "unreadable_pictures": int(unreadable),
+        "unreadable_examples": [pairs.key(row) for row in sorted(broken)[:20]],
+        "first": dict(zip(task.losses, losses[0], strict=True)),
+        "last": dict(zip(task.losses, np.mean(losses[-max(1, steps // 20) :], axis=0).tolist(), strict=True)),
+        "losses": losses[:: -(-steps // MOST_LOSSES)],
+    }
+
+
+def _write(run: _Run, trainee: Trainee, folder: Path) -> None:
+    """The model's own files, and `training.json`."""
+    order = run.order
+    trainee.write(folder)
+    if order.partner:
+        pair = (folder, order.partner) if order.kind == "captioner" else (order.partner, folder)
+        share = shared_weights(*pair)
+        run.facts["shares_weights_with"] = {"model": order.partner, "share": share}
+        if share > MOST_SHARED:
+            run.say(f"warning: {warn_if_coupled(*pair)}")
+    about = {
+        "kind": order.kind,
+        "settings": settings_of(order.settings),
+        "shares_weights_with": None,
+        **run.facts,
+        "seconds": round(time.monotonic() - run.started, 3),
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
+    }
+    (folder / REPORT).write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", "utf-8")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _shown(run: _Run) -> dict[str, Any]:
+    """What the command prints."""
+    names = ("pairs", "unreadable_pictures", "steps", "batch", "workers")
+    shown: dict[str, Any] = {name: run.facts[name] for name in names}
+    for when in ("first", "last"):
+        shown |= {f"{when}_{name}": loss for name, loss in run.facts[when].items()}
+    if run.facts.get("overlap"):
+        shown["overlap"] = [{name: n for name, n in run.facts["overlap"].items() if name != "examples"}]
+    if run.facts.get("shares_weights_with"):
+        shown["shares_weights_with"] = [run.facts["shares_weights_with"]]
+    return shown | {"seconds": round(time.monotonic() - run.started, 1)}
