@@ -1,0 +1,321 @@
+"""CoCa with a cache against open_clip's own code without one: tokens, logits, beams; units, memory, prompts, ends."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from coca_folders import captions, make_coca, pictures, settings, with_generation
+from tiny_clip import drawn
+
+from curate.models.captioner import Sampling, seeds_of, uniforms
+from curate.models.coca import CocaCaptioner, captioner_digest, open_captioner
+from curate.models.coca_config import END, START
+from curate.models.decoding import decode, rows_each
+
+LENGTH = 12
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_coca(tmp_path_factory.mktemp("coca"))
+
+
+@pytest.fixture(scope="module")
+def captioner(folder: Path) -> CocaCaptioner:
+    return open_captioner(settings(folder))
+
+
+@lru_cache(maxsize=4)
+def theirs(name: str) -> Any:
+    """open_clip's model of a folder."""
+    import open_clip
+    from safetensors.torch import load_file
+
+    model = open_clip.create_model(f"local-dir:{name}", load_weights=False)
+    model.load_state_dict(load_file(Path(name) / "open_clip_model.safetensors"))
+    return model.eval()
+
+
+def normalised(model: Any, views: Sequence[np.ndarray]) -> torch.Tensor:
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (model.visual.image_mean, model.visual.image_std))
+    return (torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2) / 255 - mean) / std
+
+
+class Uncached:
+    """`curate.models.decoding.Decoder` by open_clip's forward pass over the whole text, for each token."""
+
+    def __init__(self, model: Any, images: torch.Tensor, rows: int) -> None:
+        self.model, self.images = model, images.repeat_interleave(rows, 0)
+        self.text = torch.zeros(0)
+
+    def start(self, prompt: torch.Tensor) -> torch.Tensor:
+        self.text = prompt
+        return self.logits()
+
+    def step(self, tokens: torch.Tensor) -> torch.Tensor:
+        self.text = torch.cat([self.text, tokens[:, None]], 1)
+        return self.logits()
+
+    def reorder(self, rows: torch.Tensor) -> None:
+        self.text = self.text[rows]
+
+    def logits(self) -> torch.Tensor:
+        logits = self.model(self.images, self.text, output_labels=False)["logits"][:, -1].clone()
+        logits[:, 0] = -torch.inf
+        return logits
+
+
+def by_open_clip(folder: Path, views: Sequence[np.ndarray], n: int, sampling: Sampling) -> list[list[Any]]:
+    """What the shared loop makes of open_clip's logits."""
+    import open_clip
+
+    model, seeds = theirs(str(folder)), seeds_of([view.tobytes().hex() for view in views], 7)
+    tokens = open_clip.tokenize([sampling.prompt])[0].tolist()
+    prompt = torch.tensor([tokens[: tokens.index(END)]]).repeat(len(views), 1)
+    with torch.inference_mode():
+        decoder = Uncached(model, normalised(model, views), rows_each(sampling, n))
+        return decode(decoder, prompt, sampling, uniforms(seeds, n, sampling.max_tokens), [END], n)
+
+
+def told(found: Any) -> list[Any]:
+    """Text, tokens and end of each caption; and, rounded, its probability."""
+    return [[(one.text, one.tokens, one.finish, round(one.log_probability, 3)) for one in own] for own in found]
+
+
+def test_greedy_captions_are_those_of_open_clip_generate(
+    folder: Path, captioner: CocaCaptioner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import open_clip
+
+    with_generation(monkeypatch)
+    model, views = theirs(str(folder)), pictures(5)
+    out = model.generate(normalised(model, views), seq_len=LENGTH + 2, generation_type="top_k", top_k=1, min_seq_len=0)
+    assert out.shape == (5, LENGTH + 2)
+    found = captions(captioner, views, 1, settings(folder).sampling)
+    for row, (one,) in zip(out, found, strict=True):
+        words = open_clip.decode(row).split("<end_of_text>")[0].replace("<start_of_text>", "")
+        assert (one.text, one.tokens) == (words.strip(), LENGTH)
+    assert len({one.text for (one,) in found}) == 5
+
+
+def test_greedy_logits_step_by_step(folder: Path, captioner: CocaCaptioner) -> None:
+    """Each token by open_clip's `model(image, text)["logits"]`, and their probabilities added up."""
+    model, views = theirs(str(folder)), pictures(3)
+    found = captions(captioner, views, 1, settings(folder).sampling)
+    for view, (one,) in zip(views, found, strict=True):
+        text, summed = torch.tensor([[START]]), 0.0
+        with torch.inference_mode():
+            for _ in range(LENGTH):
+                logits = model(normalised(model, [view]), text, output_labels=False)["logits"][0, -1]
+                text = torch.cat([text, logits.argmax().view(1, 1)], 1)
+                summed += float(logits.log_softmax(0).max())
+        import open_clip
+
+        assert one.text == open_clip.decode(text[0, 1:]).strip()
+        assert abs(one.log_probability - summed) < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("n", "changes"),
+    [
+        (1, {"method": "greedy", "prompt": "a photo of a"}),
+        (1, {"method": "greedy", "repetition_penalty": 1.7}),
+        (4, {"method": "nucleus", "top_p": 0.9, "prompt": "a photo of"}),
+        (3, {"method": "top_k", "top_k": 5, "temperature": 1.5}),
+        (3, {"method": "beam", "beams": 3}),
+        (2, {"method": "beam", "beams": 4, "prompt": "two", "repetition_penalty": 1.3}),
+    ],
+)
+def test_every_way_of_decoding_is_that_of_the_uncached_model(
+    folder: Path, captioner: CocaCaptioner, n: int, changes: dict[str, Any]
+) -> None:
+    import open_clip
+
+    sampling, views = settings(folder, captions=n, **changes).sampling, pictures(3)
+    found = captions(captioner, views, n, sampling)
+    expected = by_open_clip(folder, views, n, sampling)
+    for own, other in zip(found, expected, strict=True):
+        assert len(own) == n
+        for one, text in zip(own, other, strict=True):
+            words = open_clip.decode(torch.tensor(text.tokens, dtype=torch.int64)).strip()
+            assert (one.text, one.tokens, one.finish) == (words, len(text.tokens), text.finish)
+            assert abs(one.log_probability - text.log_probability) < 1e-3
+
+
+def with_end(folder: Path, target: Path, word: str) -> Path:
+    """A copy of a model in which the end of a text has what a word had, and the other way round."""
+    import open_clip
+    from safetensors.torch import load_file, save_file
+
+    target.mkdir()
+    (target / "open_clip_config.json").write_bytes((folder / "open_clip_config.json").read_bytes())
+    tensors = load_file(folder / "open_clip_model.safetensors")
+    name, token = "text_decoder.text_projection", open_clip.tokenize([word])[0, 1]
+    tensors[name][:, [token, END]] = tensors[name][:, [END, token]]
+    save_file(tensors, target / "open_clip_model.safetensors")
+    return target
+
+
+def test_a_text_ends_at_the_end_and_the_end_is_in_its_probability(folder: Path, tmp_path: Path) -> None:
+    views = pictures(5)
+    whole = captions(open_captioner(settings(folder)), views, 1, settings(folder).sampling)
+    word = whole[2][0].text.split()[3]
+    model = open_captioner(settings(with_end(folder, tmp_path / "ends", word)))
+    found = captions(model, views, 1, settings(folder).sampling)
+    ended = [(one, before) for (one,), (before,) in zip(found, whole, strict=True) if one.finish == "stop"]
+    assert len(ended) > 0
+    assert any(one.finish == "length" for (one,) in found)
+    for one, before in ended:
+        assert one.text == before.text.split(word)[0].strip()
+        assert one.tokens < LENGTH
+    expected = by_open_clip(tmp_path / "ends", views, 1, settings(folder).sampling)
+    for (one,), (text,) in zip(found, expected, strict=True):
+        assert (one.tokens, one.finish) == (len(text.tokens), text.finish)
+        assert abs(one.log_probability - text.log_probability) < 1e-3
+
+
+def test_the_token_for_contrast_has_no_say_in_a_caption(folder: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(folder / "open_clip_model.safetensors")
+    assert tensors["text.cls_emb"].abs().max() > 0
+    tensors["text.cls_emb"] = tensors["text.cls_emb"] * -100 + 3
+    save_file(tensors, tmp_path / "open_clip_model.safetensors")
+    (tmp_path / "open_clip_config.json").write_bytes((folder / "open_clip_config.json").read_bytes())
+    sampling, views = settings(folder).sampling, pictures(3)
+    assert by_open_clip(tmp_path, views, 1, sampling) == by_open_clip(folder, views, 1, sampling)
+    other = captions(open_captioner(settings(tmp_path)), views, 1, sampling)
+    assert other == captions(open_captioner(settings(folder)), views, 1, sampling)
+
+
+def test_padding_is_never_said(folder: Path, tmp_path: Path) -> None:
+    """open_clip's `generate` would end a text there."""
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(folder / "open_clip_model.safetensors")
+    tensors["text_decoder.text_projection"][:, 0] *= 50
+    save_file(tensors, tmp_path / "open_clip_model.safetensors")
+    (tmp_path / "open_clip_config.json").write_bytes((folder / "open_clip_config.json").read_bytes())
+    found = captions(open_captioner(settings(tmp_path)), pictures(3), 1, settings(folder).sampling)
+    assert [one.tokens for (one,) in found] == [LENGTH] * 3
+    assert not any(one.text.startswith("!") for (one,) in found)
+
+
+@pytest.mark.parametrize(
+    ("precision", "method", "n"),
+    [("fp32", "greedy", 1), ("bf16", "greedy", 1), ("bf16", "nucleus", 2), ("fp32", "beam", 2)],
+)
+def test_captions_do_not_depend_on_what_is_beside_them(folder: Path, precision: str, method: str, n: int) -> None:
+    own = settings(folder, precision=precision, method=method, captions=n)
+    model, views = open_captioner(own), pictures(34)
+    whole = captions(model, views, n, own.sampling)
+    assert len({one.text for some in whole for one in some}) > 20
+    for cuts in ([1, 9], [33]):
+        parts = np.split(np.arange(34), cuts)
+        assert [c for part in parts for c in captions(model, [views[i] for i in part], n, own.sampling)] == whole
+    order = np.random.default_rng(3).permutation(34)
+    assert captions(model, [views[i] for i in order], n, own.sampling) == [whole[i] for i in order]
+    assert captions(open_captioner(own), views[:1], n, own.sampling) == whole[:1]
+
+
+def test_one_caption_more_changes_none_of_the_others(folder: Path, captioner: CocaCaptioner) -> None:
+    sampling, views = settings(folder, method="nucleus").sampling, pictures(3)
+    few, more = (told(captions(captioner, views, n, sampling)) for n in (2, 3))
+    assert [own[:2] for own in more] == few
+
+
+class Tight(CocaCaptioner):
+    """A CoCa in too little memory for units of more rows than `room`."""
+
+    room = 8
+
+    def _unit(self, *given: Any) -> Any:
+        if self._rows > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return super()._unit(*given)
+
+
+def test_where_memory_runs_out_units_are_halved(folder: Path, captioner: CocaCaptioner) -> None:
+    own, views = settings(folder, method="nucleus"), pictures(20)
+    assert captions(Tight(own), views, 2, own.sampling) == captions(captioner, views, 2, own.sampling)
+    model = Tight(own)
+    model.room = 1
+    with pytest.raises(torch.OutOfMemoryError, match="a single picture does not fit"):
+        captions(model, views, 2, own.sampling)
+
+
+@pytest.mark.parametrize(
+    ("n", "changes", "words"),
+    [
+        (2, {"method": "greedy"}, "2 captions"),
+        (4, {"method": "beam"}, "beams = 3"),
+        (1, {"max_tokens": 25}, "24 places"),
+        (1, {"prompt": "a " * 30}, "shorten the prompt"),
+    ],
+)
+def test_what_cannot_be_decoded(captioner: CocaCaptioner, n: int, changes: dict[str, Any], words: str) -> None:
+    sampling = Sampling(**{"method": "nucleus", "max_tokens": 12, "min_tokens": 0, **changes})
+    with pytest.raises(ValueError, match=words):
+        captions(captioner, pictures(1), n, sampling)
+
+
+def test_every_place_is_used_and_not_one_more(folder: Path, captioner: CocaCaptioner) -> None:
+    """24 places hold the start and 23 tokens; the 24th is not read again."""
+    sampling = settings(folder, max_tokens=24).sampling
+    (one,) = captions(captioner, pictures(1), 1, sampling)[0]
+    assert one.tokens == 24
+    (text,) = by_open_clip(folder, pictures(1), 1, sampling)[0]
+    assert abs(one.log_probability - text.log_probability) < 1e-3
+    prompted = settings(folder, max_tokens=22, prompt="a dog").sampling
+    assert captions(captioner, pictures(1), 1, prompted)[0][0].tokens == 22
+
+
+def test_no_pictures_no_captions(captioner: CocaCaptioner) -> None:
+    assert captioner.generate([], 1, Sampling("greedy"), []) == []
+
+
+def test_a_picture_is_made_ready_as_open_clip_does(folder: Path, captioner: CocaCaptioner) -> None:
+    import open_clip
+    from PIL import Image
+
+    transform = open_clip.image_transform(32, is_train=False)
+    pixels = drawn(90, 61)
+    ready = captioner.prepare(pixels)
+    own = normalised(theirs(str(folder)), [ready])[0]
+    assert (ready.shape, ready.dtype) == ((32, 32, 3), np.uint8)
+    assert torch.allclose(own, transform(Image.fromarray(pixels)), atol=1e-6)
+
+
+def test_name_and_digest(folder: Path, captioner: CocaCaptioner, tmp_path: Path) -> None:
+    assert captioner.name == folder.name
+    digest = captioner_digest(settings(folder))
+    assert digest == captioner_digest(settings(folder, method="nucleus"))
+    assert digest != captioner_digest(settings(make_coca(tmp_path, seed=1)))
+
+
+@pytest.mark.slow
+def test_coca_vit_b_32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real architecture with random weights, from a file."""
+    import open_clip
+    from safetensors.torch import save_file
+
+    with_generation(monkeypatch)
+    torch.manual_seed(0)
+    model = open_clip.create_model("coca_ViT-B-32", load_weights=False).eval()
+    with torch.no_grad():
+        model.text_decoder.text_projection.normal_(std=0.05)
+        model.text.positional_embedding.mul_(60)
+        for block in model.text_decoder.cross_attn:
+            block.attn.out_proj.weight.mul_(8)
+    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, tmp_path / "coca.safetensors")
+    own = settings(tmp_path / "coca.safetensors", architecture="coca_ViT-B-32", max_tokens=20)
+    views = pictures(3, 224)
+    found = captions(open_captioner(own), views, 1, own.sampling)
+    out = model.generate(normalised(model, views), seq_len=22, generation_type="top_k", top_k=1, min_seq_len=0)
+    words = [open_clip.decode(row[1:-1]).split("<end_of_text>")[0].strip() for row in out]
+    assert [one.text for (one,) in found] == words
+    assert len({one.text for (one,) in found}) == 3
