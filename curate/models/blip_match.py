@@ -36,7 +36,7 @@ from curate.models.hf_folder import (
     require_model_files,
 )
 from curate.models.hf_pictures import normalised, square_preprocess
-from curate.models.match_units import PairUnits, Tokens, plain_tokens, pre_caption
+from curate.models.match_units import PairUnits, Tokens, pair_logits, plain_tokens, pre_caption, second_of_two
 
 __all__ = ["BlipMatching", "matcher_digest", "open_matcher", "require_matcher"]
 
@@ -120,19 +120,12 @@ class BlipMatching:
     def match(self, images: Sequence[Any], texts: Sequence[Sequence[str]]) -> list[npt.NDArray[np.float32]]:
         """As `curate.models.captioner.Matcher`. A text without a word (empty, white space, `!!!`) has no probability:
         not a number."""
-        return [torch.softmax(torch.from_numpy(own), 1)[:, 1].numpy() for own in self.logits(images, texts)]
+        return [second_of_two(own) for own in self.logits(images, texts)]
 
     def logits(self, images: Sequence[Any], texts: Sequence[Sequence[str]]) -> list[Logits]:
-        """For each picture the two logits of each of its texts, float32 (texts, 2): that it does not match, and that it
-        does."""
+        """As `curate.models.match_units.pair_logits`."""
         known = self._read(list(dict.fromkeys(text for own in texts for text in own)))
-        rows = [[known[text] for text in own] for own in texts]
-        found = self._units.run(images, rows)
-        nothing = np.full(2, np.nan, np.float32)
-        return [
-            np.array([found.get((row, text), nothing) if text else nothing for text in own], np.float32).reshape(-1, 2)
-            for row, own in enumerate(rows)
-        ]
+        return pair_logits(self._units, images, texts, known)
 
     def _read(self, texts: Sequence[str]) -> dict[str, Tokens | None]:
         """Each text as tokens, [ENC] to [SEP]; None where no word is left."""

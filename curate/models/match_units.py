@@ -10,7 +10,7 @@ halved and stay so; a score may then move in its last bits.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from curate.models.memory import is_memory
 
-__all__ = ["Look", "PairUnits", "Tokens", "places_of", "plain_tokens", "pre_caption"]
+__all__ = ["Look", "PairUnits", "Tokens", "pair_logits", "places_of", "plain_tokens", "pre_caption", "second_of_two"]
 
 Tokens = tuple[int, ...]
 """A text as the model reads it; it stands for the text."""
@@ -115,6 +115,27 @@ class PairUnits:
                 raise
         self.free()
         return None
+
+
+def pair_logits(
+    units: PairUnits, images: Sequence[Any], texts: Sequence[Sequence[str]], known: Mapping[str, Tokens | None]
+) -> list[npt.NDArray[np.float32]]:
+    """For each picture the two logits of each of its texts, float32 (texts, 2): that it does not match, and that it
+    does; not a number for a text that `known` has no tokens of."""
+    rows = [[known[text] for text in own] for own in texts]
+    found = units.run(images, rows)
+    nothing = np.full(2, np.nan, np.float32)
+    return [
+        np.array([nothing if text is None else found[row, text] for text in own], np.float32).reshape(-1, 2)
+        for row, own in enumerate(rows)
+    ]
+
+
+def second_of_two(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """The softmax of two logits, (n, 2), its second number, (n,)."""
+    with np.errstate(over="ignore"):
+        found: npt.NDArray[np.float32] = 1 / (1 + np.exp(logits[:, 0] - logits[:, 1]))
+    return found.astype(np.float32)
 
 
 def places_of(count: int, lengths: Sequence[int]) -> int:

@@ -150,6 +150,7 @@ def test_a_text_without_a_word_has_no_probability(matcher, text):
         "a" * 1_000_000,
         "a dog " * 200_000,
         "???",
+        " " * 50_000 + "a dog",
         "[ENC] [SEP] [CLS] [PAD] [MASK] [DEC]",
         "</s><image><|im_end|>",
         "犬 🐕 \ud800",
@@ -240,10 +241,10 @@ def test_each_picture_and_pair_is_computed_once(folder, monkeypatch):
     monkeypatch.setattr(matcher, "see", lambda images: seen.append(len(images)) or see(images))
     monkeypatch.setattr(matcher, "judge", lambda *own: judged.append(own[1]) or judge(*own))
     view = matcher.prepare(picture(0))
-    found = matcher.match([view, view, view], [["a dog", "a dog", "A dog!"], [], ["", " "]])
+    found = matcher.match([view, view, view], [["a dog"] * 5 + ["A dog!"], [], ["", " "]])
     assert seen == [4], "one unit, filled up; pictures without a text are not read"
     assert judged == [[0] * 4]
-    assert found[0].tolist() == [found[0][0]] * 3
+    assert found[0].tolist() == [found[0][0]] * 6
     assert found[1].shape == (0,)
     assert np.isnan(found[2]).all()
     assert matcher.match([], []) == []

@@ -1,0 +1,144 @@
+"""BLIP-2's image-text matching head (Li et al. 2023), as `Blip2ForImageTextRetrieval` of transformers has its weights.
+
+Its Q-Former looks at a picture with 32 queries beside the text, and the head's answer is the mean over the queries. The
+picture tower is 95 % of the arithmetic (ViT-g at 224 px: 520 GFLOP, a text 10), so a picture is read once for all its
+texts; the Q-Former stays in float32, as transformers keeps it. Texts are read as LAVIS reads them: small letters,
+punctuation a space, 50 words, 32 tokens; what a column holds is not cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from curate.errors import ConfigError
+from curate.filter import Pixels
+from curate.manifest import fingerprint
+from curate.models.caption_settings import MatcherSettings
+from curate.models.device import computes, device, require_device
+from curate.models.hf_folder import (
+    folder_digest,
+    load_config,
+    load_model,
+    load_tokenizer,
+    model_folder,
+    require_model_files,
+)
+from curate.models.hf_pictures import normalised, square_preprocess
+from curate.models.match_units import PairUnits, Tokens, pair_logits, plain_tokens, pre_caption, second_of_two
+
+__all__ = ["Blip2Matching", "matcher_digest", "open_matcher", "require_matcher"]
+
+CLASS = "Blip2ForImageTextRetrieval"
+LENGTHS = (8, 16, 24, 32)
+WORDS = 50
+PICTURES, ROWS = {"cpu": 4, "cuda": 32}, {"cpu": 4, "cuda": 64}
+MAY_HAVE = ("*.position_ids",)
+
+
+def open_matcher(settings: MatcherSettings) -> Blip2Matching:
+    """The model of these settings, on its device. Raises ConfigError."""
+    return Blip2Matching(settings)
+
+
+def matcher_digest(settings: MatcherSettings) -> str:
+    """Digest of its files. Raises ConfigError."""
+    return fingerprint(["blip-2 matcher", 1, folder_digest(model_folder(settings.weights, settings.revision))])
+
+
+def require_matcher(settings: MatcherSettings) -> None:
+    """Raise ConfigError for a folder that is not a whole matching model of BLIP-2."""
+    require_device(settings.device)
+    path = model_folder(settings.weights, settings.revision)
+    require_model_files(path, ("blip-2",), CLASS, may_have=MAY_HAVE)
+    config = load_config(path)
+    square_preprocess(path, config.vision_config.image_size)
+    _ends(load_tokenizer(path), config.qformer_config, path)
+
+
+def _ends(tokenizer: Any, config: Any, path: Path) -> tuple[int, int]:
+    """The numbers of [CLS] and [SEP]. Raises ConfigError for a tokenizer without, or one of another model."""
+    ends = tokenizer.cls_token_id, tokenizer.sep_token_id
+    if any(token is None or token >= config.vocab_size for token in ends):
+        raise ConfigError(f"{path} has a tokenizer without [CLS] and [SEP], which BLIP-2's matching model needs")
+    if config.max_position_embeddings < LENGTHS[-1]:
+        raise ConfigError(f"{path} has places for {config.max_position_embeddings} tokens; {LENGTHS[-1]} are needed")
+    return ends
+
+
+class Blip2Matching:
+    """One model on one device; not for two threads at once, but for `prepare`."""
+
+    def __init__(self, settings: MatcherSettings) -> None:
+        path = model_folder(settings.weights, settings.revision)
+        self.name = path.name if Path(settings.weights).is_dir() else settings.weights
+        self._where = device(settings.device)
+        self._kind = computes(settings.precision, self._where)
+        self._model = load_model(path, CLASS, may_have=MAY_HAVE).to(self._where)
+        self._model.vision_model.to(self._kind)
+        config = self._model.config
+        self._tokenizer = load_tokenizer(path)
+        self._vocabulary = config.qformer_config.vocab_size
+        self._ends = _ends(self._tokenizer, config.qformer_config, path)
+        self._pad = config.qformer_config.pad_token_id or 0
+        self.prepare_picture = square_preprocess(path, config.vision_config.image_size)
+        kind = self._where.type
+        self._units = PairUnits(self, LENGTHS, PICTURES[kind], ROWS[kind], self._free)
+
+    def prepare(self, pixels: Pixels) -> npt.NDArray[np.uint8]:
+        """uint8 (side, side, 3)."""
+        return self.prepare_picture(pixels)
+
+    def match(self, images: Sequence[Any], texts: Sequence[Sequence[str]]) -> list[npt.NDArray[np.float32]]:
+        """As `curate.models.captioner.Matcher`. A text without a word (empty, white space, `!!!`) has no probability:
+        not a number."""
+        return [second_of_two(own) for own in self.logits(images, texts)]
+
+    def logits(self, images: Sequence[Any], texts: Sequence[Sequence[str]]) -> list[npt.NDArray[np.float32]]:
+        """As `curate.models.match_units.pair_logits`."""
+        known = self._read(list(dict.fromkeys(text for own in texts for text in own)))
+        return pair_logits(self._units, images, texts, known)
+
+    def _read(self, texts: Sequence[str]) -> dict[str, Tokens | None]:
+        """Each text as tokens, [CLS] to [SEP]; None where no word is left."""
+        first, last = self._ends
+        most = LENGTHS[-1] - 2
+        plain = plain_tokens(self._tokenizer, [pre_caption(text, WORDS) for text in texts], most, self._vocabulary)
+        return {text: (first, *own, last) if own else None for text, own in zip(texts, plain, strict=True)}
+
+    @torch.inference_mode()
+    def see(self, images: Sequence[Any]) -> Any:
+        """uint8 (side, side, 3) each to patches, float32 (pictures, patches + 1, d)."""
+        views = torch.from_numpy(np.stack(images))
+        if self._where.type == "cuda":
+            views = views.pin_memory().to(self._where, non_blocking=True)
+        pixels = normalised(views, self.prepare_picture).to(self._kind)
+        return self._model.vision_model(pixel_values=pixels).last_hidden_state.float()
+
+    @torch.inference_mode()
+    def judge(self, seen: Any, pictures: Sequence[int], texts: Sequence[Tokens], length: int) -> Any:
+        """Logits, float32 (rows, 2)."""
+        model = self._model
+        tokens = torch.tensor([[*text, *[self._pad] * (length - len(text))] for text in texts])
+        queries = model.query_tokens.shape[1]
+        mask = torch.tensor([[1] * (queries + len(text)) + [0] * (length - len(text)) for text in texts])
+        place = torch.tensor(pictures)
+        if self._where.type == "cuda":
+            tokens, mask, place = (t.pin_memory().to(self._where, non_blocking=True) for t in (tokens, mask, place))
+        both = model.embeddings(input_ids=tokens, query_embeds=model.query_tokens.expand(len(texts), -1, -1))
+        found = model.qformer(
+            query_embeds=both,
+            query_length=queries,
+            attention_mask=mask,
+            encoder_hidden_states=seen[place],
+        ).last_hidden_state
+        return model.itm_head(found[:, :queries]).mean(dim=1)
+
+    def _free(self) -> None:
+        if self._where.type == "cuda":
+            torch.cuda.empty_cache()
