@@ -16,6 +16,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import pyarrow as pa
@@ -131,6 +132,11 @@ class FuseSettings:
             raise ValueError("extra holds what JSON has no word for, such as a date or nan") from None
 
     @property
+    def shown_model(self) -> str:
+        """What columns call the model: a folder by its last name, for its place says nothing elsewhere."""
+        return self.model if self.base_url else Path(self.model).name
+
+    @property
     def host(self) -> str:
         """Whom the texts are sent to: the endpoint's host without port, path and key; "" for a local model."""
         return require_base_url(self.base_url).hostname or "" if self.base_url else ""
@@ -224,7 +230,7 @@ class Fuse(Stage):
         verdicts |= failures
         rows = [verdicts[key] if key else NOT_ASKED for key, _ in pairs]
         self._require_success(shard, rows)
-        models = [answers[key].model or self.settings.model if key in answers else None for key, _ in pairs]
+        models = [answers[key].model or self.settings.shown_model if key in answers else None for key, _ in pairs]
         attempt.write_table(shard.table_name(self.label), self._table(columns["key"], rows, models))
         attempt.counts["in"] = len(rows)
         attempt.counts.update(f"fused_{row.status}" for row in rows)
@@ -269,7 +275,7 @@ class Fuse(Stage):
 
     def _table(self, keys: pa.Array, rows: Sequence[Verdict], models: Sequence[str | None]) -> pa.Table:
         about = {
-            "model": self.settings.model,
+            "model": self.settings.shown_model,
             "model_revision": self.settings.revision,
             "endpoint": self.settings.host,
             "prompt_fingerprint": fingerprint(self.settings.prompt),

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 from chat_server import ChatServer, completion
 from fuse_runs import FAST, run, settings, shard_of, web_of
+from tiny_language_model import save_causal
 
 from curate.caption.fuse import PROMPT, Fuse, FuseSettings
 from curate.config import build
@@ -221,3 +222,32 @@ def test_settings_of_a_config() -> None:
     assert own.prompt == PROMPT
     with pytest.raises(ConfigError, match="requests"):
         build(FuseSettings, table | {"requests": {"retry": 3}}, "views.fused")
+
+
+def test_a_local_model_in_place_of_an_endpoint(tmp_path: Path) -> None:
+    folder = save_causal(tmp_path / "model", chat=True)
+    own = FuseSettings(
+        str(folder), prompt="{web} w1 {synthetic}", max_tokens=8, precision="fp32", device="cpu", max_failed_ratio=1.0
+    )
+    stage = Fuse("fused", own)
+    stage.require(Runtime())
+    assert stage.resources.gpus == 0
+    assert replace(stage, settings=replace(own, device="auto")).resources.gpus == 1
+    assert stage.about == ""
+    shard = shard_of(tmp_path / "set", [*(f"w{row} w3" for row in range(12)), None, "w4 " * 9_000])
+    before = json.dumps(stage.identity())
+    found = run(shard, replace(own, most_text_chars=100_000))
+    # eight tokens are no end for a random model
+    assert found["fused_status"] == ["truncated"] * 12 + ["not_asked", "bad_request"]
+    assert found["fused_model"][:12] == ["model"] * 12
+    (kept,) = (tmp_path / "set").glob("_answers/fuse_fused/00000/*.jsonl")
+    assert len({json.loads(line)[1] for line in kept.read_text().splitlines()}) == 12
+    kept.write_text(kept.read_text().replace('"length"', '"stop"'))
+    assert run(shard, replace(own, most_text_chars=100_000))["fused_status"].count("truncated") == 0
+    save_causal(tmp_path / "model", chat=True, seed=1)
+    assert json.dumps(stage.identity()) != before
+
+
+def test_a_local_folder_that_is_none() -> None:
+    with pytest.raises(ConfigError, match="nowhere"):
+        Fuse("fused", FuseSettings("nowhere")).require(Runtime())
