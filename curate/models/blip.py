@@ -28,18 +28,17 @@ from curate.models.blip_vision import BlipVision
 from curate.models.caption_settings import CaptionerSettings
 from curate.models.captioner import Generated, Sampling, uniforms
 from curate.models.decoding import Decoded, decode, rows_each
-from curate.models.device import computes, device
+from curate.models.device import computes, device, require_device
 from curate.models.hf_folder import (
     folder_digest,
     load_config,
-    load_image_processor,
     load_model,
     load_tokenizer,
     model_folder,
     require_model_files,
 )
+from curate.models.hf_pictures import square_preprocess
 from curate.models.memory import is_memory
-from curate.models.preprocess import Preprocess, from_open_clip
 from curate.models.sent_pictures import SentPictures
 
 __all__ = ["BlipCaptioner", "captioner_digest", "open_captioner", "require_captioner"]
@@ -62,11 +61,12 @@ def captioner_digest(settings: CaptionerSettings) -> str:
 def require_captioner(settings: CaptionerSettings) -> None:
     """Raise ConfigError for what would fail on every shard. Reads the weights once, to see that they are finite: 1 s
     for 1.9 GB."""
+    require_device(settings.device)
     folder = model_folder(settings.weights, settings.revision)
     require_model_files(folder, ("blip",), CLASS, may_have=OLD)
     _require_finite(folder, folder_digest(folder))
     config = load_config(folder)
-    _preprocess(folder, config)
+    square_preprocess(folder, config.vision_config.image_size)
     prompt = _prompt(settings.prompt, load_tokenizer(folder), config)
     most, wanted = config.text_config.max_position_embeddings, len(prompt) + settings.max_tokens
     if wanted > most:
@@ -103,7 +103,7 @@ class BlipCaptioner:
         folder = model_folder(settings.weights, settings.revision)
         self.name = folder.name if Path(settings.weights).is_dir() else settings.weights
         self._config, self._words = load_config(folder), load_tokenizer(folder)
-        self.prepare = _preprocess(folder, self._config)
+        self.prepare = square_preprocess(folder, self._config.vision_config.image_size)
         where, model = device(settings.device), load_model(folder, CLASS, may_have=OLD)
         kind = computes(settings.precision, where)
         self._where = where
@@ -188,29 +188,17 @@ class BlipCaptioner:
 
 
 def _prompt(text: str, words: Any, config: Any) -> tuple[int, ...]:
-    """As BLIP begins: its token [DEC], then the words, without the end that a tokenizer adds."""
-    return (config.text_config.bos_token_id, *words(text, add_special_tokens=False)["input_ids"])
-
-
-def _preprocess(folder: Path, config: Any) -> Preprocess:
-    """How pictures are made ready. Raises ConfigError for what BLIP's preprocessing does not do."""
-    told = load_image_processor(folder)
-    size = dict(told.size)
-    sides = (size.get("height"), size.get("width"))
-    side = config.vision_config.image_size
-    if sides != (side, side):
+    """As BLIP begins: its token [DEC], then the words, without the end that a tokenizer adds. Raises ConfigError where
+    tokenizer and model do not go together."""
+    told = config.text_config
+    found = (told.bos_token_id, *words(text, add_special_tokens=False)["input_ids"])
+    odd = [token for token in (*found, told.sep_token_id) if token is None or not 0 <= token < told.vocab_size]
+    if odd:
         raise ConfigError(
-            f"{folder} squashes pictures to {sides[0]} x {sides[1]} px and its model takes {side} x {side}"
+            f"the tokenizer and the config of {words.name_or_path} do not go together: token {odd[0]} of the start, the "
+            f"end or the prompt {text!r} is none of the model's {told.vocab_size:,}; fetch the folder anew"
         )
-    off = [name for name in ("do_resize", "do_rescale", "do_normalize") if not getattr(told, name, False)]
-    if off or abs(told.rescale_factor - 1 / 255) > 1e-6 or getattr(told, "do_center_crop", False):
-        raise ConfigError(
-            f"the preprocessing of {folder} is not BLIP's (resize to a square, 0 to 1, mean and std): "
-            f"{', '.join(off) + ' off' if off else 'it crops, or scales otherwise'}"
-        )
-    kinds = {2: "bilinear", 3: "bicubic"}
-    about = {"size": side, "mean": told.image_mean, "std": told.image_std, "resize_mode": "squash", "fill_color": 0}
-    return from_open_clip(about | {"interpolation": kinds.get(int(told.resample), str(told.resample))})
+    return found
 
 
 @lru_cache(maxsize=16)
