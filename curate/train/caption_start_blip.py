@@ -8,27 +8,26 @@ was trained; transformers' own forward pass gives it [CLS] (its issue 25629), wh
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from curate.errors import ConfigError
-from curate.filter import Pixels
-from curate.models.clip import readable
 from curate.models.hf_config import told_config
 from curate.models.hf_folder import (
     folder_digest,
     load_config,
-    load_image_processor,
     load_model,
     load_tokenizer,
     model_folder,
 )
+from curate.models.hf_pictures import square_preprocess
+from curate.models.match_units import plain_tokens, pre_caption
 from curate.train.caption_start import Recipe, Trainee
 from curate.train.caption_start_toy import Pictures
 from curate.train.momentum import FIRST_TEMPERATURE
@@ -49,6 +48,8 @@ BESIDE = (
     "generation_config.json",
 )
 """Files that go along unchanged."""
+WORDS = 30
+"""What BLIP reads of a text."""
 LARGE = 1024
 """Width of the picture tower of BLIP-large."""
 
@@ -104,18 +105,20 @@ def captioner(start: str, seed: int, prompt: str, max_tokens: int) -> Trainee:
     """A BLIP captioner from a folder of either kind. Raises ConfigError."""
     path, model, fresh = _opened(start, CAPTIONER, seed)
     tokenizer = load_tokenizer(path)
-    first = int(model.config.text_config.bos_token_id)
+    vocabulary = int(model.config.text_config.vocab_size)
+    ends = int(model.config.text_config.bos_token_id), int(tokenizer.sep_token_id)
     padding = int(tokenizer.pad_token_id)
-    prompt_tokens = len(tokenizer(prompt)["input_ids"]) - 2
+    prompt_tokens = len(plain_tokens(tokenizer, [prompt], max_tokens, vocabulary)[0])
     if prompt_tokens + 3 > max_tokens:
         raise ConfigError(f"prompt = {prompt!r} has {prompt_tokens} tokens, which leave no room below {max_tokens}")
-    module = BlipCaptionerModule(model, _pictures(path), padding)
+    ready = square_preprocess(path, model.config.vision_config.image_size)
+    module = BlipCaptionerModule(model, Pictures(ready.mean, ready.std), padding)
     rate = 2e-6 if model.config.vision_config.hidden_size >= LARGE else 1e-5
     return Trainee(
         f"BLIP captioner from {path.name}",
         module,
-        _prepare(path, model),
-        lambda texts: _tokens(tokenizer, [prompt + text for text in texts], first, max_tokens),
+        ready,
+        lambda texts: _tokens(tokenizer, [prompt + pre_caption(t, WORDS) for t in texts], ends, max_tokens, vocabulary),
         padding,
         prompt_tokens,
         _recipe(rate),
@@ -129,14 +132,18 @@ def matcher(start: str, seed: int, max_tokens: int) -> Trainee:
     """A BLIP matcher from a folder of either kind. Raises ConfigError."""
     path, model, fresh = _opened(start, MATCHER, seed)
     tokenizer = load_tokenizer(path)
+    vocabulary = int(model.config.text_config.vocab_size)
+    ends = int(tokenizer.cls_token_id), int(tokenizer.sep_token_id)
     padding = int(tokenizer.pad_token_id)
-    module = BlipMatcherModule(model, _pictures(path), padding, _encoder_token(tokenizer, model, path))
+    ready = square_preprocess(path, model.config.vision_config.image_size)
+    encoder = _encoder_token(tokenizer, model, path)
+    module = BlipMatcherModule(model, Pictures(ready.mean, ready.std), padding, encoder)
     rate = 5e-6 if model.config.vision_config.hidden_size >= LARGE else 1e-5
     return Trainee(
         f"BLIP matcher from {path.name}",
         module,
-        _prepare(path, model),
-        lambda texts: _tokens(tokenizer, texts, None, max_tokens),
+        ready,
+        lambda texts: _tokens(tokenizer, [pre_caption(t, WORDS) for t in texts], ends, max_tokens, vocabulary),
         padding,
         0,
         _recipe(rate),
@@ -185,36 +192,31 @@ def _encoder_token(tokenizer: Any, model: Any, path: Path) -> int:
     return int(number)
 
 
-def _tokens(tokenizer: Any, texts: Sequence[str], first: int | None, max_tokens: int) -> Tensor:
-    """int64 (n, length of the longest); `first` in place of [CLS]."""
-    found: Tensor = tokenizer(
-        [readable(text) for text in texts], padding=True, truncation=True, max_length=max_tokens, return_tensors="pt"
-    )["input_ids"]
-    if first is not None:
-        found[:, 0] = first
+def _tokens(tokenizer: Any, texts: Sequence[str], ends: tuple[int, int], most: int, vocabulary: int) -> Tensor:
+    """int64 (n, length of the longest), between the two `ends`; at most `most` with them."""
+    rows = [(ends[0], *own, ends[1]) for own in plain_tokens(tokenizer, texts, most - 2, vocabulary)]
+    found = torch.full((len(rows), max(map(len, rows))), int(tokenizer.pad_token_id), dtype=torch.int64)
+    for row, numbers in enumerate(rows):
+        found[row, : len(numbers)] = torch.tensor(numbers)
     return found
-
-
-def _pictures(path: Path) -> Pictures:
-    processor = load_image_processor(path)
-    return Pictures(tuple(processor.image_mean), tuple(processor.image_std))
-
-
-def _prepare(path: Path, model: Any) -> Callable[[Pixels], Any]:
-    """uint8 (height, width, 3) to uint8 (size, size, 3), squashed by Pillow as BLIP's processor does it."""
-    from PIL import Image
-
-    processor = load_image_processor(path)
-    size, way = int(model.config.vision_config.image_size), Image.Resampling(processor.resample)
-
-    def prepare(pixels: Pixels) -> Any:
-        return np.asarray(Image.fromarray(pixels).resize((size, size), way))
-
-    return prepare
 
 
 def _write(model: Any, start: Path, folder: Path) -> None:
     for name in BESIDE:
         if (start / name).is_file():
             shutil.copyfile(start / name, folder / name)
-    model.save_pretrained(folder)
+    with _without_bars():
+        model.save_pretrained(folder)
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
