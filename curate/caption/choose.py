@@ -157,10 +157,10 @@ class Choose(Stage):
             }
         )
         reasons = [chosen.web_reason]
-        for captioner, own in chosen.synthetic_reasons.items():
-            counts["synthetic_in"] += int(_lengths(part[captions_column(captioner)]).sum())
-            counts["synthetic_rejected"] += _valid(own.flatten())
+        for own in chosen.synthetic_reasons.values():
             reasons.append(own.flatten())
+            counts["synthetic_in"] += len(reasons[-1])
+            counts["synthetic_rejected"] += _valid(reasons[-1])
         for values in reasons:
             for entry in pc.value_counts(values.drop_null()).to_pylist():
                 counts[f"rejected.{entry['values']}"] += entry["counts"]

@@ -23,7 +23,9 @@ from curate.models.caption_scores import captions_column
 __all__ = ["NOT_AMONG_BEST", "NOT_JUDGED", "NOT_WANTED", "Candidates", "as_lists", "place_in_row"]
 
 NO_TEXT, REPEATED = "no_text", "repeated_text"
-NOT_JUDGED, NOT_AMONG_BEST, NOT_WANTED = "text_not_judged", "text_not_among_best", "web_text_not_wanted"
+NOT_JUDGED = "text_not_judged"
+NOT_AMONG_BEST = "text_not_among_best"
+NOT_WANTED = "web_text_not_wanted"
 
 
 class Candidates:

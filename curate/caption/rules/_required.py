@@ -42,7 +42,7 @@ def require_judge(models: Mapping[str, Any], key: str, judge: str, kind: str, ca
 
 def _require(models: Mapping[str, Any], key: str, name: str, kind: str) -> None:
     if name not in models:
-        others = f" ({nearest(name, list(models))})" if models else ""
-        raise ConfigError(f"{key} = {name!r}: the config has no [models.{name}]; add that table, or mend it{others}")
+        remedy = nearest(name, list(models)) if models else "add that table"
+        raise ConfigError(f"{key} = {name!r}: the config has no [models.{name}]; {remedy}")
     if models[name].kind != kind:
         raise ConfigError(f"{key} = {name!r}: [models.{name}] is of kind {models[name].kind!r}, and must be {kind!r}")
