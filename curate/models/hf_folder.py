@@ -229,9 +229,10 @@ def load_model(
     dtype: Any = None,
 ) -> Any:
     """The model of class `cls_name` of transformers (an Auto class too), in eval mode, on the CPU, in float32 unless
-    `dtype` says otherwise. `may_lack`, `may_have`: patterns (`*.position_ids`) of tensors that the file may lack, or
-    have besides; what it lacks is random, and tensors that share their memory with another need not be named. `attention`: `eager` or `sdpa`, else
-    what transformers prefers. Raises ConfigError for what does not fit and for values that are not finite.
+    `dtype` says otherwise. `may_lack`, `may_have`: patterns (`queue.*`) of tensors that the file may lack, and are
+    random then, or have besides; tensors that share their memory with another need not be named. `attention`: `eager`
+    or `sdpa`, else what transformers prefers. Raises ConfigError for what does not fit and for values that are not
+    finite.
     """
     import torch
 
