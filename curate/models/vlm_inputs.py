@@ -1,0 +1,93 @@
+"""What a model of pictures and text is given beside the pixels: the question in tokens, and all that goes with a form.
+
+It is the same for all pictures of one form, so the processor is asked once for each form and prompt, with a grey
+picture, and not once for each picture (2 to 50 ms).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from curate.errors import ConfigError
+from curate.models.captioner import Sampling
+from curate.models.hf_folder import load_image_processor, load_processor
+from curate.models.memory import is_memory
+from curate.models.vlm_pictures import ALIKE, FORMS, PIXELS, Pictures, PreparedPicture
+from curate.models.vlm_prompts import prompt_text
+
+__all__ = ["Inputs"]
+
+
+class Inputs:
+    """Inputs of the model in a folder, of this transformers config. Raises ConfigError for a folder without a
+    processor, or with one that reads no pictures."""
+
+    def __init__(self, path: Path, config: Any) -> None:
+        self._path, self._config = path, config
+        self.processor = _processor(path)
+        if getattr(self.processor, "num_query_tokens", 0) is None:  # BLIP-2's of 2023
+            self.processor.num_query_tokens = config.num_query_tokens
+        self.pictures = Pictures(self.processor, str(path))
+
+    @lru_cache(maxsize=256)  # noqa: B019 - lives as long as the model
+    def beside(self, form: tuple[int, int], prompt: str) -> dict[str, Any]:
+        """Tensors for one picture of this form, without its pixels. Raises ConfigError."""
+        text, options = prompt_text(self.processor, self._config.model_type, prompt)
+        try:
+            found = self.processor(images=self.pictures.example(form), text=text, return_tensors="pt", **options)
+        except Exception as error:
+            if is_memory(error):
+                raise
+            first = str(error).strip().partition("\n")[0]
+            raise ConfigError(f"the processor of {self._path} refuses prompt = {prompt!r}: {first}") from error
+        return {name: value for name, value in found.items() if isinstance(value, torch.Tensor) and name != PIXELS}
+
+    def require_room(self, sampling: Sampling) -> None:
+        """Raise ConfigError where the model has no place for the question and `max_tokens`."""
+        told = self._config.get_text_config(decoder=True)
+        most = getattr(told, "max_position_embeddings", None)
+        forms = (ALIKE,) if self.pictures.alike else (FORMS[0], FORMS[len(FORMS) // 2], FORMS[-1])
+        asked = max(self.beside(form, sampling.prompt)["input_ids"].shape[1] for form in forms)
+        apart = getattr(told, "is_encoder_decoder", False) or getattr(self._config, "is_encoder_decoder", False)
+        needed = sampling.max_tokens + (2 if apart else asked)
+        if isinstance(most, int) and needed > most:
+            raise ConfigError(
+                f"{self._path} has places for {most} tokens, and picture, prompt and max_tokens = "
+                f"{sampling.max_tokens} need {needed}; write max_tokens = {max(1, most - needed + sampling.max_tokens)}"
+            )
+
+    def pixels(self, images: Sequence[PreparedPicture], where: Any, kind: Any) -> Any:
+        """Pictures of one form as the model takes them, on its device, of this torch type."""
+        factor, summand = self.pictures.colours(images[0].form)
+        stacked = torch.from_numpy(np.concatenate([image.values for image in images]))
+        if where.type == "cuda":
+            stacked = stacked.pin_memory().to(where, non_blocking=True)
+        # of pictures that are rows of patches a factor for each row would stand once per picture
+        on_device = [_repeated(torch.from_numpy(one).to(where), stacked, len(images)) for one in (factor, summand)]
+        return stacked.to(torch.float32).mul_(on_device[0]).add_(on_device[1]).to(kind)
+
+
+def _repeated(values: Any, like: Any, times: int) -> Any:
+    if values.ndim == like.ndim and values.shape[0] > 1:
+        return values.repeat(times, *[1] * (values.ndim - 1))
+    return values
+
+
+def _processor(path: Path) -> Any:
+    """The processor of a folder; one with videos has no Pillow for these, and gets it for pictures alone."""
+    try:
+        return load_processor(path)
+    except ConfigError as error:
+        if "ideo processor" not in str(error):
+            raise
+    from transformers import AutoProcessor
+
+    found = AutoProcessor.from_pretrained(str(path.absolute()), local_files_only=True, trust_remote_code=False)
+    found.image_processor = load_image_processor(path)
+    return found

@@ -1,0 +1,119 @@
+"""A model of transformers that goes on from a picture and a question, asked through its own `generate`.
+
+What the model's folder says about decoding (beams, penalties, a length) is set aside: it is the config that decides,
+and with neither would a caption's settings be known. What it says about tokens stays: which end a text, which stands
+first, which are never said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from curate.models.captioner import Sampling
+from curate.models.decoding import Decoded, rows_each
+from curate.models.hf_folder import load_model
+from curate.models.keyed_picks import KeyedBeams, KeyedPicks
+
+__all__ = ["CLASS", "Writer"]
+
+CLASS = "AutoModelForImageTextToText"
+DECODED_INSIDE = ("blip-2", "instructblip")
+"""Types of models whose `generate` is that of the language model in them."""
+TOKENS = (
+    "bos_token_id",
+    "decoder_start_token_id",
+    "forced_bos_token_id",
+    "suppress_tokens",
+    "begin_suppress_tokens",
+    "bad_words_ids",
+)
+"""What of a model's settings for generation counts here, beside the ends."""
+
+
+class Writer:
+    """The model of a folder on a device, in this torch type. Raises ConfigError."""
+
+    def __init__(self, path: Path, where: Any, kind: Any, tokenizer: Any) -> None:
+        self._model = load_model(path, CLASS, dtype=kind).to(where)
+        self.where, self.kind, self.config = where, kind, self._model.config
+        inside = self.config.model_type in DECODED_INSIDE
+        owner = self._model.language_model if inside else self._model
+        self._tokens = _tokens(owner, self._model, tokenizer)
+        self._forced = int(self._tokens.get("forced_bos_token_id") is not None)
+        for module in {id(one): one for one in (owner, self._model)}.values():
+            module.generation_config = _plain(self._tokens)
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """Ids of the tokens that end a text; none where the model does not say."""
+        ends = self._tokens["eos_token_id"]
+        return tuple(ends) if isinstance(ends, list | tuple) else () if ends is None else (int(ends),)
+
+    def write(
+        self, inputs: Mapping[str, Any], n: int, sampling: Sampling, draws: npt.NDArray[np.float64] | None
+    ) -> list[list[Decoded]]:
+        """`n` texts for each picture of `inputs`, which are tensors on the device. `draws`: float64 (pictures, n,
+        max_tokens), None for greedy and beams. Raises what torch raises where memory runs out."""
+        each = rows_each(sampling, n)
+        beams = sampling.method == "beam" and each > 1
+        picks: KeyedBeams | KeyedPicks
+        if beams:
+            picks = KeyedBeams(sampling, self.ends, self._forced)
+        else:
+            flat = None if draws is None else draws.reshape(-1, draws.shape[2])
+            picks = KeyedPicks(sampling, flat, self.ends, self._forced)
+        options: dict[str, Any] = {"num_beams": each, "do_sample": False} if beams else {"num_beams": 1}
+        if not beams and n > 1:  # only so does `generate` encode a picture once; one token is left to draw from
+            options |= {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
+        with torch.inference_mode():
+            found = self._model.generate(
+                **inputs,
+                generation_config=_plain(
+                    self._tokens,
+                    max_new_tokens=sampling.max_tokens + self._forced,
+                    num_return_sequences=n,
+                    return_dict_in_generate=beams,
+                    **options,
+                ),
+                logits_processor=[picks],
+            )
+            texts = picks.texts(found)
+        return [texts[first : first + n] for first in range(0, len(texts), n)]
+
+
+def _tokens(owner: Any, model: Any, tokenizer: Any) -> dict[str, Any]:
+    """The tokens that count: of what decodes, else of the whole model, else of the vocabulary."""
+    told: dict[str, Any] = {}
+    for config in (owner.generation_config, model.generation_config, owner.config, model.config):
+        for name in (*TOKENS, "eos_token_id", "pad_token_id"):
+            if told.get(name) is None:
+                told[name] = getattr(config, name, None)
+    for name in ("eos_token_id", "pad_token_id"):
+        if told[name] is None:
+            told[name] = getattr(tokenizer, name, None)
+    return told
+
+
+def _plain(tokens: Mapping[str, Any], **options: Any) -> Any:
+    """transformers' settings with these and nothing of its own. A finished row goes on with the padding."""
+    from transformers import GenerationConfig
+
+    ends = tokens["eos_token_id"]
+    first = ends[0] if isinstance(ends, list | tuple) else ends
+    padding = next((token for token in (tokens["pad_token_id"], first) if token is not None), 0)
+    return GenerationConfig(
+        **{name: tokens[name] for name in TOKENS if tokens.get(name) is not None},
+        eos_token_id=ends,
+        pad_token_id=padding,
+        repetition_penalty=1.0,
+        length_penalty=1.0,
+        no_repeat_ngram_size=0,
+        early_stopping=False,
+        **options,
+    )

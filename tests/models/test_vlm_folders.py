@@ -1,0 +1,238 @@
+"""Folders of models that write about pictures: what is refused, in words, before anything runs; digests and prompts."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from tiny_vlm import tokenizer, write
+
+from curate.errors import ConfigError
+from curate.models import vlm
+from curate.models.caption_settings import CaptionerSettings
+from curate.models.open_captioner import open_captioner, require_captioner
+from curate.models.vlm_prompts import default_prompt, prompt_text
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    made = {}
+
+    def get(kind):
+        if kind not in made:
+            made[kind] = write(tmp_path_factory.mktemp(kind), kind)
+        return made[kind]
+
+    return get
+
+
+@pytest.fixture
+def copied(folders, tmp_path):
+    """A copy that may be broken."""
+
+    def get(kind):
+        return shutil.copytree(folders(kind), tmp_path / kind)
+
+    return get
+
+
+def settings(folder, **more):
+    return CaptionerSettings(weights=str(folder), **{"precision": "fp32", "device": "cpu", **more})
+
+
+def edited(folder, name, **changes):
+    path = folder / name
+    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | changes))
+
+
+@pytest.mark.parametrize("kind", ["llava", "idefics3", "qwen2_vl", "florence2", "paligemma"])
+def test_a_whole_folder_is_taken_by_the_generic_back_end(folders, kind):
+    own = settings(folders(kind), max_tokens=8)
+    require_captioner(own)
+    model = open_captioner(own)
+    assert isinstance(model, vlm.Vlm)
+    assert model.name == folders(kind).name
+
+
+def lacks(name):
+    def change(folder):
+        (folder / name).unlink()
+
+    return change
+
+
+def no_pictures(folder):
+    """A language model alone."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    shutil.rmtree(folder)
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    LlamaForCausalLM(LlamaConfig(vocab_size=20, **sizes)).save_pretrained(folder)
+    tokenizer().save_pretrained(folder)
+
+
+def own_code(folder):
+    edited(folder, "config.json", model_type="mine", auto_map={"AutoModelForCausalLM": "modeling.Mine"})
+
+
+def cut_off(folder):
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-500])
+
+
+def no_template(folder):
+    (folder / "chat_template.jinja").write_text("{{ messages[3]['content'] }}{% if %}")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lacks("config.json"), "config.json"),
+        (lacks("model.safetensors"), "model.safetensors"),
+        (lacks("tokenizer.json"), "vocabulary"),
+        (lacks("processor_config.json"), "preprocessor_config.json"),
+        (cut_off, "damaged"),
+        (own_code, "code of its own"),
+        (no_pictures, "'llama', which does not write text about a picture"),
+        (no_template, "chat template"),
+        (lambda folder: edited(folder, "config.json", image_token_index=None), "llava"),
+    ],
+)
+def test_a_broken_folder_is_refused_with_what_to_do(copied, change, words):
+    folder = copied("llava")
+    change(folder)
+    with pytest.raises(ConfigError, match=words):
+        require_captioner(settings(folder))
+    with pytest.raises(ConfigError, match=words):
+        open_captioner(settings(folder))
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"boxes": True}, "boxes"),
+        ({"max_tokens": 600}, "max_tokens = 4[0-9][0-9]$"),
+        ({"device": "cuda"}, "no GPU"),
+        ({"revision": "abc"}, "revision"),
+        ({"prompt": "x" * 30_000}, "prompt"),
+    ],
+)
+def test_settings_that_the_model_cannot_do_are_refused(folders, more, words):
+    import torch
+
+    if more.get("device") == "cuda" and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(ConfigError, match=words):
+        require_captioner(settings(folders("llava"), **more))
+
+
+@pytest.mark.parametrize(
+    ("prompt", "fits"), [("", True), ("<DETAILED_CAPTION>", True), ("What is shown ?", True), ("<OD> cats", False)]
+)
+def test_florence_takes_tasks_and_refuses_words_beside_them(folders, prompt, fits):
+    own = settings(folders("florence2"), prompt=prompt)
+    if fits:
+        return require_captioner(own)
+    with pytest.raises(ConfigError, match="refuses prompt"):
+        require_captioner(own)
+
+
+def test_the_most_tokens_may_fill_all_places(folders):
+    """LLaVA's 512 places hold picture, question and text; Florence-2's 256 the text, its start and what is forced."""
+    with pytest.raises(ConfigError, match="max_tokens") as told:
+        require_captioner(settings(folders("llava"), max_tokens=512))
+    most = int(str(told.value).rpartition(" ")[2])
+    require_captioner(settings(folders("llava"), max_tokens=most))
+    for max_tokens, fits in ((254, True), (255, False)):
+        own = settings(folders("florence2"), max_tokens=max_tokens, min_tokens=max_tokens)
+        if fits:
+            model = open_captioner(own)
+            (one,) = model.generate([model.prepare(np.zeros((9, 9, 3), np.uint8))], 1, own.sampling, [1])[0]
+            assert one.tokens == max_tokens
+        else:
+            with pytest.raises(ConfigError):
+                require_captioner(own)
+
+
+def test_the_digest_is_of_every_file_and_of_the_default_prompt(folders, copied, monkeypatch):
+    folder = copied("llava")
+    first = vlm.captioner_digest(settings(folders("llava")))
+    assert vlm.captioner_digest(settings(folder)) == first
+    assert vlm.captioner_digest(settings(folder, seed=5)) == first
+    monkeypatch.setattr(vlm, "default_prompt", lambda kind: "Look.")
+    assert vlm.captioner_digest(settings(folder)) != first
+    monkeypatch.undo()
+    for name in ("chat_template.jinja", "processor_config.json", "tokenizer.json", "generation_config.json"):
+        path = folder / name
+        path.write_text(path.read_text("utf-8") + " ")
+        second = vlm.captioner_digest(settings(folder))
+        assert second != first
+        first = second
+
+
+@pytest.mark.parametrize(
+    ("kind", "prompt"),
+    [
+        ("florence2", "<CAPTION>"),
+        ("paligemma", "caption en"),
+        ("blip-2", ""),
+        ("qwen2_vl", "Describe this image in one sentence."),
+        ("some_new_model", "Describe this image in one sentence."),
+    ],
+)
+def test_default_prompts(kind, prompt):
+    assert default_prompt(kind) == prompt
+
+
+class Plain:
+    """A processor without a chat template."""
+
+    chat_template = None
+    image_token = "<img>"
+
+
+def test_a_model_without_a_template_has_the_picture_before_the_words():
+    assert prompt_text(Plain(), "some", "What is it?") == ("<img>What is it?", {})
+    assert prompt_text(Plain(), "florence2", "") == ("<CAPTION>", {})
+    assert prompt_text(Plain(), "blip-2", "a picture of") == ("a picture of", {})
+
+
+def test_a_model_without_a_place_for_a_picture_is_refused():
+    with pytest.raises(ConfigError, match="no token for a picture"):
+        prompt_text(object(), "some", "What is it?")
+
+
+def test_a_template_has_the_picture_the_words_and_the_start_of_the_answer_once(folders):
+    model = open_captioner(settings(folders("llava")))
+    words = model.inputs.processor.tokenizer
+    ids = model.inputs.beside((0, 0), "two dog")["input_ids"][0].tolist()
+    text = words.decode(ids)
+    assert ids.count(words.bos_token_id) == 1
+    assert text.split()[-5:] == ["two", "dog", "</s>", "assistant", ":"]
+    assert text.count("<image>") == 16
+    default = words.decode(model.inputs.beside((0, 0), "")["input_ids"][0].tolist())
+    assert "Describe this image in one" in default
+
+
+def test_the_ends_that_the_folder_names_end_a_text(copied):
+    folder = copied("llava")
+    edited(folder, "generation_config.json", eos_token_id=[3, 4], repetition_penalty=9.0, max_length=3)
+    model = open_captioner(settings(folder))
+    assert model.writer.ends == (3, 4)
+    image = model.prepare(np.zeros((9, 9, 3), np.uint8))
+    own = settings(folder, max_tokens=30, min_tokens=20).sampling
+    captions = model.generate([image], 40, own, [1])[0]
+    assert all(one.tokens >= 20 for one in captions)
+    assert {one.finish for one in captions} == {"stop", "length"}
+    only = copied("qwen2_vl")
+    edited(only, "generation_config.json", eos_token_id=4)
+    assert open_captioner(settings(only)).writer.ends == (4,)
+
+
+def test_a_model_and_a_processor_that_do_not_go_together_are_refused_when_opened(copied):
+    folder = copied("llava")
+    about = json.loads((folder / "processor_config.json").read_text("utf-8"))
+    about["image_processor"] |= {"size": {"shortest_edge": 64}, "crop_size": {"height": 64, "width": 64}}
+    (folder / "processor_config.json").write_text(json.dumps(about))
+    with pytest.raises(ConfigError, match="cannot write about a picture"):
+        open_captioner(settings(folder))
