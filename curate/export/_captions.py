@@ -109,7 +109,7 @@ def retold(
         by_origin.setdefault(f"caption_{origin}", text)
     told = {**own, CAPTION: first, WEB_CAPTION: row.get(CAPTION)}
     record = strict_json({**row, **by_origin, **told})
-    return {**members, "txt": first.encode("utf-8", "replace"), "json": record}, {**row, **told}
+    return {**members, "json": record, "txt": first.encode("utf-8", "replace")}, {**row, **told}
 
 
 def _by_shard(source: Storage, order: Order) -> Iterator[tuple[Shard, Numbers]]:
