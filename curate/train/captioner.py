@@ -7,7 +7,7 @@ pictures of COCO, 5 epochs at a rate of 1e-5 (base) or 2e-6 (large). Apart from 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -82,18 +82,22 @@ def read_settings(path: Path) -> CaptionerOrder:
 
 
 def train_captioner(
-    settings: CaptionerOrder, out: Path, say: Say = lambda text: None, peers: Peers | None = None
+    settings: CaptionerOrder,
+    out: Path,
+    say: Say = lambda text: None,
+    peers: Peers | None = None,
+    pairs: Callable[[], Pairs] | None = None,
 ) -> dict[str, Any]:
     """Train and write the folder `out`; answers what to show. Killed and called again, it goes on where it was.
 
-    Raises ConfigError for a config that cannot be run and for a folder that holds something, StageError when the loss
-    is not finite.
+    `pairs` opens other pairs than those of `[clean]`. Raises ConfigError for a config that cannot be run and for a
+    folder that holds something, StageError when the loss is not finite.
     """
-    order = captioner_order(settings, partial(open_captions, settings.clean))
+    order = captioner_order(settings, pairs or partial(open_captions, settings.clean))
     return train_model(order, out, say, peers or Alone())
 
 
-def captioner_order(settings: CaptionerOrder, pairs: Any) -> ModelOrder:
+def captioner_order(settings: CaptionerOrder, pairs: Callable[[], Pairs]) -> ModelOrder:
     """The same with pairs from elsewhere, opened by a call."""
     training = settings.training
     return ModelOrder(

@@ -7,7 +7,7 @@ a queue (`curate.train.momentum`) and ITM with hard negatives (`curate.train.itm
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -93,14 +93,18 @@ def read_settings(path: Path) -> MatcherOrder:
 
 
 def train_matcher(
-    settings: MatcherOrder, out: Path, say: Say = lambda text: None, peers: Peers | None = None
+    settings: MatcherOrder,
+    out: Path,
+    say: Say = lambda text: None,
+    peers: Peers | None = None,
+    pairs: Callable[[], Pairs] | None = None,
 ) -> dict[str, Any]:
     """Train and write the folder `out`, as `curate.train.captioner.train_captioner`."""
-    order = matcher_order(settings, partial(open_captions, settings.clean))
+    order = matcher_order(settings, pairs or partial(open_captions, settings.clean))
     return train_model(order, out, say, peers or Alone())
 
 
-def matcher_order(settings: MatcherOrder, pairs: Any) -> ModelOrder:
+def matcher_order(settings: MatcherOrder, pairs: Callable[[], Pairs]) -> ModelOrder:
     """The same with pairs from elsewhere, opened by a call."""
     training = settings.training
     queue = training.queue if training.queue is not None else TOY_QUEUE if is_toy_start(settings.start) else QUEUE
