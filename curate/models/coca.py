@@ -196,8 +196,9 @@ class CocaCaptioner:
 
 
 def _text(tokens: Sequence[int]) -> str:
-    """As open_clip's examples make it: up to the end, without the start, and without white space around it."""
+    """Tokens without the end to words, as open_clip's examples do it: without the start, and without white space around
+    them."""
     import open_clip
 
     words: str = open_clip.decode(torch.tensor(tokens, dtype=torch.int64))
-    return words.split("<end_of_text>")[0].replace("<start_of_text>", "").strip()
+    return words.replace("<start_of_text>", "").strip()
