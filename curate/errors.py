@@ -5,6 +5,7 @@
     ├── PluginError      a filter or pipeline that is missing, broken, or somebody else's
     ├── SourceError      the list of samples cannot be read: no such file, no such column, not that format
     ├── StorageError     the folder or bucket refuses: no permission, disk full, an object that vanished
+    ├── AuditError       a run that its own audit stops: what it would make is expected to be worse than what is there
     ├── ShardError       a shard's files do not fit together: no such column, no such key, a broken tar
     └── StageError       work on one shard failed; the shard is set aside and the rest goes on
 
@@ -12,7 +13,16 @@ A bad *sample* is never an exception: it is a row with a status. Each message sa
 file and key, and what to change.
 """
 
-__all__ = ["ConfigError", "CurateError", "PluginError", "ShardError", "SourceError", "StageError", "StorageError"]
+__all__ = [
+    "AuditError",
+    "ConfigError",
+    "CurateError",
+    "PluginError",
+    "ShardError",
+    "SourceError",
+    "StageError",
+    "StorageError",
+]
 
 
 class CurateError(Exception):
@@ -37,6 +47,10 @@ class StorageError(CurateError):
 
 class ShardError(CurateError):
     """A shard whose files are missing, broken or at odds with one another."""
+
+
+class AuditError(CurateError):
+    """A run that stops because its own measurement speaks against it."""
 
 
 class StageError(CurateError):

@@ -30,10 +30,13 @@ TAKEN = {"fetch", "fetch_log", "index", "select", *IMAGE_EXTENSIONS}
 """Column files of other stages, and members of the tar."""
 
 
-def signal_steps(filters: Mapping[str, Filter], models: Mapping[str, AnyModel], given: set[str]) -> list[Step]:
+def signal_steps(
+    filters: Mapping[str, Filter], models: Mapping[str, AnyModel], given: set[str], views: Iterable[Step] = ()
+) -> list[Step]:
     """All steps between the shards and the decision. `given` are columns of the source: a filter that reads nothing
-    else needs no step but its rank and what it imports. Raises ConfigError."""
-    return _beside_a_gpu(_in_order(_once([*_of_models(models), *_of_filters(filters, models, given)])))
+    else needs no step but its rank and what it imports. `views`: the steps of `[views]`. Raises ConfigError."""
+    owned = [*_of_models(models), *(("[views]", step) for step in views), *_of_filters(filters, models, given)]
+    return _beside_a_gpu(_in_order(_once(owned)))
 
 
 def _of_models(models: Mapping[str, AnyModel]) -> Iterator[Owned]:

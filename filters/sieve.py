@@ -1,6 +1,6 @@
 """Drops pairs whose caption says other things than captions made from the picture, by SIEVE (Mahmoud et al. 2024).
 
-The score is the highest cosine between the caption and any of `synthetic_captions` under an encoder of sentences, after
+The score is the highest cosine between the caption and any of the synthetic ones under an encoder of sentences, after
 words for the medium ("an image of", "stock photo") are taken out of both. The paper writes eight captions with BLIP,
 encodes with all-MiniLM-L6-v2, and keeps the best 20 % by the mean of this and of CLIPScore, each brought to 0 to 1 by
 the least and the largest of the pool: `fusion = "min_max"`, `fraction = 0.2`. A single odd row moves all others then;
@@ -25,6 +25,7 @@ from curate.config import require_range
 from curate.cut import Cut
 from curate.filter import Batch, Rules, Scorer
 from curate.manifest import Attempt
+from curate.models.caption_scores import captions_column
 from curate.models.heads import made_on_top
 from curate.models.pair_scores import similarity
 from curate.models.settings import check_model_name, require_model
@@ -48,11 +49,15 @@ class CompareCaptions(Scorer):
     """Highest cosine, -1 to 1; null without a caption or a synthetic one, or where nothing is left of either."""
 
     encoder: str = MINILM
+    captioner: str = "synthetic"
 
     name: ClassVar[str] = "sieve"
     version: ClassVar[int] = 2
-    reads: ClassVar[tuple[str, ...]] = ("caption", "synthetic_captions")
     writes: ClassVar[Mapping[str, pa.DataType]] = {"sieve_similarity": pa.float32()}
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return ("caption", captions_column(self.captioner))
 
     @property
     def gpus(self) -> float:
@@ -62,7 +67,8 @@ class CompareCaptions(Scorer):
         open_text_encoder(self.encoder)
 
     def identity(self) -> Any:
-        return {"scorer": self.name, "version": self.version, "encoder": text_encoder_fingerprint(self.encoder)}
+        encoder = text_encoder_fingerprint(self.encoder)
+        return {"scorer": self.name, "version": self.version, "encoder": encoder, "captions": self.captioner}
 
     def provenance(self) -> Mapping[str, str]:
         return self.made_from({})
@@ -71,7 +77,7 @@ class CompareCaptions(Scorer):
         """As `provenance`, where it is known what the columns of `reads` say of themselves: who wrote the captions."""
         encoder = text_encoder_fingerprint(self.encoder)
         about = {"encoder": self.encoder, "encoder_fingerprint": encoder}
-        return made_on_top(told.get("synthetic_captions", {}), [self.name, self.version, encoder], about)
+        return made_on_top(told.get(captions_column(self.captioner), {}), [self.name, self.version, encoder], about)
 
     def score(self, batch: Batch) -> Mapping[str, pa.Array]:
         columns = (batch.columns[name].to_pylist() for name in self.reads)
@@ -171,6 +177,7 @@ class Sieve(Cut):
     """Bounds as `curate.cut.Cut` has them, on a cosine of -1 to 1, or on a score of 0 to 1 where it is fused.
 
     `fusion`: with the similarity by the CLIP `model` of the config, as above; `weight` is SIEVE's share of it.
+    `captioner`: the `[models.NAME]` whose `NAME_captions` are compared, or the head of such a column of the source.
     `encoder`: the folder of a sentence encoder as `transformers` and sentence-transformers save it, or its id on the
     Hugging Face hub, from where it is downloaded once.
     """
@@ -179,6 +186,7 @@ class Sieve(Cut):
     fusion: Literal["none", "min_max", "rank"] = "none"
     model: str = "clip"
     weight: float = 0.5
+    captioner: str = "synthetic"
 
     reads: ClassVar[tuple[str, ...]] = ("sieve_similarity",)
     too_low: ClassVar[str] = "unlike_synthetic_captions"
@@ -195,6 +203,7 @@ class Sieve(Cut):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_model_name(self.model)
+        check_model_name(self.captioner)
         require_range("weight", self.weight, 0, 1)
 
     @property
@@ -202,7 +211,7 @@ class Sieve(Cut):
         return SIMILARITY if self.fusion == "none" else FUSED
 
     def scorer(self) -> Scorer:
-        return CompareCaptions(self.encoder)
+        return CompareCaptions(self.encoder, self.captioner)
 
     def scorers(self, models: Mapping[str, Any]) -> tuple[Scorer, ...]:
         if self.fusion != "none":

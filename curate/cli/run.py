@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any
 from curate.cli._output import add_format, progress, show
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from curate.plan import Job
     from curate.run.scheduler import Outcome
+    from curate.shard import Shard
     from curate.storage import Storage
 
 __all__ = ["add_arguments", "run"]
@@ -75,6 +78,7 @@ def summary(job: Job, storage: Storage, outcome: Outcome) -> dict[str, Any]:
         truth = against_page_truth(shards) if unit == "documents" else truth
         if truth:
             answer["against_truth"] = truth
+    answer |= _captions(job, storage, shards, outcome)
     copies = against_copies(shards)
     if copies:
         answer["copies_against_truth"] = copies
@@ -86,3 +90,36 @@ def summary(job: Job, storage: Storage, outcome: Outcome) -> dict[str, Any]:
     answer["work"] = f"{outcome.made} commits made, {outcome.skipped} were there"
     answer["written_to"] = storage.root
     return answer
+
+
+def _captions(job: Job, storage: Storage, shards: Sequence[Shard], outcome: Outcome) -> dict[str, Any]:
+    """What an audit found, what views came to, and some texts of each."""
+    from curate.caption.audit import AuditGate, audit_of
+    from curate.caption.choose import Choose
+    from curate.caption.estimate import against_it, audit_rows
+    from curate.caption.yields import yields
+    from curate.report.captions import caption_examples
+
+    answer: dict[str, Any] = {}
+    found = audit_of(storage) if any(isinstance(step, AuditGate) for step in job.steps) else None
+    if found:
+        answer["audit"] = audit_rows(found)
+        answer["audit_says"] = against_it(found) or "synthetic texts are expected to be no worse than the web's"
+    views = [step for step in job.steps if isinstance(step, Choose)]
+    if views:
+        answer |= _yields(yields([entry for step in views for entry in outcome.manifest.of(step.label)]))
+        answer |= {f"examples_of_{step.view}": caption_examples(shards, step.view) for step in views}
+    return answer
+
+
+def _yields(found: list[dict[str, Any]]) -> dict[str, Any]:
+    """What each view came to, and below it why texts are not in it."""
+    reasons = [
+        {"view": line["view"], "reason": reason, "texts": texts}
+        for line in found
+        for reason, texts in line["reasons"].items()
+    ]
+    return {
+        "views": [{name: value for name, value in line.items() if name != "reasons"} for line in found],
+        "not_in_a_view": reasons,
+    }

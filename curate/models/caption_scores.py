@@ -24,6 +24,8 @@ from curate.models.settings import TOY, settings_that_count
 
 __all__ = ["PHRASE", "WriteCaptions", "captions_column"]
 
+BATCH_PICTURES = 256
+"""As many as a back end computes at once, or more; it cuts them into units of its own."""
 PHRASE = pa.struct({"words": pa.string(), "box": pa.list_(pa.float32(), 4), "score": pa.float32()})
 """`box`: left, top, right, bottom, 0 to 1 of width or height."""
 
@@ -67,8 +69,8 @@ class WriteCaptions(Scorer):
         return 0.0 if self.settings.device == "cpu" else 1.0
 
     @property
-    def batch_pictures(self) -> int | None:
-        return self.settings.batch or None
+    def batch_pictures(self) -> int:
+        return max(BATCH_PICTURES, self.settings.batch)
 
     def identity(self) -> Any:
         return {"scorer": self.name, "version": self.version, "model": self._fingerprint}

@@ -18,6 +18,7 @@ import pyarrow as pa
 from curate.caption.lists import aligned_lists
 from curate.filter import Batch, Pixels, Scorer
 from curate.manifest import fingerprint
+from curate.models.caption_scores import BATCH_PICTURES
 from curate.models.caption_settings import MatcherSettings
 from curate.models.device import computed_precision, require_device
 from curate.models.open_captioner import matcher_digest, require_matcher
@@ -63,8 +64,8 @@ class ScoreMatches(Scorer):
         return 0.0 if self.settings.device == "cpu" else 1.0
 
     @property
-    def batch_pictures(self) -> int | None:
-        return self.settings.batch or None
+    def batch_pictures(self) -> int:
+        return max(BATCH_PICTURES, self.settings.batch)
 
     def identity(self) -> Any:
         return {"scorer": self.name, "version": self.version, "model": self._fingerprint, **self._of_captions}

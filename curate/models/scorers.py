@@ -13,7 +13,7 @@ from curate.models.match_scores import ScoreMatches
 from curate.models.npz import EmbeddingsNpz
 from curate.models.pair_scores import ScorePairs
 from curate.models.settings import COPY_DETECTION, AnyModel, ModelSettings
-from curate.models.text_scores import CompareCaptions
+from curate.models.text_scores import CompareTexts
 from curate.score import Score
 from curate.stage import Stage
 
@@ -29,7 +29,7 @@ def model_steps(name: str, settings: AnyModel) -> Iterator[Stage]:
         yield Score(FindFaults(name, settings.sampling.prompt))
     else:
         yield Score(picture_scorer(name, settings))
-        yield from (Score(CompareCaptions(name, settings, captioner)) for captioner in settings.captions)
+        yield from (Score(CompareTexts(name, settings, captioner)) for captioner in settings.captions)
 
 
 def picture_scorer(name: str, settings: ModelSettings) -> Scorer:

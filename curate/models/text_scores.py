@@ -20,7 +20,7 @@ from curate.models.caption_scores import captions_column
 from curate.models.pair_scores import ScorePairs, image_embedding
 from curate.models.settings import ModelSettings
 
-__all__ = ["CompareCaptions", "captions_similarity"]
+__all__ = ["CompareTexts", "captions_similarity"]
 
 
 def captions_similarity(model: str, captioner: str) -> str:
@@ -29,7 +29,7 @@ def captions_similarity(model: str, captioner: str) -> str:
 
 
 @dataclass(frozen=True)
-class CompareCaptions(Scorer):
+class CompareTexts(Scorer):
     """`model` and `captioner` are their names in the config. Null for a row without a picture's embedding or without
     captions; in a list, null for a caption without words."""
 

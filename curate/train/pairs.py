@@ -27,7 +27,7 @@ from curate.source.tar_samples import Contents, index_table, read_contents
 from curate.storage import Storage
 from curate.tombstones import alive
 
-__all__ = ["DEFECT", "PairSource", "Pairs", "open_pairs"]
+__all__ = ["DEFECT", "PairSource", "Pairs", "open_pairs", "pairs_of"]
 
 DEFECT = "toy_defect"
 """The toy web's label of a row: what is wrong with it."""
@@ -108,7 +108,12 @@ def open_pairs(source: PairSource, captions: bool = True) -> Pairs:
 
     Raises ConfigError where there is none, ShardError for broken shards, SourceError where there are no shards.
     """
-    shards = [shard for folder in source.shards for shard in _shards(folder)]
+    return pairs_of([shard for folder in source.shards for shard in _shards(folder)], source, captions)
+
+
+def pairs_of(shards: Sequence[Shard], source: PairSource, captions: bool = True) -> Pairs:
+    """The pairs of these shards, read as `source` says, whose folders are but named where there is none. Raises as
+    `open_pairs`."""
     found = [_pairs_of(shard, source, captions) for shard in shards]
     owner = np.repeat(np.arange(len(found), dtype=np.int32), [table.num_rows for table, _ in found])
     table = pa.concat_tables([table for table, _ in found]).combine_chunks()

@@ -1,0 +1,146 @@
+"""Web and synthetic texts of pictures side by side, with what they were judged by and why one was refused.
+
+A rule is understood by looking at what it keeps and what it does not, so rows of each fate are told: both kinds kept,
+one of them, none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.types as pt
+
+from curate.caption.choose import reasons_column, view_columns, view_family, web_reason_column
+from curate.caption.rule import WEB
+from curate.errors import ShardError
+from curate.sample import Document, Part, Picture
+from curate.shard import Shard
+from curate.tombstones import refuse_hidden
+
+__all__ = ["FATES", "caption_examples", "caption_rows", "captions_document", "views_of"]
+
+FATES = ("both", "web only", "synthetic only", "none")
+"""What a view keeps of a picture's texts."""
+EACH = 3
+"""Examples of each fate."""
+MOST_SHARDS = 8
+"""Shards that examples are looked for in."""
+
+Row = dict[str, Any]
+
+
+def views_of(shard: Shard) -> list[str]:
+    """The views that a shard has columns of."""
+    prefix = view_family("")
+    return sorted({family.removeprefix(prefix) for family in shard.column_files.values() if family.startswith(prefix)})
+
+
+def caption_rows(shard: Shard, view: str) -> Iterator[Row]:
+    """Every row that has a text, in order: `fate`, `web` with its score and the reason against it, `synthetic` likewise
+    (the first one that is kept, else the best). Raises ShardError for a view that is not there."""
+    if view not in views_of(shard):
+        there = ", ".join(views_of(shard)) or "none"
+        raise ShardError(f"shard {shard.id} has no view {view!r}; its views: {there}")
+    names = _columns(shard, view)
+    for row in shard.columns(list(dict.fromkeys(names.values()))).rename_columns(list(names)).to_pylist():
+        own = [one for one in (_synthetic(row, captioner) for captioner in _captioners(names)) if one]
+        kept = set(row["origins"] or ())
+        web, others = WEB in kept, bool(kept - {WEB})
+        if not (row.get("web") or own):
+            continue
+        best = max(own, key=lambda one: (one["synthetic_reason"] is None, one["synthetic_score"] or 0), default={})
+        fate = FATES[0 if web and others else 1 if web else 2 if others else 3]
+        told = {"key": row["key"], "fate": fate, "web": row.get("web"), "web_score": row.get("web_score")}
+        yield {**told, "web_reason": row["web_reason"], **best}
+
+
+def caption_examples(shards: Sequence[Shard], view: str) -> list[Row]:
+    """Some rows of each fate, the first that are found; of tombstoned rows none."""
+    found: dict[str, list[Row]] = {fate: [] for fate in FATES}
+    for shard in shards[:MOST_SHARDS]:
+        for row in caption_rows(shard, view):
+            if len(found[row["fate"]]) < EACH and row.get("web") and row.get("synthetic") and _shown(shard, row["key"]):
+                found[row["fate"]].append(row)
+    return [row for rows in found.values() for row in rows]
+
+
+def captions_document(shard: Shard, view: str, rows: Iterable[Row]) -> Document:
+    """Rows as a page: each picture, and below it its texts with their scores and fates."""
+    parts: list[Part] = []
+    for row in rows:
+        refuse_hidden(shard, [row["key"]])
+        try:
+            sample = shard.sample(row["key"])
+        except ShardError:
+            continue
+        columns: dict[str, object] = {"caption": _words(row), "alt": str(row.get("web") or "")}
+        parts.append(Picture("", sample.image, sample.extension, "success", columns))
+    return Document(shard.id, tuple(parts), {"title": f"view {view} of shard {shard.id}"})
+
+
+def _words(row: Row) -> str:
+    texts = [
+        f"{name}: {row[name]}{_score(row.get(f'{name}_score'))} {row.get(f'{name}_reason') or ''}".strip()
+        for name in (WEB, "synthetic")
+        if row.get(name)
+    ]
+    return " · ".join([row["key"], f"kept: {row['fate']}", *texts])
+
+
+def _score(value: float | None) -> str:
+    return "" if value is None else f" ({value:.3f})"
+
+
+def _shown(shard: Shard, key: str) -> bool:
+    try:
+        refuse_hidden(shard, [key])
+    except ShardError:
+        return False
+    return True
+
+
+def _columns(shard: Shard, view: str) -> dict[str, str]:
+    """What is read, by what it is called here."""
+    texts, origins, _, _ = view_columns(view)
+    schema = shard.schema(view_family(view))
+    listed = [c for c in schema.names if c.startswith(f"{view}_") and c.endswith("_reasons")]
+    captioners = [c.removeprefix(f"{view}_").removesuffix("_reasons") for c in listed]
+    judges = _judges(shard, schema.field(texts).metadata or {})
+    names = {"key": "key", "origins": origins, "web_reason": web_reason_column(view)}
+    if "caption" in shard.column_files:
+        names["web"] = "caption"
+    of_web = [name for name, kind in judges.items() if not pt.is_list(kind)]
+    names |= {"web_score": of_web[0]} if of_web else {}
+    for name in captioners:
+        names |= {f"{name}/synthetic": f"{name}_captions", f"{name}/synthetic_reason": reasons_column(view, name)}
+        names |= {f"{name}/synthetic_score": j for j, kind in judges.items() if pt.is_list(kind) and f"_{name}_" in j}
+    return names
+
+
+def _judges(shard: Shard, about: Mapping[bytes, bytes]) -> dict[str, pa.DataType]:
+    """The columns of scores that the view was made of, which its own columns name."""
+    told = dict.fromkeys(name.decode().partition(":")[0] for name in about if b":" in name)
+    family = shard.column_files
+    kinds = {name: shard.schema(family[name]).field(name).type for name in told if name in family}
+    return {n: k for n, k in kinds.items() if pt.is_floating(k.value_type if pt.is_list(k) else k) and "log_" not in n}
+
+
+def _captioners(names: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(name.partition("/")[0] for name in names if "/" in name))
+
+
+def _synthetic(row: Row, captioner: str) -> Row:
+    """The first text that is kept, else the one with the best score; empty where there is none."""
+    texts = row.get(f"{captioner}/synthetic") or []
+    scores = row.get(f"{captioner}/synthetic_score") or [None] * len(texts)
+    reasons = row.get(f"{captioner}/synthetic_reason") or [None] * len(texts)
+    listed = sorted(
+        zip(texts, scores, reasons, range(len(texts)), strict=True),
+        key=lambda one: (one[2] is not None, -(one[1] if one[1] is not None else -9), one[3]),
+    )
+    if not listed:
+        return {}
+    text, score, reason, _ = listed[0]
+    return {"synthetic": text, "synthetic_score": score, "synthetic_reason": reason, "captioner": captioner}

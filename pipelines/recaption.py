@@ -1,0 +1,74 @@
+"""CapFilt and its successors: shards that exist get synthetic captions, both texts are judged, views choose among them.
+
+adopt -> audit (is it worth it?) -> captions -> faults, matches, similarities -> views -> what needs all shards
+      -> select [-> subset]
+
+Captions, scores and choices are columns beside the tars, which stay as they are until an export writes a view's texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from curate.caption.audit import Audit
+from curate.caption.views import build_views, view_steps
+from curate.config import build, build_filters
+from curate.errors import ConfigError
+from curate.filter import Filter
+from curate.models.settings import build_models
+from curate.plan import Job
+from curate.registry import filter_class
+from curate.run.scheduler import RunSettings
+from curate.select import Select
+from curate.signals import signal_steps
+from curate.source.ingest import ingest, known_cut
+from curate.source.kinds import build_source
+from curate.source.webdataset import Adopt, WebDataset
+from curate.stage import Step
+from curate.subset import Subset
+
+__all__ = ["Config", "recaption"]
+
+
+@dataclass(frozen=True)
+class Config:
+    """All sections of a config for this pipeline."""
+
+    pipeline: str
+    source: Mapping[str, Any]
+    models: Mapping[str, Any]
+    audit: Audit | None = None
+    views: Mapping[str, Any] = field(default_factory=dict)
+    filters: Mapping[str, Any] = field(default_factory=dict)
+    subset: Subset | None = None
+    run: RunSettings = field(default_factory=RunSettings)
+
+
+def recaption(table: Mapping[str, Any], limit: int | None = None) -> Job:
+    """The job of a config. `limit` counts tars. Raises ConfigError."""
+    config = build(Config, table, "")
+    source = build_source(config.source)
+    if not isinstance(source, WebDataset):
+        raise ConfigError(
+            f"[source] kind = {config.source.get('kind')!r}: this pipeline captions shards that exist; run the pairs "
+            'first, then write kind = "webdataset" and their folder'
+        )
+    models = build_models(config.models)
+    if not any(model.kind == "captioner" for model in models.values()):
+        raise ConfigError('no model of [models] is a captioner; add [models.synthetic] with kind = "captioner"')
+    filters: dict[str, Filter] = {"fetch_status": filter_class("fetch_status")(), **build_filters(config.filters)}
+    audit = config.audit.steps(models) if config.audit else ()
+    signals = signal_steps(filters, models, set(), view_steps(build_views(config.views), models))
+    steps: list[Step] = [Adopt(), *audit, *signals, Select(tuple(filters.items()))]
+    if config.subset is not None:
+        steps.append(config.subset)
+    return Job(
+        steps=tuple(steps),
+        slices=partial(ingest, source, samples_per_shard=1, limit=limit),
+        known_slices=partial(known_cut, source, samples_per_shard=1, limit=limit),
+        serve=source.serve,
+        source_columns=None,
+    )
