@@ -34,9 +34,9 @@ class Inputs:
         if getattr(self.processor, "num_query_tokens", 0) is None:  # BLIP-2's of 2023
             self.processor.num_query_tokens = config.num_query_tokens
         self.pictures = Pictures(self.processor, str(path))
+        self.beside = lru_cache(maxsize=256)(self._beside)
 
-    @lru_cache(maxsize=256)  # noqa: B019 - lives as long as the model
-    def beside(self, form: tuple[int, int], prompt: str) -> dict[str, Any]:
+    def _beside(self, form: tuple[int, int], prompt: str) -> dict[str, Any]:
         """Tensors for one picture of this form, without its pixels. Raises ConfigError."""
         text, options = prompt_text(self.processor, self._config.model_type, prompt)
         try:

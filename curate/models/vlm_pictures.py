@@ -37,7 +37,8 @@ FORMS = tuple(
 """Width and height in pixels, multiples of 28, from tall to wide."""
 ALIKE = (0, 0)
 """The form of all pictures of a model to which all are alike."""
-PROBES = ((448, 448), (560, 224), (224, 560))
+PROBES = ((448, 448), (560, 224), (224, 560), (30, 40))
+"""Sizes at which a processor is asked what it does. The first is square: nothing is filled up there."""
 LONGEST = 8
 """The longer side may be this many times the shorter one; a longer one is squeezed. Else a strip of 1 x 5,000 px, whose
 short side is brought to 336, would be 1.7 GB."""
@@ -78,6 +79,7 @@ class Pictures:
             )
         self._own, self._where = own, where
         self.scales = _tried(self._scales)
+        self.colours = lru_cache(maxsize=len(FORMS) + 1)(self._colours)
 
     def prepare(self, pixels: Pixels) -> PreparedPicture:
         """Of uint8 (height, width, 3)."""
@@ -94,8 +96,7 @@ class Pictures:
         first, *others = (self._asked(Image.new("RGB", size)) for size in PROBES)
         return all(_same(first, other) for other in others)
 
-    @lru_cache(maxsize=len(FORMS) + 1)  # noqa: B019 - lives as long as the model
-    def colours(self, form: tuple[int, int]) -> tuple[Floats, Floats]:
+    def _colours(self, form: tuple[int, int]) -> tuple[Floats, Floats]:
         """Factor and summand that make the model's numbers of bytes of this form; broadcast against `values`."""
         return self._told(form) if self.scales else (np.ones((1,), np.float32), np.zeros((1,), np.float32))
 
@@ -108,15 +109,16 @@ class Pictures:
         return Image.new("RGB", PROBES[0] if form == ALIKE else form, (shade,) * 3)
 
     def _scales(self) -> bool:
-        """Whether factor and summand give what the processor gives, for noise."""
-        noise = np.random.default_rng(0).integers(0, 256, (PROBES[0][1], PROBES[0][0], 3), np.uint8)
-        image = Image.fromarray(noise)
-        if not self.alike:
-            image = image.resize(form_of(*image.size))
-        whole = np.asarray(self._asked(image)[PIXELS])
-        plain = self._values(image, True)
-        factor, summand = self._told(ALIKE if self.alike else image.size)
-        return plain.shape == whole.shape and bool(np.abs(plain * factor + summand - whole).max() < CLOSE)
+        """Whether factor and summand give what the processor gives, for noise; of any size, where what they are is read
+        off one size for all."""
+        for width, height in PROBES if self.alike else (form_of(1, 1),):
+            noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+            whole = np.asarray(self._asked(Image.fromarray(noise))[PIXELS])
+            plain = self._values(Image.fromarray(noise), True)
+            factor, summand = self._told(ALIKE if self.alike else (width, height))
+            if plain.shape != whole.shape or not bool(np.abs(plain * factor + summand - whole).max() < CLOSE):
+                return False
+        return True
 
     def _values(self, image: Image.Image, as_bytes: bool) -> npt.NDArray[Any]:
         if not as_bytes:

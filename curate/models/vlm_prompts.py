@@ -16,7 +16,7 @@ __all__ = ["default_prompt", "prompt_text"]
 
 CHAT = "Describe this image in one sentence."
 DEFAULTS = {"florence2": "<CAPTION>", "paligemma": "caption en", "blip-2": "", "git": "", "vision-encoder-decoder": ""}
-PLACES_ITSELF = ("florence2", "blip-2", "instructblip", "git")
+PLACES_ITSELF = ("florence2", "blip-2", "instructblip")
 """Types of models whose processors put the picture before the words themselves."""
 MOST_CHARS = 20_000
 
@@ -37,6 +37,8 @@ def prompt_text(processor: Any, model_type: str, prompt: str) -> tuple[str, dict
         raise ConfigError(f"prompt has {len(words):,} characters; {MOST_CHARS:,} are the most")
     if model_type in PLACES_ITSELF:
         return words, {}
+    if model_type == "git":  # the picture is apart, and an end behind the prompt would be the end of the caption
+        return f"{processor.tokenizer.cls_token or ''}{words}", {"add_special_tokens": False}
     if not getattr(processor, "chat_template", None):
         return f"{_image_token(processor, model_type)}{words}", {}
     parts = [{"type": "image"}] + ([{"type": "text", "text": words}] if words else [])

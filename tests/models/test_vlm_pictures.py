@@ -45,7 +45,14 @@ def test_bytes_factor_and_summand_are_what_the_processor_makes(inputs, kind):
 
 @pytest.mark.parametrize(
     ("kind", "alike"),
-    [("llava", True), ("florence2", True), ("paligemma", True), ("idefics3", False), ("qwen2_vl", False)],
+    [
+        ("llava", True),
+        ("llava_onevision", False),
+        ("florence2", True),
+        ("paligemma", True),
+        ("idefics3", False),
+        ("qwen2_vl", False),
+    ],
 )
 def test_models_with_one_form_and_with_many(inputs, kind, alike):
     own = inputs(kind).pictures
@@ -108,6 +115,17 @@ class Own:
         return {self.key: self.plain(values)}
 
 
+class Bordered(Own):
+    """Puts a wide picture on a square of 0, after mean and deviation are out."""
+
+    def __call__(self, images, return_tensors, do_rescale=True, do_normalize=True):
+        values = np.asarray(images.resize((8, 8)), np.float32).transpose(2, 0, 1)[None].copy()
+        values = values / 255 - 0.5 if do_rescale else values
+        if images.width > images.height:
+            values[..., :2, :] = 0
+        return {"pixel_values": values}
+
+
 def contrasted(values):
     return (values - values.mean()) / (values.std() + 1)
 
@@ -119,6 +137,7 @@ def contrasted(values):
         (Own(lambda v: v.clip(20, 200) / 255, lambda v: v), False),
         (Own(contrasted, lambda v: v), False),
         (Own(lambda v: v / 255), False),
+        (Bordered(None), False),
     ],
 )
 def test_a_processor_that_does_more_than_a_factor_and_a_summand_keeps_its_floats(own, as_bytes):

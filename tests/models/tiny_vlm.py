@@ -42,7 +42,8 @@ TEXT = {
 }
 VISION = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
 COLOURS = {"image_mean": [0.48, 0.45, 0.40], "image_std": [0.26, 0.25, 0.27]}
-KINDS = ("llava", "idefics3", "qwen2_vl", "florence2", "paligemma")
+KINDS = ("llava", "llava_onevision", "idefics3", "qwen2_vl", "florence2", "paligemma")
+MORE_KINDS = ("qwen2_5_vl", "qwen3_vl", "git")
 
 
 def tokenizer(*more: str, locations: int = 0, **named: str) -> Any:
@@ -62,9 +63,9 @@ def tokenizer(*more: str, locations: int = 0, **named: str) -> Any:
     return made
 
 
-def write(folder: Path, kind: str, seed: int = 0, **changes: Any) -> Path:
-    """One of KINDS, or `blip2_t5`, as transformers saves it. `changes` are of the language model's config."""
-    model, processor = globals()[f"_{kind}"](changes)
+def write(folder: Path, kind: str, seed: int = 0) -> Path:
+    """One of KINDS or MORE_KINDS, `blip2_opt` or `blip2_t5`, as transformers saves it."""
+    model, processor = globals()[f"_{kind}"]()
     _save(folder, model, seed)
     processor.save_pretrained(folder)
     return folder
@@ -74,13 +75,13 @@ def _chat(image: str) -> str:
     return CHAT.replace("IMAGE", image)
 
 
-def _llava(changes: dict[str, Any]) -> tuple[Any, Any]:
+def _llava() -> tuple[Any, Any]:
     from transformers import CLIPImageProcessor, LlavaConfig, LlavaForConditionalGeneration, LlavaProcessor
 
     words = tokenizer("<image>")
     config = LlavaConfig(
         vision_config={"model_type": "clip_vision_model", "image_size": 32, "patch_size": 8, **VISION},
-        text_config={"model_type": "llama", "vocab_size": len(words), **TEXT, **changes},
+        text_config={"model_type": "llama", "vocab_size": len(words), **TEXT},
         image_token_index=words.convert_tokens_to_ids("<image>"),
         image_seq_length=16,
         vision_feature_layer=-2,
@@ -97,7 +98,39 @@ def _llava(changes: dict[str, Any]) -> tuple[Any, Any]:
     return LlavaForConditionalGeneration(config), processor
 
 
-def _idefics3(changes: dict[str, Any]) -> tuple[Any, Any]:
+def _llava_onevision() -> tuple[Any, Any]:
+    """The whole picture and, in another resolution, its parts."""
+    from transformers import (
+        LlavaOnevisionConfig,
+        LlavaOnevisionForConditionalGeneration,
+        LlavaOnevisionImageProcessor,
+        LlavaOnevisionProcessor,
+        LlavaOnevisionVideoProcessor,
+    )
+
+    words, grids = tokenizer("<image>", "<video>"), [[32, 32], [32, 64], [64, 32], [64, 64]]
+    config = LlavaOnevisionConfig(
+        vision_config={"model_type": "siglip_vision_model", "image_size": 32, "patch_size": 8, **VISION},
+        text_config={"model_type": "qwen2", "vocab_size": len(words), **TEXT},
+        image_token_index=words.convert_tokens_to_ids("<image>"),
+        video_token_index=words.convert_tokens_to_ids("<video>"),
+        image_grid_pinpoints=grids,
+        vision_feature_select_strategy="full",
+        vision_feature_layer=-1,
+    )
+    size = {"height": 32, "width": 32}
+    processor = LlavaOnevisionProcessor(
+        LlavaOnevisionImageProcessor(size=size, image_grid_pinpoints=grids, **COLOURS),
+        words,
+        LlavaOnevisionVideoProcessor(size=size, **COLOURS),
+        num_image_tokens=16,
+        vision_feature_select_strategy="full",
+        chat_template=_chat("<image>"),
+    )
+    return LlavaOnevisionForConditionalGeneration(config), processor
+
+
+def _idefics3() -> tuple[Any, Any]:
     """As SmolVLM but for its video frames: tiles of a large picture and the whole."""
     from transformers import Idefics3Config, Idefics3ForConditionalGeneration, Idefics3ImageProcessor, Idefics3Processor
 
@@ -105,7 +138,7 @@ def _idefics3(changes: dict[str, Any]) -> tuple[Any, Any]:
     words = tokenizer("<image>", "<fake_token_around_image>", "<global-img>", "<end_of_utterance>", *rows)
     config = Idefics3Config(
         vision_config={"image_size": 16, "patch_size": 4, **VISION},
-        text_config={"model_type": "llama", "vocab_size": len(words), **TEXT, **changes},
+        text_config={"model_type": "llama", "vocab_size": len(words), **TEXT},
         image_token_id=words.convert_tokens_to_ids("<image>"),
         scale_factor=2,
     )
@@ -114,25 +147,39 @@ def _idefics3(changes: dict[str, Any]) -> tuple[Any, Any]:
     return Idefics3ForConditionalGeneration(config), processor
 
 
-def _qwen2_vl(changes: dict[str, Any]) -> tuple[Any, Any]:
-    from transformers import (
-        Qwen2VLConfig,
-        Qwen2VLForConditionalGeneration,
-        Qwen2VLImageProcessor,
-        Qwen2VLProcessor,
-        Qwen2VLVideoProcessor,
-    )
+def _qwen2_vl() -> tuple[Any, Any]:
+    vision = {"depth": 2, "embed_dim": 32, "hidden_size": 32, "num_heads": 2, "patch_size": 8}
+    return _qwen("Qwen2VL", "Qwen2VL", vision)
+
+
+def _qwen2_5_vl() -> tuple[Any, Any]:
+    vision = {"depth": 2, "out_hidden_size": 32, "num_heads": 2, "patch_size": 8, "window_size": 32}
+    more = {"hidden_size": 32, "intermediate_size": 64, "fullatt_block_indexes": [1]}
+    return _qwen("Qwen2_5_VL", "Qwen2VL", vision | more)
+
+
+def _qwen3_vl() -> tuple[Any, Any]:
+    vision = {"depth": 2, "out_hidden_size": 32, "num_heads": 2, "patch_size": 8, "num_position_embeddings": 64}
+    more = {"hidden_size": 32, "intermediate_size": 64, "deepstack_visual_indexes": [0, 1]}
+    return _qwen("Qwen3VL", "Qwen3VL", vision | more, 8)
+
+
+def _qwen(name: str, video_name: str, vision: dict[str, Any], head_dim: int | None = None) -> tuple[Any, Any]:
+    import transformers
+
+    def kind(suffix: str) -> Any:
+        return getattr(transformers, f"{name}{suffix}")
 
     names = ("<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>")
     words = tokenizer(*names)
     image, video, start, end = (words.convert_tokens_to_ids(name) for name in names)
-    config = Qwen2VLConfig(
-        vision_config={"depth": 2, "embed_dim": 32, "hidden_size": 32, "num_heads": 2, "patch_size": 8},
+    config = kind("Config")(
+        vision_config=vision,
         text_config={
             "vocab_size": len(words),
             "rope_parameters": {"rope_type": "default", "mrope_section": [2, 1, 1], "rope_theta": 10000.0},
             **TEXT,
-            **changes,
+            **({"head_dim": head_dim} if head_dim else {}),
         },
         image_token_id=image,
         video_token_id=video,
@@ -140,16 +187,16 @@ def _qwen2_vl(changes: dict[str, Any]) -> tuple[Any, Any]:
         vision_end_token_id=end,
     )
     sizes = {"size": {"shortest_edge": 16 * 16, "longest_edge": 48 * 48}, "patch_size": 8, **COLOURS}
-    processor = Qwen2VLProcessor(
-        Qwen2VLImageProcessor(**sizes),
+    processor = kind("Processor")(
+        transformers.Qwen2VLImageProcessor(**sizes),
         words,
-        Qwen2VLVideoProcessor(**sizes),
+        getattr(transformers, f"{video_name}VideoProcessor")(**sizes),
         chat_template=_chat("<|vision_start|><|image_pad|><|vision_end|>"),
     )
-    return Qwen2VLForConditionalGeneration(config), processor
+    return kind("ForConditionalGeneration")(config), processor
 
 
-def _florence2(changes: dict[str, Any]) -> tuple[Any, Any]:
+def _florence2() -> tuple[Any, Any]:
     from transformers import CLIPImageProcessor, Florence2Config, Florence2ForConditionalGeneration, Florence2Processor
 
     words = tokenizer(locations=1000, image_token="<image>")
@@ -181,7 +228,6 @@ def _florence2(changes: dict[str, Any]) -> tuple[Any, Any]:
             "bos_token_id": BOS,
             "eos_token_id": EOS,
             "decoder_start_token_id": EOS,
-            **changes,
         },
         image_token_id=words.convert_tokens_to_ids("<image>"),
     )
@@ -194,7 +240,7 @@ def _florence2(changes: dict[str, Any]) -> tuple[Any, Any]:
     return model, Florence2Processor(pictures, words)
 
 
-def _paligemma(changes: dict[str, Any]) -> tuple[Any, Any]:
+def _paligemma() -> tuple[Any, Any]:
     from transformers import (
         PaliGemmaConfig,
         PaliGemmaForConditionalGeneration,
@@ -205,7 +251,7 @@ def _paligemma(changes: dict[str, Any]) -> tuple[Any, Any]:
     words = tokenizer("<image>", locations=1024)
     config = PaliGemmaConfig(
         vision_config={"model_type": "siglip_vision_model", "image_size": 32, "patch_size": 8, **VISION},
-        text_config={"model_type": "gemma", "vocab_size": len(words), "head_dim": 8, **TEXT, **changes},
+        text_config={"model_type": "gemma", "vocab_size": len(words), "head_dim": 8, **TEXT},
         image_token_index=words.convert_tokens_to_ids("<image>"),
         projection_dim=32,
         hidden_size=32,
@@ -213,6 +259,18 @@ def _paligemma(changes: dict[str, Any]) -> tuple[Any, Any]:
     pictures = SiglipImageProcessor(size={"height": 32, "width": 32}, image_seq_length=16, **COLOURS)
     pictures.image_seq_length = 16
     return PaliGemmaForConditionalGeneration(config), PaliGemmaProcessor(pictures, words)
+
+
+def _git() -> tuple[Any, Any]:
+    from transformers import CLIPImageProcessor, GitConfig, GitForCausalLM, GitProcessor
+
+    words = tokenizer()
+    words.cls_token = "<s>"
+    own = {name: value for name, value in TEXT.items() if name != "num_key_value_heads"}
+    vision = {"image_size": 32, "patch_size": 8, **VISION}
+    config = GitConfig(vision_config=vision, vocab_size=len(words), **own)
+    pictures = CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}, **COLOURS)
+    return GitForCausalLM(config), GitProcessor(pictures, words)
 
 
 def _blip2(language: dict[str, Any], words: Any) -> tuple[Any, Any]:
@@ -230,7 +288,7 @@ def _blip2(language: dict[str, Any], words: Any) -> tuple[Any, Any]:
     return Blip2ForConditionalGeneration(config), Blip2Processor(pictures, words, num_query_tokens=4)
 
 
-def _blip2_opt(changes: dict[str, Any]) -> tuple[Any, Any]:
+def _blip2_opt() -> tuple[Any, Any]:
     words = tokenizer("<image>")
     own = {
         "model_type": "opt",
@@ -245,10 +303,10 @@ def _blip2_opt(changes: dict[str, Any]) -> tuple[Any, Any]:
         "bos_token_id": BOS,
         "eos_token_id": EOS,
     }
-    return _blip2(own | changes, words)
+    return _blip2(own, words)
 
 
-def _blip2_t5(changes: dict[str, Any]) -> tuple[Any, Any]:
+def _blip2_t5() -> tuple[Any, Any]:
     words = tokenizer("<image>")
     own = {
         "model_type": "t5",
@@ -263,7 +321,7 @@ def _blip2_t5(changes: dict[str, Any]) -> tuple[Any, Any]:
         "eos_token_id": EOS,
         "decoder_start_token_id": PAD,
     }
-    return _blip2(own | changes, words)
+    return _blip2(own, words)
 
 
 def picture(seed: int, width: int = 48, height: int = 40) -> np.ndarray:
