@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tiny_clip import make
+from tiny_clip import VISION
 
 from curate.models.caption_settings import CaptionerSettings
 from curate.models.captioner import Generated, Sampling, seeds_of
@@ -17,14 +17,26 @@ LIVELY = {"text.positional_embedding": 60.0, "text.token_embedding.weight": 40.0
 
 def make_coca(folder: Path, seed: int = 0) -> Path:
     """A folder with open_clip's config and weights."""
-    from safetensors.torch import load_file, save_file
+    import open_clip
+    import torch
+    from safetensors.torch import save_file
 
-    make(folder, "coca", seed)
-    path = folder / "open_clip_model.safetensors"
-    tensors = load_file(path)
+    tower = {"context_length": 24, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2}
+    pool = {"attentional_pool": True, "attn_pooler_heads": 2, "output_tokens": True}
+    model = {"embed_dim": 32, "custom_text": True, "vision_cfg": VISION | pool, "multimodal_cfg": tower}
+    model["text_cfg"] = tower | {"embed_cls": True, "output_tokens": True}
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": model, "preprocess_cfg": {}}))
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        built = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
+        with torch.no_grad():
+            built.text_decoder.text_projection.normal_()
+            for parameter in built.parameters():
+                parameter.add_(torch.randn_like(parameter) * 0.1 * (parameter.ndim == 1))
+    tensors = {name: tensor.contiguous() for name, tensor in built.state_dict().items()}
     for part, factor in LIVELY.items():
         tensors |= {name: tensor * factor for name, tensor in tensors.items() if part in name}
-    save_file(tensors, path)
+    save_file(tensors, folder / "open_clip_model.safetensors")
     return folder
 
 
