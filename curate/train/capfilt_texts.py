@@ -38,7 +38,9 @@ from curate.train.stream import in_order
 
 __all__ = ["CAPTIONER", "MATCHER", "VIEW", "CaptionSet", "Judges", "table_path", "write_texts", "yields_of"]
 
-CAPTIONER, MATCHER, VIEW = "synthetic", "itm", "capfilt"
+CAPTIONER = "synthetic"
+MATCHER = "itm"
+VIEW = "capfilt"
 """Names in the columns: `synthetic_captions`, `itm_probability`, `capfilt_texts`, ..."""
 AT_A_TIME = 256
 """Pictures that are decoded and held together."""

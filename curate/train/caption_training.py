@@ -34,10 +34,12 @@ from curate.train.pairs import Pairs
 from curate.train.spread_training import Peers
 from curate.train.stream import cropping
 
-__all__ = ["REPORT", "Computing", "ModelOrder", "train_model"]
+__all__ = ["REPORT", "Computing", "ModelOrder", "shown", "train_model"]
 
 REPORT = "training.json"
 MOST_LOSSES = 1_000
+NAMES = {"captioner": "synthetic", "matcher": "itm"}
+"""What configs call them."""
 PACKAGES = ("curate-vl", "torch", "transformers", "safetensors", "numpy", "pillow")
 
 
@@ -81,7 +83,7 @@ class _Run:
 
 
 def train_model(order: ModelOrder, out: Path, say: Say, peers: Peers) -> dict[str, Any]:
-    """Train and write the folder `out`; answers what to show. The first worker alone speaks and writes.
+    """Train and write the folder `out`; answers what to show. The first worker alone speaks, writes and answers.
 
     Raises ConfigError for an order that cannot be carried out, StageError when the loss is not finite.
     """
@@ -96,9 +98,10 @@ def train_model(order: ModelOrder, out: Path, say: Say, peers: Peers) -> dict[st
     place.open(peers)
     run.facts |= {"pairs": len(pairs), "pairs_digest": pairs.digest(), "batch": batch}
     _train(run, trainee, pairs, batch, place.folder)
-    if peers.rank == 0:
-        place.finish(lambda folder: _write(run, trainee, folder))
-    return {"written_to": str(out), **_shown(run)}
+    if peers.rank:
+        return {}
+    place.finish(lambda folder: _write(run, trainee, folder))
+    return shown(out)
 
 
 def _silent(text: str) -> None:
@@ -191,14 +194,16 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _shown(run: _Run) -> dict[str, Any]:
-    """What the command prints."""
+def shown(out: Path) -> dict[str, Any]:
+    """What a command prints of a model that was trained: read from its folder."""
+    about = json.loads((out / REPORT).read_text("utf-8"))
     names = ("pairs", "unreadable_pictures", "steps", "batch", "workers")
-    shown: dict[str, Any] = {name: run.facts[name] for name in names}
+    found: dict[str, Any] = {name: about[name] for name in names}
     for when in ("first", "last"):
-        shown |= {f"{when}_{name}": loss for name, loss in run.facts[when].items()}
-    if run.facts.get("overlap"):
-        shown["overlap"] = [{name: n for name, n in run.facts["overlap"].items() if name != "examples"}]
-    if run.facts.get("shares_weights_with"):
-        shown["shares_weights_with"] = [run.facts["shares_weights_with"]]
-    return shown | {"seconds": round(time.monotonic() - run.started, 1)}
+        found |= {f"{when}_{name}": loss for name, loss in about[when].items()}
+    if about.get("overlap"):
+        found["overlap"] = [{name: n for name, n in about["overlap"].items() if name != "examples"}]
+    if about["shares_weights_with"]:
+        found["shares_weights_with"] = [about["shares_weights_with"]]
+    lines = f'[models.{NAMES[about["kind"]]}]\nkind = "{about["kind"]}"\nweights = "{out}"'
+    return found | {"seconds": about["seconds"], "written_to": str(out), "config": f"\n{lines}"}

@@ -32,8 +32,9 @@ __all__ = [
     "soft_targets",
 ]
 
-LEAST_TEMPERATURE, MOST_TEMPERATURE = 0.001, 0.5
 FIRST_TEMPERATURE = 0.07
+LEAST_TEMPERATURE = 0.001
+MOST_TEMPERATURE = 0.5
 """BLIP's numbers for what cosines are divided by."""
 
 

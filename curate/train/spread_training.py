@@ -9,13 +9,15 @@ second beside a step), not behind the backward pass as DDP does: that wants one 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-__all__ = ["Alone", "Peers", "Together", "peers_of_process"]
+__all__ = ["Alone", "Peers", "SharedTraining", "Together", "carry_out", "peers_of_process"]
 
 
 class Peers(Protocol):
@@ -75,6 +77,31 @@ class _Gather(torch.autograd.Function):
         whole = slopes[0].contiguous()
         torch.distributed.all_reduce(whole)
         return whole.chunk(torch.distributed.get_world_size())[torch.distributed.get_rank()]
+
+
+@dataclass(frozen=True)
+class SharedTraining:
+    """What each worker is told: the settings of a captioner or a matcher, where the model is to be written, where the
+    pairs come from (None: the settings say), and who hears how it goes."""
+
+    settings: Any
+    out: Path
+    pairs: Callable[[], Any] | None
+    say: Callable[[str], None]
+
+
+def carry_out(training: SharedTraining, gpu: int) -> None:
+    """Train on this worker, with the others of the group that this process is in. `gpu`: the number of its own."""
+    from curate.models.device import work_on
+    from curate.train.captioner import CaptionerOrder, train_captioner
+    from curate.train.matcher import train_matcher
+
+    threads = training.settings.training.threads or torch.get_num_threads()
+    work_on(gpu, threads)
+    if torch.cuda.is_available():
+        torch.cuda.set_device(gpu)
+    train = train_captioner if isinstance(training.settings, CaptionerOrder) else train_matcher
+    train(training.settings, training.out, training.say, peers_of_process(), training.pairs)
 
 
 def peers_of_process() -> Peers:
