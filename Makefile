@@ -6,10 +6,11 @@ export RAY_USAGE_STATS_ENABLED ?= 0
 
 .PHONY: demo test lint format bench clean
 
-demo: .venv/.core  ## crawl, shard, filter and explain a small web with known truth: pairs, documents, copies
+demo: .venv/.core  ## crawl, shard, filter and explain a small web with known truth: pairs, documents, copies, captions
 	$(BIN)/curate run configs/demo.toml --out data/demo --format table
 	$(BIN)/curate run configs/interleaved_demo.toml --out data/interleaved_demo --format table
 	$(BIN)/curate run configs/copies_demo.toml --out data/copies_demo --format table
+	$(BIN)/curate run configs/capfilt_demo.toml --out data/capfilt_demo --format table
 
 test: .venv/.test  ## every test, the slow ones too, two files at a time
 	RAY_AUTH_MODE=disabled $(BIN)/python -m pytest -n 2 --dist loadfile
@@ -59,4 +60,4 @@ bench: .venv/.bench  ## side by side with the peers, in one run
 	touch $@
 
 clean:  ## remove the environment and what the demo wrote
-	rm -rf .venv data/demo data/interleaved_demo data/copies_demo
+	rm -rf .venv data/demo data/interleaved_demo data/copies_demo data/capfilt_demo

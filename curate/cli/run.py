@@ -99,6 +99,7 @@ def _captions(job: Job, storage: Storage, shards: Sequence[Shard], outcome: Outc
     from curate.caption.estimate import against_it, audit_rows
     from curate.caption.yields import yields
     from curate.report.captions import caption_examples
+    from curate.report.captions_truth import against_scenes
 
     answer: dict[str, Any] = {}
     found = audit_of(storage) if any(isinstance(step, AuditGate) for step in job.steps) else None
@@ -108,7 +109,10 @@ def _captions(job: Job, storage: Storage, shards: Sequence[Shard], outcome: Outc
     views = [step for step in job.steps if isinstance(step, Choose)]
     if views:
         answer |= _yields(yields([entry for step in views for entry in outcome.manifest.of(step.label)]))
-        answer |= {f"examples_of_{step.view}": caption_examples(shards, step.view) for step in views}
+        for step in views:
+            truth = against_scenes(shards, step.view)
+            answer |= {f"{step.view}_against_truth": truth} if truth else {}
+            answer[f"examples_of_{step.view}"] = caption_examples(shards, step.view)
     return answer
 
 

@@ -33,32 +33,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KIND",
         help="list the copies of a sample, by bytes, caption, text, image ...; with --html FILE show their pictures",
     )
+    parser.add_argument(
+        "--captions",
+        metavar="VIEW",
+        help="list web and synthetic texts of a shard's pictures side by side; with --html FILE beside the pictures",
+    )
     parser.add_argument("--image", type=Path, metavar="FILE", help="also write the sample's picture to FILE")
     add_format(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    from curate.document.open_page import is_page, open_page
-    from curate.document.why import why_document, why_page
+    from curate.document.open_page import is_page
+    from curate.document.why import why_document
     from curate.errors import ConfigError
     from curate.report.cluster import refuse_hidden_copies
     from curate.report.shard import find_shard, has_documents, overview, sample_row, write_picture
     from curate.tombstones import refuse_hidden
 
     if is_page(options.what):
-        _refuse_image(options)
-        page = open_page(options.what, options.url)
-        if options.why:
-            show(why_page(page.found), options.format)
-        else:
-            _render(page.document(), options)
-        return 0
+        return _page(options)
     shard = find_shard(options.what)
     documents = has_documents(shard)
     if options.key is not None:
         refuse_hidden(shard, [options.key])
     if options.cluster is not None:
         return _cluster(shard, options)
+    if options.captions is not None:
+        return _captions(shard, options)
     if (options.html or options.why) and not (documents and options.key):
         raise ConfigError("--why and --html are for pages and documents; name a shard of documents and a KEY")
     if options.key is None:
@@ -81,6 +82,20 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _page(options: argparse.Namespace) -> int:
+    """A page of its own: what is in its document, or why."""
+    from curate.document.open_page import open_page
+    from curate.document.why import why_page
+
+    _refuse_image(options)
+    page = open_page(options.what, options.url)
+    if options.why:
+        show(why_page(page.found), options.format)
+    else:
+        _render(page.document(), options)
+    return 0
+
+
 def _cluster(shard: Shard, options: argparse.Namespace) -> int:
     """The copies of a sample: told, and with --html also shown."""
     from curate.document.render import as_html
@@ -94,6 +109,26 @@ def _cluster(shard: Shard, options: argparse.Namespace) -> int:
     if options.html is not None:
         write(options.html, as_html(cluster_document(shard, cluster)).encode("utf-8", "replace"), "--html")
     show(cluster, options.format)
+    return 0
+
+
+def _captions(shard: Shard, options: argparse.Namespace) -> int:
+    """The texts that a view judged, of one sample or of a shard's first hundred."""
+    from itertools import islice
+
+    from curate.document.render import as_html
+    from curate.errors import ShardError
+    from curate.report.captions import MOST_ROWS, caption_rows, captions_document
+    from curate.report.shard import write
+
+    found = (row for row in caption_rows(shard, options.captions) if options.key in (None, row["key"]))
+    rows = list(islice(found, MOST_ROWS))
+    if not rows:
+        raise ShardError(f"shard {shard.id} has no text" + (f" of key {options.key!r}" if options.key else ""))
+    if options.html is not None:
+        page = captions_document(shard, options.captions, rows)
+        write(options.html, as_html(page).encode("utf-8", "replace"), "--html")
+    show({"texts": rows}, options.format)
     return 0
 
 

@@ -19,10 +19,12 @@ from curate.sample import Document, Part, Picture
 from curate.shard import Shard
 from curate.tombstones import refuse_hidden
 
-__all__ = ["FATES", "caption_examples", "caption_rows", "captions_document", "views_of"]
+__all__ = ["FATES", "MOST_ROWS", "caption_examples", "caption_rows", "captions_document", "views_of"]
 
 FATES = ("both", "web only", "synthetic only", "none")
 """What a view keeps of a picture's texts."""
+MOST_ROWS = 100
+"""Rows of a shard that are told and shown."""
 EACH = 3
 """Examples of each fate."""
 MOST_SHARDS = 8
