@@ -28,6 +28,7 @@ from curate.config import build, read_toml, require_range
 from curate.errors import ConfigError
 from curate.manifest import fingerprint
 from curate.models.caption_settings import CaptionerSettings, MatcherSettings
+from curate.models.device import work_on
 from curate.models.settings import TOY, Precision
 from curate.stage import settings_of
 from curate.storage import plain_errors
@@ -177,6 +178,7 @@ def _texts(settings: CapfiltOrder, models: Path, folder: Path, say: Say) -> dict
         say(f"warning: {told}")
     judges = Judges(captions, matching, settings.min_probability)
     threads = settings.threads or torch.get_num_threads()
+    work_on(0, threads)
     kept = yields_of(write_texts(settings.web, judges, folder / "texts", threads, say))
     with plain_errors(f"write {folder}"):
         (folder / YIELDS).write_text(json.dumps(kept, indent=1) + "\n", "utf-8")

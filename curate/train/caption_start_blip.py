@@ -125,6 +125,7 @@ def captioner(start: str, seed: int, prompt: str, max_tokens: int) -> Trainee:
         fresh,
         folder_digest(path),
         lambda folder: _write(model, path, folder),
+        lambda: _recompute(model),
     )
 
 
@@ -150,6 +151,7 @@ def matcher(start: str, seed: int, max_tokens: int) -> Trainee:
         fresh,
         folder_digest(path),
         lambda folder: _write(model, path, folder),
+        lambda: _recompute(model),
     )
 
 
@@ -199,6 +201,12 @@ def _tokens(tokenizer: Any, texts: Sequence[str], ends: tuple[int, int], most: i
     for row, numbers in enumerate(rows):
         found[row, : len(numbers)] = torch.tensor(numbers)
     return found
+
+
+def _recompute(model: Any) -> None:
+    """Under the name of today's transformers, or the one before."""
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
 
 
 def _write(model: Any, start: Path, folder: Path) -> None:

@@ -139,6 +139,8 @@ def _train(run: _Run, trainee: Trainee, pairs: Pairs, batch: int, folder: Path) 
         run.say(f"{trainee.name}: the start lacks {trainee.fresh}; these are drawn by the seed")
     run.say(f"training {trainee.name} on {where}: {steps:,} steps of {batch:,} pairs, {peers.world} worker(s)")
     trainee.module.to(where)
+    if order.course.recompute:
+        trainee.recompute()
     least = trainee.recipe.crop_ratio if order.course.crop_ratio is None else order.course.crop_ratio
     look = cropping(pairs, trainee.prepare, least, order.course.seed)
     deal = Deal(batch, order.course.seed, threads, peers.rank, peers.world)

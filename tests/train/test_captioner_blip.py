@@ -8,6 +8,7 @@ import pytest
 import torch
 from blip_folder import write_blip
 from pair_shards import toy_pairs, write_shard
+from safetensors.torch import load_file
 
 from curate.errors import ConfigError
 from curate.models.caption_settings import CaptionerSettings, MatcherSettings
@@ -181,3 +182,18 @@ def test_a_folder_of_something_else_is_refused(folders, tmp_path, change, words)
 def test_a_prompt_leaves_room_for_a_text(folders):
     with pytest.raises(ConfigError, match="has 6 tokens, which leave no room below 8"):
         open_captioner_start(folders[CAPTIONER], 0, "a picture of a red star", 8)
+
+
+def test_what_is_computed_twice_is_the_same(folders, clean, tmp_path):
+    for kind, recompute in (("kept", False), ("twice", True)):
+        chosen = CaptionerCourse(steps=3, batch=8, threads=1, recompute=recompute)
+        train_captioner(
+            CaptionerOrder(PairSource((clean,)), folders[CAPTIONER], "", "fp32", "cpu", chosen), tmp_path / kind
+        )
+        chosen = MatcherCourse(steps=3, batch=8, threads=1, queue=8, recompute=recompute)
+        train_matcher(
+            MatcherOrder(PairSource((clean,)), folders[MATCHER], "", "fp32", "cpu", chosen), tmp_path / f"m{kind}"
+        )
+    for names in (("kept", "twice"), ("mkept", "mtwice")):
+        one, other = (load_file(tmp_path / name / "model.safetensors") for name in names)
+        assert all(torch.allclose(one[name], other[name], atol=1e-6) for name in one)
