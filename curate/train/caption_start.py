@@ -50,8 +50,8 @@ class Trainee:
     `prepare`: a decoded picture to uint8 (size, size, 3). `tokenize`: texts to int64 (n, length of the longest), with
     the start first and, for a captioner, prompt and end; `padding` behind. `prompt_tokens`: how many the prompt has.
     `fresh`: what was drawn by the seed because the start lacks it; empty for nothing. `start`: fingerprint of the
-    start. `write`: puts the model into a folder that a back end opens. `recompute`: from now on, what layers gave is not
-    kept for the backward pass, where the model can do that.
+    start. `write`: puts the model into a folder that a back end opens. `recompute`: from now on, what layers gave is
+    not kept for the backward pass, where the model can do that.
     """
 
     name: str
