@@ -15,7 +15,7 @@ WORDS = [f"w{number}" for number in range(150)]
 
 
 def save_tokenizer(folder: Path, chat: bool = False) -> Any:
-    from tokenizers import Regex, Tokenizer, models, pre_tokenizers
+    from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
     special = ["<pad>", "<s>", "</s>", "<unk>", "<|user|>", "<|end|>", "<|answer|>"]
@@ -23,6 +23,7 @@ def save_tokenizer(folder: Path, chat: bool = False) -> Any:
     vocabulary = {token: number for number, token in enumerate(dict.fromkeys([*special, *WORDS, *letters]))}
     plain = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     plain.pre_tokenizer = pre_tokenizers.Split(Regex(r"w\d+|\S"), "removed", invert=True)
+    plain.post_processor = processors.TemplateProcessing("<s> $A", special_tokens=[("<s>", 1)])
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=plain,
         pad_token="<pad>",

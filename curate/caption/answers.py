@@ -95,9 +95,7 @@ def read_answer(body: bytes) -> Answer | str:
     content, refusal = message.get("content"), message.get("refusal")
     if content is not None and not isinstance(content, str):
         return f"choices[0].message.content is no text but a {type(content).__name__}"
-    said = refusal if isinstance(refusal, str) and refusal and not content else content or ""
-    finish = choice.get("finish_reason")
-    return Answer(said[:KEPT_CHARS], _name(finish), _model(found), bool(refusal))
+    return Answer((content or "")[:KEPT_CHARS], _name(choice.get("finish_reason")), _model(found), bool(refusal))
 
 
 def judge(answer: Answer, max_chars: int, instruction: str = "") -> Verdict:

@@ -52,6 +52,7 @@ SEED_BITS = 31
 KEY_DIGITS = 32
 OWN = ("model", "messages", "stream", "n")
 """Members of a request that `extra` may not set."""
+_LOOPBACK = re.compile(r"localhost|127(\.\d+){3}|::1")
 _PLACE = re.compile(r"\{(web|synthetic)\}")
 _BROKEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 _FAILED = {
@@ -141,6 +142,11 @@ class FuseSettings:
         """Whom the texts are sent to: the endpoint's host without port, path and key; "" for a local model."""
         return require_base_url(self.base_url).hostname or "" if self.base_url else ""
 
+    @property
+    def key_travels_open(self) -> bool:
+        """Whether a key goes out over http to another machine."""
+        return bool(self.api_key_file) and self.base_url.startswith("http:") and not _LOOPBACK.fullmatch(self.host)
+
     def identity(self) -> Mapping[str, Any]:
         """What decides an answer beside the texts. Raises ConfigError for the folder of a model that is incomplete."""
         names = ("prompt", "temperature", "top_p", "seed", "max_tokens", "most_text_chars", "extra", "leave_out")
@@ -187,8 +193,10 @@ class Fuse(Stage):
 
     @property
     def about(self) -> str:
-        host = self.settings.host
-        return f"sends captions of web pages and of pictures to {host}" if host else ""
+        if not self.settings.base_url:
+            return ""
+        open_words = ", unencrypted, and the key" if self.settings.key_travels_open else ""
+        return f"sends captions of web pages and of pictures to {self.settings.host}{open_words}"
 
     @property
     def resources(self) -> Resources:
@@ -268,7 +276,7 @@ class Fuse(Stage):
             return
         (status, detail), often = failed.most_common(1)[0]
         raise StageError(
-            f"{self.label}: {lost} of {len(asked)} asked rows of shard {shard.id} have no fused text, {often} of them "
+            f"{lost} of {len(asked)} asked rows of shard {shard.id} have no fused text, {often} of them "
             f"{status}: {detail}; mend that and run again, which asks for what has no answer alone, or raise "
             f"max_failed_ratio = {self.settings.max_failed_ratio:g}"
         )

@@ -248,6 +248,25 @@ def test_a_local_model_in_place_of_an_endpoint(tmp_path: Path) -> None:
     assert json.dumps(stage.identity()) != before
 
 
+@pytest.mark.parametrize(
+    ("url", "key", "told"),
+    [
+        ("http://vllm.cluster:8000/v1", "k", True),
+        ("http://10.0.0.5/v1", "k", True),
+        ("http://127.0.0.1.evil.test/v1", "k", True),
+        ("http://vllm.cluster:8000/v1", "", False),
+        ("https://api.example.org/v1", "k", False),
+        ("http://127.0.0.1:8000/v1", "k", False),
+        ("http://[::1]:8000/v1", "k", False),
+        ("http://localhost/v1", "k", False),
+    ],
+)
+def test_a_key_that_goes_out_unencrypted_is_told(url: str, key: str, told: bool) -> None:
+    stage = Fuse("fused", FuseSettings("m", base_url=url, api_key_file=key))
+    assert ("unencrypted" in stage.about) == told
+    assert stage.settings.host in stage.about
+
+
 def test_a_local_folder_that_is_none() -> None:
     with pytest.raises(ConfigError, match="nowhere"):
         Fuse("fused", FuseSettings("nowhere")).require(Runtime())
