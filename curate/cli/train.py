@@ -31,6 +31,7 @@ def _tiny_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of weights and pictures (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=1600, help="of the toy dual encoder (default: %(default)s)")
     parser.add_argument("--matcher-steps", type=int, default=450, help="of the toy matcher (default: %(default)s)")
+    parser.add_argument("--captioner-steps", type=int, default=1200, help="of the toy captioner (default: %(default)s)")
     parser.add_argument("--precision", choices=("auto", "fp32"), default="auto", help="auto: bf16 where the CPU has it")
     parser.add_argument(
         "--rows", type=int, default=2000, help="of the toy web, to measure the models on (default: %(default)s)"
@@ -42,7 +43,14 @@ def _tiny(options: argparse.Namespace) -> int:
     from curate.train.toy import TinySettings, train_tiny
 
     try:
-        settings = TinySettings(options.seed, options.steps, options.matcher_steps, options.precision, options.rows)
+        settings = TinySettings(
+            options.seed,
+            options.steps,
+            options.matcher_steps,
+            options.captioner_steps,
+            options.precision,
+            options.rows,
+        )
     except ValueError as error:
         raise ConfigError(str(error)) from None
     report = train_tiny(settings, options.out, _say)
@@ -67,7 +75,7 @@ def _say(text: str) -> None:
 
 
 KINDS = {
-    "tiny": ("the two toy models, in some minutes on two cores", _tiny_arguments, _tiny),
+    "tiny": ("the three toy models, in some minutes on two cores", _tiny_arguments, _tiny),
     "filter": ("a CLIP fine-tuned on clean pairs (after DFN), as a scorer", _filter_arguments, _filter),
     "metadata": (_train_metadata.SUMMARY, _train_metadata.add_arguments, _train_metadata.train),
 }

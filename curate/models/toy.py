@@ -22,6 +22,7 @@ from torch import nn
 from curate.errors import ConfigError
 from curate.filter import Pixels
 from curate.models.tensors_fit import misfits
+from curate.models.toy_captioner import ToyCaptioner
 from curate.models.toy_clip import IMAGE_SIZE, ToyClip
 from curate.models.toy_matcher import ToyMatcher
 from curate.models.toy_words import tokenize, trimmed
@@ -31,8 +32,10 @@ from curate.storage import plain_errors
 __all__ = [
     "MIN_PROBABILITY",
     "MIN_SIMILARITY",
+    "ToyCaptioner",
     "ToyClip",
     "ToyMatcher",
+    "load_toy_captioner",
     "load_toy_clip",
     "load_toy_matcher",
     "normalized",
@@ -49,7 +52,7 @@ MIN_PROBABILITY = 0.5
 """The same for the toy matcher, on toy webs 11 to 13: it drops .990 of the wrong captions and .009 of the right ones.
 It is CapFilt's threshold, too."""
 
-Model = TypeVar("Model", ToyClip, ToyMatcher)
+Model = TypeVar("Model", ToyClip, ToyMatcher, ToyCaptioner)
 
 
 def load_toy_clip(path: Path = TOY_FILES["clip"]) -> ToyClip:
@@ -60,6 +63,11 @@ def load_toy_clip(path: Path = TOY_FILES["clip"]) -> ToyClip:
 def load_toy_matcher(path: Path = TOY_FILES["matcher"]) -> ToyMatcher:
     """The toy matcher, float32, in eval mode. Raises ConfigError for a file that is not one of its own."""
     return _load(ToyMatcher(), path)
+
+
+def load_toy_captioner(path: Path = TOY_FILES["captioner"]) -> ToyCaptioner:
+    """The toy captioner, float32, in eval mode. Raises ConfigError for a file that is not one of its own."""
+    return _load(ToyCaptioner(), path)
 
 
 def prepare(pixels: Pixels) -> npt.NDArray[np.uint8]:

@@ -38,7 +38,7 @@ __all__ = [
 
 CONFIG = "open_clip_config.json"
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
-TOY_FILES = {kind: Path(__file__).with_name(f"toy_{kind}.safetensors") for kind in ("clip", "matcher")}
+TOY_FILES = {kind: Path(__file__).with_name(f"toy_{kind}.safetensors") for kind in ("clip", "matcher", "captioner")}
 TOY_DIMENSIONS = 96
 MOST_DIMENSIONS = 65_536
 _PREFERRED = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin", "model.safetensors")

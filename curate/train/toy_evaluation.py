@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,12 +11,28 @@ import numpy.typing as npt
 import torch
 
 from curate.fetch.image import ImageSettings, decode, process
-from curate.models.toy import ToyClip, ToyMatcher, normalized, prepare, tokenize, trimmed
+from curate.models.captioner import Sampling
+from curate.models.toy import ToyCaptioner, ToyClip, ToyMatcher, normalized, prepare, tokenize, trimmed
+from curate.models.toy_captioner import caption_tokens, log_likelihood
+from curate.models.toy_captioning import ToyCaptioning
+from curate.toyweb.caption import parse
 from curate.toyweb.defects import CLEAN, DEFECTS
 from curate.toyweb.picture import encode_row
 from curate.toyweb.plan import Plan
+from curate.toyweb.scene import Scene
 
-__all__ = ["EVALUATION_SEED", "Pairs", "auc", "draw_pairs", "evaluate", "probabilities", "similarities"]
+__all__ = [
+    "EVALUATION_SEED",
+    "Pairs",
+    "auc",
+    "draw_pairs",
+    "evaluate",
+    "exact_ratio",
+    "greedy_captions",
+    "likelihoods",
+    "probabilities",
+    "similarities",
+]
 
 EVALUATION_SEED = 4_004
 """Seed of the toy web that a training's report is about."""
@@ -24,15 +41,19 @@ WRONG = {"other_scene": 0.30, "wrong_attribute": 0.15}
 STORED = ImageSettings(size_px=256, resize_mode="keep_ratio_largest", resize_only_if_bigger=True)
 """How the pipeline stores pictures: `configs/demo.toml`."""
 ROWS_AT_A_TIME = 256
+GREEDY = Sampling("greedy", min_tokens=0, repetition_penalty=1.0)
+"""Toy captions say a colour twice where both groups have it, so nothing is held against repetition."""
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Rows of a toy web: `views`, prepared pictures, uint8 (n, 32, 32, 3); `captions`; `labels`, str (n,)."""
+    """Rows of a toy web: `views`, prepared pictures, uint8 (n, 32, 32, 3); `captions`; `labels`, str (n,); `scenes`:
+    what the pictures show."""
 
     views: npt.NDArray[np.uint8]
     captions: list[str]
     labels: npt.NDArray[np.str_]
+    scenes: Sequence[Scene] = ()
 
 
 def draw_pairs(seed: int, rows: int) -> Pairs:
@@ -46,7 +67,8 @@ def draw_pairs(seed: int, rows: int) -> Pairs:
         if pixels is None:
             raise ValueError(f"row {row.number} of toy web {seed} cannot be decoded")
         views.append(prepare(pixels))
-    return Pairs(np.stack(views), [row.caption for row in wanted], np.array([row.defect for row in wanted]))
+    labels = np.array([row.defect for row in wanted])
+    return Pairs(np.stack(views), [row.caption for row in wanted], labels, [row.scene for row in wanted])
 
 
 def similarities(clip: ToyClip, pairs: Pairs) -> npt.NDArray[np.float32]:
@@ -64,9 +86,37 @@ def probabilities(matcher: ToyMatcher, pairs: Pairs) -> npt.NDArray[np.float32]:
         return np.concatenate([torch.sigmoid(matcher.match(*part)).numpy() for part in _parts(pairs)])
 
 
-def evaluate(clip: ToyClip, matcher: ToyMatcher, pairs: Pairs) -> list[dict[str, Any]]:
+def likelihoods(
+    captioner: ToyCaptioner, views: npt.NDArray[np.uint8], captions: Sequence[str]
+) -> npt.NDArray[np.float32]:
+    """The captioner's log-probability of each picture's caption, float32 (n,)."""
+    tokens, found = caption_tokens(captions), []
+    with torch.inference_mode():
+        for start in range(0, len(views), ROWS_AT_A_TIME):
+            rows = slice(start, start + ROWS_AT_A_TIME)
+            pictures = captioner.picture(normalized(views[rows]))
+            found.append(log_likelihood(captioner, pictures, tokens[rows]).numpy())
+    return np.concatenate(found)
+
+
+def greedy_captions(captioner: ToyCaptioner, views: npt.NDArray[np.uint8]) -> list[str]:
+    """What the captioner says of prepared pictures, uint8 (n, 32, 32, 3), by the likeliest word each time."""
+    worker = ToyCaptioning(captioner, "toy captioner", wanted="cpu")
+    return [own[0].text for own in worker.generate(list(views), 1, GREEDY, [0] * len(views))]
+
+
+def exact_ratio(captions: Sequence[str], scenes: Sequence[Scene]) -> float:
+    """The share of captions that say exactly what their scene is: `curate.toyweb.caption.parse` gives it back."""
+    return sum(parse(text) == scene for text, scene in zip(captions, scenes, strict=True)) / len(captions)
+
+
+def evaluate(
+    clip: ToyClip, matcher: ToyMatcher, pairs: Pairs, captioner: ToyCaptioner | None = None
+) -> list[dict[str, Any]]:
     """Per model and kind of wrong caption: the AUC of right captions against these, and how many of each there are."""
     scores = {"toy clip": similarities(clip, pairs), "toy matcher": probabilities(matcher, pairs)}
+    if captioner is not None:
+        scores["toy captioner"] = likelihoods(captioner, pairs.views, pairs.captions)
     return [
         {
             "model": model,
@@ -95,7 +145,7 @@ def auc(right: npt.NDArray[np.floating[Any]], wrong: npt.NDArray[np.floating[Any
     return float((ranks[:n].sum() - n * (n + 1) / 2) / (n * m))
 
 
-def _parts(pairs: Pairs) -> Any:
+def _parts(pairs: Pairs) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     tokens = trimmed(tokenize(pairs.captions))
     for start in range(0, len(pairs.views), ROWS_AT_A_TIME):
         rows = slice(start, start + ROWS_AT_A_TIME)

@@ -17,6 +17,7 @@ from curate.models.settings import ModelSettings
 from curate.models.toy import (
     MIN_PROBABILITY,
     MIN_SIMILARITY,
+    load_toy_captioner,
     load_toy_clip,
     load_toy_matcher,
     normalized,
@@ -34,7 +35,8 @@ from curate.toyweb.translate import LANGUAGES, translate
 from curate.train.toy_evaluation import Pairs, auc, draw_pairs, evaluate, probabilities, similarities
 
 UNSEEN_SEED = 9_009
-LOADERS = {"clip": load_toy_clip, "matcher": load_toy_matcher}
+LOADERS = {"clip": load_toy_clip, "matcher": load_toy_matcher, "captioner": load_toy_captioner}
+KINDS = pytest.mark.parametrize("kind", LOADERS)
 
 
 @pytest.fixture(autouse=True)
@@ -113,7 +115,7 @@ def _probability(matcher, views, text: str) -> float:
     return float(torch.sigmoid(logits).mean())
 
 
-@pytest.mark.parametrize("kind", ["clip", "matcher"])
+@KINDS
 def test_the_files_are_small_and_say_what_they_are(kind: str) -> None:
     with safe_open(TOY_FILES[kind], "pt") as file:
         about = file.metadata()
@@ -122,16 +124,16 @@ def test_the_files_are_small_and_say_what_they_are(kind: str) -> None:
     assert about["command"].startswith("curate train tiny --seed ")
     assert int(about["steps"]) > 0 <= int(about["seed"])
     assert about["precision"] in {"fp32", "bf16"}
-    assert sum(path.stat().st_size for path in TOY_FILES.values()) <= 3_000_000
+    assert TOY_FILES[kind].stat().st_size <= 1_300_000
 
 
-@pytest.mark.parametrize("kind", ["clip", "matcher"])
+@KINDS
 def test_a_loaded_model_is_ready(kind: str) -> None:
     model = LOADERS[kind]()
     assert not model.training
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     assert 500_000 < sum(parameter.numel() for parameter in model.parameters()) < 700_000
-    assert (model.image_size, model.context_length, len(model.mean), len(model.std)) == (32, 24, 3, 3)
+    assert (model.image_size, len(model.mean), len(model.std)) == (32, 3, 3)
 
 
 def test_embeddings_have_the_length_that_configs_are_told(clip) -> None:
@@ -255,7 +257,7 @@ def test_a_long_text_is_cut_at_the_end_and_short_ones_are_trimmed() -> None:
 
 
 def _without(tensors: dict[str, torch.Tensor]) -> None:
-    del tensors["text.words.weight"]
+    del tensors["picture.positions"]
 
 
 def _besides(tensors: dict[str, torch.Tensor]) -> None:
@@ -263,26 +265,26 @@ def _besides(tensors: dict[str, torch.Tensor]) -> None:
 
 
 def _reshaped(tensors: dict[str, torch.Tensor]) -> None:
-    tensors["text.words.weight"] = tensors["text.words.weight"][:-1].contiguous()
+    tensors["picture.positions"] = tensors["picture.positions"][:-1].contiguous()
 
 
 def _infinite(tensors: dict[str, torch.Tensor]) -> None:
-    tensors["text.words.weight"][0, 0] = torch.inf
+    tensors["picture.positions"][0, 0] = torch.inf
 
 
 def _whole_numbers(tensors: dict[str, torch.Tensor]) -> None:
-    tensors["text.words.weight"] = tensors["text.words.weight"].char()
+    tensors["picture.positions"] = tensors["picture.positions"].char()
 
 
-@pytest.mark.parametrize("kind", ["clip", "matcher"])
+@KINDS
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (_without, "it lacks text.words.weight"),
+        (_without, "it lacks picture.positions"),
         (_besides, "it has, besides, head.weight"),
-        (_reshaped, "of another shape: text.words.weight"),
-        (_infinite, "not finite: text.words.weight"),
-        (_whole_numbers, "of another kind: text.words.weight"),
+        (_reshaped, "of another shape: picture.positions"),
+        (_infinite, "not finite: picture.positions"),
+        (_whole_numbers, "of another kind: picture.positions"),
     ],
 )
 def test_tensors_that_do_not_fit_are_refused(tmp_path: Path, kind: str, spoil, words: str) -> None:
@@ -298,9 +300,11 @@ def test_one_model_is_not_taken_for_the_other() -> None:
         load_toy_clip(TOY_FILES["matcher"])
     with pytest.raises(ConfigError, match="does not hold the toy model ToyMatcher"):
         load_toy_matcher(TOY_FILES["clip"])
+    with pytest.raises(ConfigError, match="does not hold the toy model ToyCaptioner"):
+        load_toy_captioner(TOY_FILES["matcher"])
 
 
-@pytest.mark.parametrize("kind", ["clip", "matcher"])
+@KINDS
 def test_a_file_that_is_no_safetensors_file_is_refused(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "toy.safetensors"
     with pytest.raises(ConfigError, match=r"toy\.safetensors"):

@@ -1,6 +1,8 @@
 """How the toy models are trained and measured: the batches, the loops, the numbers, and the command."""
 
 import json
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -12,17 +14,17 @@ from safetensors import safe_open
 
 from curate.cli import main
 from curate.errors import StageError
-from curate.models.toy import load_toy_clip, load_toy_matcher
+from curate.models.toy import load_toy_captioner, load_toy_clip, load_toy_matcher
 from curate.models.weights import TOY_FILES
 from curate.toyweb.caption import parse
 from curate.toyweb.scene import Scene
 from curate.train.toy import REPORT, TinySettings, train_tiny
 from curate.train.toy_data import BATCH, batches, draw_batch
-from curate.train.toy_evaluation import auc, draw_pairs, similarities
+from curate.train.toy_evaluation import Pairs, auc, draw_pairs, exact_ratio, greedy_captions, similarities
 from curate.train.toy_fit import Course, _fit, _rate, fit_clip, fit_matcher
 
 NAMES = [path.name for path in TOY_FILES.values()]
-BRIEF = TinySettings(seed=3, steps=2, matcher_steps=2, rows=60)
+BRIEF = TinySettings(seed=3, steps=2, matcher_steps=2, captioner_steps=2, rows=60)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +45,7 @@ def test_the_same_seed_gives_the_same_bytes(made, tmp_path: Path) -> None:
     torch.set_num_threads(1)
     for name in NAMES:
         assert (made[0] / name).read_bytes() == (tmp_path / name).read_bytes()
-    train_tiny(TinySettings(seed=4, steps=2, matcher_steps=2, rows=60), tmp_path)
+    train_tiny(TinySettings(seed=4, steps=2, matcher_steps=2, captioner_steps=2, rows=60), tmp_path)
     for name in NAMES:
         assert (made[0] / name).read_bytes() != (tmp_path / name).read_bytes()
 
@@ -52,13 +54,18 @@ def test_the_report_is_about_the_files(made) -> None:
     out, report, told = made
     assert {file.name for file in out.iterdir()} == {*NAMES, REPORT}
     assert json.loads((out / REPORT).read_text()) == report
-    assert report["command"] == "curate train tiny --seed 3 --steps 2 --matcher-steps 2"
+    assert report["command"] == "curate train tiny --seed 3 --steps 2 --matcher-steps 2 --captioner-steps 2"
     assert report["cpu_s"] > 0 < report["wall_s"]
     assert [(row["model"], row["wrong_caption"]) for row in report["auc"]] == [
-        (f"toy {kind}", wrong) for kind in ("clip", "matcher") for wrong in ("other_scene", "wrong_attribute")
+        (f"toy {kind}", wrong)
+        for kind in ("clip", "matcher", "captioner")
+        for wrong in ("other_scene", "wrong_attribute")
     ]
-    assert [text.split(",")[0] for text in told[:2]] == ["toy clip: step 2 of 2", "toy matcher: step 2 of 2"]
-    pairs = draw_pairs(4_004, 60)
+    assert [text.split(",")[0] for text in told[:3]] == [f"toy {kind}: step 2 of 2" for kind in TOY_FILES]
+    assert report["exact_captions"] == exact_ratio(
+        greedy_captions(load_toy_captioner(out / NAMES[2]), pairs_of_report().views), pairs_of_report().scenes
+    )
+    pairs = pairs_of_report()
     score = similarities(load_toy_clip(out / NAMES[0]), pairs)
     assert report["auc"][0]["auc"] == auc(score[pairs.labels == "clean"], score[pairs.labels == "other_scene"])
     assert load_toy_matcher(out / NAMES[1])
@@ -67,8 +74,13 @@ def test_the_report_is_about_the_files(made) -> None:
             assert file.metadata()["precision"] == report["precision"]
 
 
+@cache
+def pairs_of_report() -> Pairs:
+    return draw_pairs(4_004, 60)
+
+
 def test_float32_is_told_and_obeyed(made, tmp_path: Path) -> None:
-    report = train_tiny(TinySettings(seed=3, steps=2, matcher_steps=2, rows=60, precision="fp32"), tmp_path)
+    report = train_tiny(replace(BRIEF, precision="fp32"), tmp_path)
     assert report["precision"] == "fp32"
     assert report["command"].endswith(" --precision fp32")
     ours, its = (load_toy_clip(folder / NAMES[0]).state_dict() for folder in (tmp_path, made[0]))
@@ -165,23 +177,28 @@ def test_pairs_are_the_rows_of_the_toy_web() -> None:
     assert labels.tolist() == ["clean", "other_scene", "wrong_attribute"]
     assert np.abs(counts - [55, 30, 15]).max() <= 2
     assert (pairs.views.shape, len(pairs.captions)) == ((100, 32, 32, 3), 100)
+    told = [parse(text) == scene for text, scene in zip(pairs.captions, pairs.scenes, strict=True)]
+    assert told == (pairs.labels == "clean").tolist()
+    assert exact_ratio(pairs.captions, pairs.scenes) == (pairs.labels == "clean").mean()
     assert draw_pairs(12, 3).captions == pairs.captions[:3]
     assert draw_pairs(13, 3).captions != pairs.captions[:3]
 
 
-@pytest.mark.parametrize(("name", "value"), [("steps", 0), ("matcher_steps", -1), ("rows", 10), ("seed", -1)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("steps", 0), ("matcher_steps", -1), ("captioner_steps", 0), ("rows", 10), ("seed", -1)]
+)
 def test_settings_out_of_range_are_refused(name: str, value: int) -> None:
     with pytest.raises(ValueError, match=rf"{name} = {value} is out of range"):
         TinySettings(**{name: value})
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    numbers = ["--seed", "3", "--steps", "2", "--matcher-steps", "2", "--rows", "60"]
+    numbers = ["--seed", "3", "--steps", "2", "--matcher-steps", "2", "--captioner-steps", "2", "--rows", "60"]
     assert main(["train", "tiny", *numbers, "--out", str(tmp_path / "out")]) == 0
     shown = capsys.readouterr()
     report = json.loads(shown.out)
     assert report["written_to"] == str(tmp_path / "out")
-    assert len(report["auc"]) == 4
+    assert len(report["auc"]) == 6
     assert "toy clip: step 2 of 2" in shown.err
     assert {file.name for file in (tmp_path / "out").iterdir()} == {*NAMES, REPORT}
 
