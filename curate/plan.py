@@ -32,7 +32,8 @@ class Job:
 
     `slices` reads the source (or the cut that was made before) as a stream; `known_slices` answers what that will be,
     None when the source must be read to tell. `serve` holds up what the fetch needs to reach, and yields its addresses.
-    `source_columns` is None when only reading the source can tell.
+    `source_columns` is None when only reading the source can tell. `warnings` looks for what is allowed and unwise,
+    such as models that share weights: sentences, told before the run.
     """
 
     steps: tuple[Step, ...]
@@ -40,6 +41,7 @@ class Job:
     known_slices: Callable[[Storage], list[Slice] | None] = lambda storage: None
     serve: Callable[[], AbstractContextManager[Mapping[str, str]]] = lambda: nullcontext({})
     source_columns: tuple[str, ...] | None = ()
+    warnings: Callable[[], list[str]] = list
 
 
 @dataclass(frozen=True)

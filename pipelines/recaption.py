@@ -71,4 +71,14 @@ def recaption(table: Mapping[str, Any], limit: int | None = None) -> Job:
         known_slices=partial(known_cut, source, samples_per_shard=1, limit=limit),
         serve=source.serve,
         source_columns=None,
+        warnings=partial(_coupled, models),
     )
+
+
+def _coupled(models: Mapping[str, Any]) -> list[str]:
+    """Of captioners whose texts are judged by a matcher with the same weights."""
+    from curate.train.coupling import warn_if_coupled
+
+    judged = [(own, models[name]) for own in models.values() if own.kind == "matcher" for name in own.captions]
+    found = (warn_if_coupled(captioner, matcher) for matcher, captioner in judged)
+    return [warning for warning in found if warning]

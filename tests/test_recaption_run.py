@@ -292,3 +292,27 @@ def test_what_a_config_lacks_is_told(
     job.write_text(job.read_text().replace(old, new, 1))
     assert main(["run", str(job), "--out", str(tmp_path / "out"), "--on", "inline"]) != 0
     assert re.search(words, capsys.readouterr().err)
+
+
+def test_a_matcher_that_shares_the_captioners_weights_is_told(
+    pairs: Path, captioner: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import torch
+
+    from curate.models.toy import load_toy_captioner, save_toy
+    from curate.models.toy_matcher import ToyMatcher
+
+    torch.manual_seed(3)
+    matcher = ToyMatcher()
+    apart = tmp_path / "apart"
+    shared = tmp_path / "shared"
+    for folder in (apart, shared):
+        folder.mkdir()
+        save_toy(matcher, folder / "model.safetensors", {})
+        (folder / "toy.json").write_text(json.dumps({"kind": "matcher"}))
+        matcher.picture.load_state_dict(load_toy_captioner(captioner / "model.safetensors").picture.state_dict())
+    for folder, coupled in ((apart, False), (shared, True)):
+        job = config(tmp_path / "job.toml", pairs, captioner)
+        job.write_text(job.read_text().replace('kind = "matcher"', f'kind = "matcher"\nweights = "{folder}"'))
+        found = run(job, tmp_path / folder.name / "out", capsys)
+        assert ("are coupled" in str(found.get("warnings"))) is coupled

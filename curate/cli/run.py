@@ -38,14 +38,17 @@ def run(options: argparse.Namespace) -> int:
     storage = Storage(options.out or default_folder(options.config))
     engine = make_engine(options.on, loaded.run, os.environ.get("RAY_ADDRESS"), os.environ.get("CUDA_VISIBLE_DEVICES"))
     watch = progress()
+    warnings = loaded.job.warnings()
     try:
+        for warning in warnings:
+            watch.trouble(warning)
         with loaded.job.serve() as addresses:
             work = runtime(loaded.run, addresses)
             outcome = run_job(loaded.job, storage, engine, loaded.run, work, watch)
     finally:
         engine.close()
         watch.close()
-    show(summary(loaded.job, storage, outcome), options.format)
+    show(summary(loaded.job, storage, outcome) | ({"warnings": warnings} if warnings else {}), options.format)
     return 1 if outcome.failed else 0
 
 
