@@ -1,7 +1,7 @@
 """BLIP-2's image-text matching head (Li et al. 2023), as `Blip2ForImageTextRetrieval` of transformers has its weights.
 
 Its Q-Former looks at a picture with 32 queries beside the text, and the head's answer is the mean over the queries. The
-picture tower is 95 % of the arithmetic (ViT-g at 224 px: 520 GFLOP, a text 10), so a picture is read once for all its
+picture tower is 95 % of the arithmetic (ViT-g at 224 px: 520 GFLOP, a text 15), so a picture is read once for all its
 texts; the Q-Former stays in float32, as transformers keeps it. Texts are read as LAVIS reads them: small letters,
 punctuation a space, 50 words, 32 tokens; what a column holds is not cut.
 """
@@ -30,7 +30,7 @@ from curate.models.hf_folder import (
     require_model_files,
 )
 from curate.models.hf_pictures import normalised, square_preprocess
-from curate.models.match_units import PairUnits, Tokens, pair_logits, plain_tokens, pre_caption, second_of_two
+from curate.models.match_units import PairUnits, Tokens, pair_logits, plain_tokens, pre_caption, second_of_two, sent
 
 __all__ = ["Blip2Matching", "matcher_digest", "open_matcher", "require_matcher"]
 
@@ -114,9 +114,7 @@ class Blip2Matching:
     @torch.inference_mode()
     def see(self, images: Sequence[Any]) -> Any:
         """uint8 (side, side, 3) each to patches, float32 (pictures, patches + 1, d)."""
-        views = torch.from_numpy(np.stack(images))
-        if self._where.type == "cuda":
-            views = views.pin_memory().to(self._where, non_blocking=True)
+        views = sent(torch.from_numpy(np.stack(images)), self._where)
         pixels = normalised(views, self.prepare_picture).to(self._kind)
         return self._model.vision_model(pixel_values=pixels).last_hidden_state.float()
 
@@ -124,12 +122,10 @@ class Blip2Matching:
     def judge(self, seen: Any, pictures: Sequence[int], texts: Sequence[Tokens], length: int) -> Any:
         """Logits, float32 (rows, 2)."""
         model = self._model
-        tokens = torch.tensor([[*text, *[self._pad] * (length - len(text))] for text in texts])
         queries = model.query_tokens.shape[1]
-        mask = torch.tensor([[1] * (queries + len(text)) + [0] * (length - len(text)) for text in texts])
-        place = torch.tensor(pictures)
-        if self._where.type == "cuda":
-            tokens, mask, place = (t.pin_memory().to(self._where, non_blocking=True) for t in (tokens, mask, place))
+        padded = [[*text, *[self._pad] * (length - len(text))] for text in texts]
+        seen_of = [[1] * (queries + len(text)) + [0] * (length - len(text)) for text in texts]
+        tokens, mask, place = (sent(torch.tensor(part), self._where) for part in (padded, seen_of, list(pictures)))
         both = model.embeddings(input_ids=tokens, query_embeds=model.query_tokens.expand(len(texts), -1, -1))
         found = model.qformer(
             query_embeds=both,

@@ -19,7 +19,17 @@ import numpy.typing as npt
 
 from curate.models.memory import is_memory
 
-__all__ = ["Look", "PairUnits", "Tokens", "pair_logits", "places_of", "plain_tokens", "pre_caption", "second_of_two"]
+__all__ = [
+    "Look",
+    "PairUnits",
+    "Tokens",
+    "pair_logits",
+    "places_of",
+    "plain_tokens",
+    "pre_caption",
+    "second_of_two",
+    "sent",
+]
 
 Tokens = tuple[int, ...]
 """A text as the model reads it; it stands for the text."""
@@ -53,7 +63,20 @@ class PairUnits:
         self, images: Sequence[Any], texts: Sequence[Sequence[Tokens | None]]
     ) -> dict[tuple[int, Tokens], npt.NDArray[np.float32]]:
         """The numbers of each (number of the picture, text), float32 (k,). A text that is None is left out. Raises
-        torch.OutOfMemoryError and its like when one picture with one text does not fit."""
+        torch.OutOfMemoryError and its like when one picture with one text does not fit. A GPU that failed answers
+        nothing more in this process, so the process ends: else each picture to come would fail."""
+        import torch
+
+        try:
+            return self._all(images, texts)
+        except torch.AcceleratorError as error:
+            if is_memory(error):
+                raise
+            raise SystemExit(f"curate: the GPU of this worker failed: {error}") from error
+
+    def _all(
+        self, images: Sequence[Any], texts: Sequence[Sequence[Tokens | None]]
+    ) -> dict[tuple[int, Tokens], npt.NDArray[np.float32]]:
         wanted = [row for row, own in enumerate(texts) if any(text is not None for text in own)]
         begun: list[tuple[list[tuple[int, Tokens]], Any]] = []
         start = 0
@@ -115,6 +138,11 @@ class PairUnits:
                 raise
         self.free()
         return None
+
+
+def sent(values: Any, where: Any) -> Any:
+    """A tensor of the host on a device; to a GPU from pinned memory, so that nothing waits for it."""
+    return values.pin_memory().to(where, non_blocking=True) if where.type == "cuda" else values
 
 
 def pair_logits(

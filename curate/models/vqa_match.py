@@ -6,8 +6,8 @@ matching head reads a picture once. Any image-text-to-text model of `curate.mode
 
 The probability is that of the next token over the whole vocabulary, as in the paper; it need not be near 1 minus that
 of "No". A vocabulary has the word as `Yes`, with a space before it, or both; which one a model says depends on how its
-template ends, so the two are added. The authors' code also multiplies by the end of the answer, and takes the root for
-some models; what is here is the paper's formula and their code for newer models.
+template ends, so the two are added. The authors' code multiplies by the end of the answer too and takes the root; what
+is here is the paper's formula. In bfloat16, in which a model gives its logits, a probability is told to some 6 %.
 
 Questions are padded on the left to a multiple of 16 tokens, so that a score does not depend on its neighbours; a model
 that minds (tried when it is opened) has them as long as they are. Of a text the first 256 tokens are read. Tokens of
@@ -32,7 +32,7 @@ from curate.manifest import fingerprint
 from curate.models.caption_settings import MatcherSettings
 from curate.models.device import computes, device, require_device
 from curate.models.hf_folder import folder_digest, load_config, load_model, model_folder, require_model_files
-from curate.models.match_units import PairUnits, Tokens
+from curate.models.match_units import PairUnits, Tokens, sent
 from curate.models.memory import is_memory
 from curate.models.vlm_inputs import Inputs
 from curate.models.vlm_pictures import PIXELS, PreparedPicture
@@ -259,7 +259,7 @@ class VqaMatching:
         for name in rows[0]:
             fill = self._questions.pad if name == "input_ids" else 0
             inputs[name] = torch.cat([self._padded(row[name], length, fill) for row in rows])
-        inputs = {name: value.to(self._where) for name, value in inputs.items()}
+        inputs = {name: sent(value, self._where) for name, value in inputs.items()}
         inputs["pixel_values"] = self._questions.pixels(images, self._where, self._kind)
         found = self._model.generate(**inputs, generation_config=self._one_token)
         chances = found.logits[0].float().softmax(dim=-1)

@@ -4,6 +4,7 @@ import json
 import shutil
 from functools import lru_cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from curate.errors import ConfigError
 from curate.models.blip_match import BlipMatching, matcher_digest, require_matcher
 from curate.models.caption_settings import MatcherSettings
 from curate.models.hf_folder import load_image_processor, load_model, load_tokenizer
-from curate.models.match_units import places_of, pre_caption
+from curate.models.match_units import places_of, pre_caption, sent
 
 TEXTS = [
     "a dog",
@@ -280,6 +281,36 @@ def test_another_error_is_not_taken_for_memory(folder, monkeypatch):
     with pytest.raises(RuntimeError, match="index out of range"):
         matcher.match([matcher.prepare(picture(0))], [["a dog"]])
     assert matcher._units.rows == curate.models.blip_match.ROWS["cpu"]
+
+
+def test_a_gpu_that_failed_ends_the_process(folder, monkeypatch):
+    matcher = BlipMatching(asked(folder))
+
+    def broken(*own):
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(matcher, "judge", broken)
+    with pytest.raises(SystemExit, match="GPU of this worker failed: CUDA error: an illegal"):
+        matcher.match([matcher.prepare(picture(0))], [["a dog"]])
+
+
+def test_to_a_gpu_tensors_go_from_pinned_memory_and_nothing_waits():
+    calls = []
+
+    class Values:
+        def pin_memory(self):
+            calls.append("pinned")
+            return self
+
+        def to(self, where, non_blocking=False):
+            calls.append((where.type, non_blocking))
+            return self
+
+    values = Values()
+    assert sent(values, SimpleNamespace(type="cpu")) is values
+    assert calls == []
+    sent(values, SimpleNamespace(type="cuda"))
+    assert calls == ["pinned", ("cuda", True)]
 
 
 def test_in_bfloat16_scores_are_near(folder, matcher, monkeypatch):

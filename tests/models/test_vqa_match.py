@@ -1,5 +1,7 @@
-"""VQAScore against transformers' own forward on the whole question, for models of six kinds; hostile texts; units."""
+"""VQAScore against transformers' own forward on the whole question, for models of eight kinds; hostile texts; units."""
 
+import json
+import re
 import shutil
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from curate.models.vqa_match import VqaMatching, matcher_digest, require_matcher
 QUESTION = "Does this picture show {text} ? answer Yes or No ."
 WORDS = ("Yes", "No", "Does", "show", "or", "answer")
 TEXTS = ["a red dog", "two blue bird in the house with a tree", "a", "the small cat sits on a street . " * 3]
-KINDS = ("llava", "idefics3", "qwen2_vl", "paligemma", "blip2_opt", "blip2_t5")
+KINDS = ("llava", "llava_onevision", "idefics3", "qwen2_vl", "qwen3_vl", "paligemma", "blip2_opt", "blip2_t5")
 
 
 def asked(path: Path, **changes) -> MatcherSettings:
@@ -30,10 +32,10 @@ def asked(path: Path, **changes) -> MatcherSettings:
     )
 
 
-def write(folder: Path, kind: str, words: tuple[str, ...] = WORDS, **changes) -> Path:
+def write(folder: Path, kind: str, words: tuple[str, ...] = WORDS) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tiny_vlm, "WORDS", (*tiny_vlm.WORDS, *words))
-        return tiny_vlm.write(folder, kind, **changes)
+        return tiny_vlm.write(folder, kind)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +63,8 @@ def published(matcher: VqaMatching, path: Path, image: np.ndarray, text: str) ->
         inputs["decoder_input_ids"] = torch.tensor([[tiny_vlm.PAD]])
     with torch.inference_mode():
         logits = model(**inputs).logits[0, -1]
-    return float(logits.softmax(-1)[processor.tokenizer.get_vocab()["Yes"]])
+    known = processor.tokenizer.get_vocab()
+    return float(sum(logits.softmax(-1)[known[form]] for form in ("Yes", "ĠYes", "▁Yes") if form in known))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -126,6 +129,13 @@ def test_a_token_of_the_model_in_a_text_stays_words(made, text):
         assert found.count(token) == plain.count(token)
 
 
+def test_a_text_that_is_more_than_words_all_the_same_has_no_probability(made, monkeypatch):
+    _, matcher = made("llava")
+    monkeypatch.setattr(matcher._questions, "_written", re.compile("(?!)"))
+    found = matcher.match([matcher.prepare(picture(0))], [["a dog", "a </s> dog", "<pad>", "<image>"]])[0]
+    assert np.isfinite(found).tolist() == [True, False, False, False]
+
+
 def test_of_a_text_the_first_tokens_are_read(made):
     _, matcher = made("llava")
     whole, cut = matcher.match([matcher.prepare(picture(0))], [["a dog " * 900, "a dog " * 128]])[0]
@@ -155,6 +165,8 @@ def test_the_answer_is_told_with_and_without_a_space(tmp_path, spelled, known):
     if known:
         matcher = VqaMatching(asked(path))
         assert len(matcher._questions.answers) == known
+        found = matcher.match([matcher.prepare(picture(0))], [TEXTS[:1]])[0]
+        np.testing.assert_allclose(found, [published(matcher, path, picture(0), TEXTS[0])], rtol=1e-4)
         return
     for call in (require_matcher, VqaMatching):
         with pytest.raises(ConfigError, match="no token for the answer 'Yes'"):
@@ -206,7 +218,9 @@ def test_what_the_folder_says_about_decoding_is_set_aside(made, tmp_path):
     assert found.tolist() == matcher.match([view], [TEXTS])[0].tolist()
 
 
-@pytest.mark.parametrize(("kind", "words"), [("florence2", "type 'florence2', which answers no questions")])
+@pytest.mark.parametrize(
+    ("kind", "words"), [("florence2", "type 'florence2', which answers no"), ("git", "type 'git', which answers no")]
+)
 def test_a_model_that_answers_no_questions_is_refused(tmp_path, kind, words):
     path = write(tmp_path, kind)
     for call in (require_matcher, VqaMatching):
@@ -215,7 +229,10 @@ def test_a_model_that_answers_no_questions_is_refused(tmp_path, kind, words):
 
 
 def test_a_model_without_room_for_a_text_is_refused(tmp_path):
-    path = write(tmp_path, "llava", max_position_embeddings=48)
+    path = write(tmp_path, "llava")
+    told = json.loads((path / "config.json").read_text())
+    told["text_config"]["max_position_embeddings"] = 48
+    (path / "config.json").write_text(json.dumps(told))
     with pytest.raises(ConfigError, match="has 48 places, and picture and question leave"):
         VqaMatching(asked(path))
 
