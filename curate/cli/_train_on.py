@@ -25,7 +25,7 @@ def say(text: str) -> None:
 def train_model(settings: Any, out: Path, options: argparse.Namespace, pairs: Callable[[], Any] | None = None) -> None:
     """Train the captioner or matcher of these settings where the options say."""
     from curate.errors import ConfigError
-    from curate.train.caption_course import require_free
+    from curate.train.caption_place import require_free
     from curate.train.spread_training import SharedTraining, carry_out
 
     training = SharedTraining(settings, out.absolute(), pairs, say)

@@ -34,6 +34,7 @@ from curate.stage import settings_of
 from curate.storage import plain_errors
 from curate.train.capfilt_texts import CAPTIONER, CaptionSet, Judges, write_texts, yields_of
 from curate.train.caption_course import Say
+from curate.train.caption_place import require_free
 from curate.train.captioner import CaptionerCourse, CaptionerOrder, train_captioner
 from curate.train.coupling import warn_if_coupled
 from curate.train.matcher import MatcherCourse, MatcherOrder, train_matcher
@@ -151,8 +152,7 @@ def _own(settings: CapfiltOrder, out: Path) -> None:
                 "choose another --out, or delete it"
             )
         return
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"{out} is there already; choose another --out, or delete it")
+    require_free(out)
     with plain_errors(f"write {out}"):
         out.mkdir(parents=True, exist_ok=True)
         told = {"fingerprint": mark, "settings": settings_of(settings)}

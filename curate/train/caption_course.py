@@ -8,10 +8,8 @@ BLIP-base takes 2.7 GB as captioner, 3.6 GB as matcher; it is written beside and
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -30,11 +28,10 @@ from curate.train.caption_pairs import CaptionBatch
 from curate.train.caption_start import Recipe
 from curate.train.spread_training import Peers
 
-__all__ = ["Course", "CourseSettings", "Place", "Task"]
+__all__ = ["Course", "CourseSettings", "Task"]
 
 SAY_EVERY_S = 10.0
 STATE = "state.safetensors"
-OWNER = "training_of.json"
 
 Say = Callable[[str], None]
 
@@ -111,62 +108,6 @@ class Task(Protocol):
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """What `state` gave."""
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a training works: `out`, which is there only when the model is whole, and a folder beside it until then.
-
-    `training` says by a fingerprint which training it is.
-    """
-
-    out: Path
-    training: str
-
-    @property
-    def folder(self) -> Path:
-        """The folder with the state."""
-        return self.out.parent / f"{self.out.name}.training"
-
-    def open(self, peers: Peers) -> None:
-        """Make the folder, or find the one of the same training. Raises ConfigError for another's."""
-        require_free(self.out)
-        owner = self.folder / OWNER
-        if owner.is_file():
-            if _told(owner) != self.training:
-                raise ConfigError(
-                    f"{self.folder} holds a training that was begun with other settings or other pairs; delete it to "
-                    "begin anew, or choose another --out"
-                )
-            return
-        if peers.rank == 0:
-            with plain_errors(f"write {self.folder}"):
-                self.folder.mkdir(parents=True, exist_ok=True)
-                owner.write_text(json.dumps({"training": self.training}) + "\n", "utf-8")
-
-    def finish(self, write: Callable[[Path], None]) -> None:
-        """Have the model written, give it its name, and delete the state."""
-        model = self.folder / "model"
-        with plain_errors(f"write {self.out}"):
-            shutil.rmtree(model, ignore_errors=True)
-            model.mkdir()
-            write(model)
-            model.rename(self.out)
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def require_free(out: Path) -> None:
-    """Raise ConfigError for a folder that holds something."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"{out} is there already; choose another --out, or delete it")
-
-
-def _told(owner: Path) -> str | None:
-    try:
-        found = json.loads(owner.read_text("utf-8"))["training"]
-        return found if isinstance(found, str) else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,9 @@ from curate.manifest import fingerprint
 from curate.models.device import computes, device
 from curate.models.settings import Precision
 from curate.stage import settings_of
-from curate.train.caption_course import Course, CourseSettings, Place, Say, Task
+from curate.train.caption_course import Course, CourseSettings, Say, Task
 from curate.train.caption_pairs import Deal, caption_batches
+from curate.train.caption_place import Place
 from curate.train.caption_start import Trainee, is_toy_start
 from curate.train.coupling import MOST_SHARED, shared_weights, warn_if_coupled
 from curate.train.overlap import EvaluationSettings, find_overlap
