@@ -92,6 +92,7 @@ class LanguageModel:
         self._ends = _ends(self._model, self._tokenizer)
         self._fill = self._tokenizer.pad_token_id if self._tokenizer.pad_token_id is not None else self._ends[0]
         self._special = _special_tokens(self._tokenizer)
+        self._forced = _settle(self._model, self._ends, self._fill)
         self._most = 0
 
     def answer(
@@ -142,31 +143,21 @@ class LanguageModel:
         draws = None
         if sampling.method != "greedy":
             draws = uniforms([seed for _, _, seed in full], 1, sampling.max_tokens)[:, 0]
-        picks = KeyedPicks(sampling, draws, self._ends)
+        picks = KeyedPicks(sampling, draws, self._ends, self._forced)
         self._generate(ids, mask, picks, sampling.max_tokens)
         found = picks.texts(None)[: len(part)]
         texts = self._tokenizer.batch_decode([decoded.tokens for decoded in found], skip_special_tokens=True)
         return [Said(text, len(decoded.tokens), decoded.finish) for text, decoded in zip(texts, found, strict=True)]
 
     def _generate(self, ids: Any, mask: Any, picks: KeyedPicks, max_tokens: int) -> None:
-        from transformers import GenerationConfig, LogitsProcessorList
+        from transformers import LogitsProcessorList
 
-        own = self._model.generation_config
-        start = {"decoder_start_token_id": own.decoder_start_token_id} if self._encodes else {}
         with torch.inference_mode():
             self._model.generate(
                 input_ids=ids.to(self._where),
                 attention_mask=mask.to(self._where),
                 logits_processor=LogitsProcessorList([picks]),
-                generation_config=GenerationConfig(
-                    max_new_tokens=max_tokens,
-                    do_sample=False,
-                    num_beams=1,
-                    pad_token_id=self._fill,
-                    eos_token_id=list(self._ends),
-                    bos_token_id=own.bos_token_id,
-                    **start,
-                ),
+                max_new_tokens=max_tokens + self._forced,
             )
 
     def _tokens(self, prompt: str) -> list[int]:
@@ -184,9 +175,10 @@ class LanguageModel:
         """Tokens that a prompt may have."""
         config = self._model.config.get_text_config()
         most = getattr(config, "max_position_embeddings", None)
-        if not isinstance(most, int) or most <= 0 or self._encodes:
+        if not isinstance(most, int) or most <= 0:
             return MOST_PROMPT_TOKENS
-        return min(MOST_PROMPT_TOKENS, most - max_tokens)
+        left = most - max_tokens
+        return min(MOST_PROMPT_TOKENS, most if self._encodes and left > 0 else left)
 
 
 def opened_language_model(
@@ -212,6 +204,22 @@ def require_language_model(weights: str, revision: str = "") -> None:
     """Raise ConfigError for what would fail on every shard: files missing, tensors of other shapes, no such class."""
     folder = model_folder(weights, revision)
     require_model_files(folder, (), _class_name(_is_encoder_decoder(folder)))
+
+
+def _settle(model: Any, ends: Sequence[int], fill: int) -> int:
+    """Leave of the model's own settings for `generate` the tokens that it begins and ends with, and answer how many
+    every text is forced to begin with. Others would have a say in what is picked: a penalty for repetition, or an end
+    that is forced on a text which was cut off."""
+    from transformers import GenerationConfig
+
+    own = model.generation_config
+    kept = {
+        name: getattr(own, name, None) for name in ("bos_token_id", "decoder_start_token_id", "forced_bos_token_id")
+    }
+    model.generation_config = GenerationConfig(
+        do_sample=False, num_beams=1, pad_token_id=fill, eos_token_id=list(ends), **kept
+    )
+    return int(kept["forced_bos_token_id"] is not None)
 
 
 def _special_tokens(tokenizer: Any) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_language_model import CHAT, WORDS, save_causal, save_seq2seq
+from tiny_language_model import CHAT, WORDS, save_causal, save_seq2seq, save_tokenizer
 
 from curate.errors import ConfigError
 from curate.models.language_model import (
@@ -109,6 +109,45 @@ def test_an_end_ends_a_text_and_is_no_part_of_it(folders: dict[str, Path], tmp_p
         assert said is not None
         assert (said.text, said.finish) == (" ".join(cut), "stop" if end in text else "length")
         assert said.tokens >= len(cut)
+
+
+def test_a_models_own_settings_for_generating_have_no_say(folders: dict[str, Path], tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(folders["causal"], tmp_path / "m"))
+    told = json.loads((folder / "generation_config.json").read_text())
+    told |= {"do_sample": True, "temperature": 0.7, "repetition_penalty": 1.5, "max_length": 3, "num_beams": 2}
+    (folder / "generation_config.json").write_text(json.dumps(told))
+    rows = range(6)
+    assert answers(opened(folder), rows, GREEDY) == answers(opened(folders["causal"]), rows, GREEDY)
+
+
+def test_a_model_with_places_of_its_own_and_ends_that_it_forces(tmp_path: Path) -> None:
+    from transformers import BartConfig, BartForConditionalGeneration
+
+    tokenizer = save_tokenizer(tmp_path)
+    config = BartConfig(
+        vocab_size=len(tokenizer),
+        d_model=32,
+        encoder_layers=1,
+        decoder_layers=1,
+        encoder_attention_heads=4,
+        decoder_attention_heads=4,
+        encoder_ffn_dim=64,
+        decoder_ffn_dim=64,
+        max_position_embeddings=80,
+        init_std=0.5,
+        pad_token_id=0,
+        decoder_start_token_id=2,
+        eos_token_id=2,
+    )
+    torch.manual_seed(0)
+    own = BartForConditionalGeneration(config).eval()
+    own.generation_config.forced_bos_token_id, own.generation_config.forced_eos_token_id = 1, 2
+    own.save_pretrained(tmp_path)
+    found = dict(opened(tmp_path).answer(["w1 w2 w3", "w3 " * 79, "w4 " * 80], [0, 1, 2], GREEDY))
+    assert found[2] is None
+    ids = torch.tensor([tokenizer("w1 w2 w3")["input_ids"]])
+    text = tokenizer.decode(own.generate(ids, max_new_tokens=14, num_beams=1)[0], skip_special_tokens=True)
+    assert found[0] == Said(text, 12, "length")
 
 
 def test_special_tokens_in_a_prompt_are_words(folders: dict[str, Path]) -> None:
