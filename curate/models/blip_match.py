@@ -6,8 +6,8 @@ picture too. The head was trained on [ENC]; transformers and data-juicer hand it
 
 A picture is read once, and its keys and values for the text layers are made once: with 11 texts of BLIP-large that
 leaves .11 TFLOP of texts beside .38 of the picture, and not .32. Attention is torch's own kernel, which agrees with
-transformers' arithmetic to 1e-5 in the logits. Texts are read as BLIP reads them: small letters, punctuation a space,
-30 words, 35 tokens; what a column holds is not cut. Padding a text to 8, 16, 24 or 35 places moves a logit by 1e-6.
+transformers' arithmetic to 2e-6 in the logits. Texts are read as BLIP reads them: small letters, punctuation a space,
+30 words, 35 tokens; what a column holds is not cut. Padding a text to 8, 16, 24 or 35 places moves a logit by 2e-6.
 """
 
 from __future__ import annotations

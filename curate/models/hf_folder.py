@@ -4,7 +4,7 @@ transformers fills what a folder lacks with random numbers and drops what it has
 config can name another model, a file elsewhere, a kernel or a class on the hub, which it then loads. Here each of those
 is an error that says what to change. Code that comes with a model is never run, pickles are never read, and nothing is
 asked of the network once a model is on this machine. The shapes in the headers of the files are held against the
-architecture before anything is loaded (.1 s for a model of 2 GB), so that a folder whose config and weights do not go
+architecture before anything is loaded (.1 s for BLIP), so that a folder whose config and weights do not go
 together takes neither the time nor the memory.
 """
 

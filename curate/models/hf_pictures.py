@@ -7,36 +7,54 @@ the device, and the numbers are equal to 1e-6.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
 
 from curate.errors import ConfigError
 from curate.models.hf_folder import load_image_processor
+from curate.models.memory import is_memory
 from curate.models.preprocess import Preprocess
 
 __all__ = ["normalised", "square_preprocess"]
 
-METHODS = {2: "bilinear", 3: "bicubic"}
+METHODS: Mapping[int, Literal["bicubic", "bilinear"]] = {2: "bilinear", 3: "bicubic"}
 """By Pillow's numbers."""
+CLOSE = 1e-4
 
 
 def square_preprocess(path: Path, side: int) -> Preprocess:
     """The preprocessing of a model that takes squares of `side` pixels, into which pictures are squeezed (BLIP and
-    BLIP-2). Raises ConfigError for a folder that asks for another."""
+    BLIP-2). Raises ConfigError for a folder that asks for another, which is found by what it makes of noise."""
     told = load_image_processor(path)
-    size = told.size
-    wanted = (side, side)
-    if (size.get("height"), size.get("width")) != wanted or not told.do_resize or getattr(told, "do_pad", None):
-        raise ConfigError(f"{path} prepares pictures of {dict(size)}, and its model takes {side} x {side} px")
-    crops = getattr(told, "do_center_crop", None)
-    if crops or int(told.resample) not in METHODS or not (told.do_rescale and told.do_normalize):
+    noise = np.random.default_rng(0).integers(0, 256, (side + 7, 2 * side - 3, 3), np.uint8)
+    try:
+        theirs = told(images=noise, return_tensors="pt")["pixel_values"]
+        size = tuple(theirs.shape[2:])
+        ready = Preprocess(side, _three(told.image_mean), _three(told.image_std), METHODS[int(told.resample)], "squash")
+    except Exception as error:
+        if is_memory(error):
+            raise
+        raise ConfigError(f"{path} prepares pictures in a way that is not known here: {error!r}") from error
+    if size != (side, side):
+        raise ConfigError(f"{path} prepares pictures of {size[0]} x {size[1]} px, and its model takes {side} x {side}")
+    if float((normalised(_stacked(ready(noise)), ready) - theirs).abs().max()) > CLOSE:
         raise ConfigError(f"{path} prepares pictures in a way that is not known here: resize and normalise alone are")
-    if abs(told.rescale_factor * 255 - 1) > 1e-6 or len(told.image_mean) != 3 or len(told.image_std) != 3:
-        raise ConfigError(f"{path} does not take bytes of red, green and blue; fetch preprocessor_config.json anew")
-    red, green, blue = (float(value) for value in told.image_mean)
-    spread = tuple(float(value) for value in told.image_std)
-    method: Any = METHODS[int(told.resample)]
-    return Preprocess(side, (red, green, blue), (spread[0], spread[1], spread[2]), method, "squash")
+    return ready
+
+
+def _three(values: Sequence[float]) -> tuple[float, float, float]:
+    red, green, blue = (float(value) for value in values)
+    return red, green, blue
+
+
+def _stacked(view: npt.NDArray[np.uint8]) -> Any:
+    import torch
+
+    return torch.from_numpy(np.stack([view]))
 
 
 def normalised(views: Any, ready: Preprocess) -> Any:

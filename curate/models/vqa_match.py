@@ -1,8 +1,9 @@
 """VQAScore (Lin et al. 2024): the probability that a model answers "Yes" when asked whether a picture shows a text.
 
-It follows composition ("the horse eats the grass") where a matching head is a bag of words, and costs a whole question
-of a language model for each pair: its picture tokens are read again for each text, which is most of the work, where a
-matching head reads a picture once. Any image-text-to-text model of `curate.models.vlm` that answers questions will do.
+The authors find it nearer to people's judgement than a dual encoder or a matching head where a text is composed ("the
+horse eats the grass"). It costs a whole question of a language model for each pair: picture tokens are read again for
+each text, and they are most of the work, where a matching head reads a picture once. Any image-text-to-text model of
+`curate.models.vlm` that answers questions will do.
 
 The probability is that of the next token over the whole vocabulary, as in the paper; it need not be near 1 minus that
 of "No". A vocabulary has the word as `Yes`, with a space before it, or both; which one a model says depends on how its

@@ -339,11 +339,15 @@ def test_pixels_are_those_of_transformers(folder, matcher):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"size": {"height": 64, "width": 64}}, "its model takes 32 x 32"),
-        ({"resample": 0}, "not known here"),
-        ({"do_normalize": False}, "not known here"),
-        ({"rescale_factor": 1.0}, "does not take bytes"),
-        ({"do_resize": False}, "its model takes 32 x 32"),
+        ({"size": {"height": 64, "width": 64}}, "of 64 x 64 px, and its model takes 32 x 32"),
+        ({"size": {"height": 32, "width": 48}}, "of 32 x 48 px"),
+        ({"size": {"height": 32}}, "has no preprocessing of pictures"),
+        ({"resample": 0}, "not known here: KeyError"),
+        ({"do_normalize": False}, "not known here: resize and normalise"),
+        ({"do_rescale": False}, "not known here: resize and normalise"),
+        ({"rescale_factor": 1.0}, "not known here: resize and normalise"),
+        ({"image_mean": [0.5]}, "not known here"),
+        ({"do_resize": False}, "of 39 x 61 px"),
     ],
 )
 def test_another_preprocessing_is_refused(folder, tmp_path, change, words):
@@ -352,6 +356,16 @@ def test_another_preprocessing_is_refused(folder, tmp_path, change, words):
     (path / "preprocessor_config.json").write_text(json.dumps(told | change))
     with pytest.raises(ConfigError, match=words):
         require_matcher(asked(path))
+
+
+def test_settings_of_pictures_that_do_nothing_are_no_matter(folder, tmp_path):
+    path = shutil.copytree(folder, tmp_path / "hub")
+    told = json.loads((path / "preprocessor_config.json").read_text())
+    for name in ("rescale_factor", "do_rescale", "do_convert_rgb", "resample"):
+        del told[name]
+    older = {"size_divisor": 32, "processor_class": "BlipProcessor", "do_pad": True, "feature_extractor_type": "x"}
+    (path / "preprocessor_config.json").write_text(json.dumps(told | older))
+    require_matcher(asked(path))
 
 
 def test_a_captioner_is_no_matcher(tmp_path):
