@@ -81,7 +81,7 @@ def find_captions(source: Storage, order: Order, view: str) -> Captions:
     where a shard lacks it."""
     texts, *_, weights = view_columns(view)
     kept = np.zeros(len(order.shard), bool)
-    digest = hashlib.sha256(view.encode())
+    digest = hashlib.sha256()
     for number, (shard, positions) in enumerate(_by_shard(source, order)):
         if number == 0 and texts not in shard.column_files:
             raise ConfigError(_no_view(source, shard, view))

@@ -73,12 +73,11 @@ def _plan(source: Storage, shard_samples: int, seed: int | None, view: str, targ
         raise ConfigError(f"{target.root} is the data set itself; choose another --out")
     order = find_samples(source, seed)
     identity: dict[str, Any] = {"samples": order.digest(), "undecided": list(order.undecided)}
-    settings: dict[str, Any] = {"shard_samples": shard_samples, "seed": seed}
+    settings = {"shard_samples": shard_samples, "seed": seed}
     tables = order.tables(shard_samples)
     if view:
         chosen = find_captions(source, order, view)
-        identity |= {"captions": chosen.digest, WITHOUT_TEXT: chosen.left_out}
-        settings |= {"captions": view}
+        identity |= {"captions": f"{view} {chosen.digest}", WITHOUT_TEXT: chosen.left_out}
         tables = chosen.tables(shard_samples)
     other = "other samples, captions, order or shard size"
     yield from planned(target, SlicePlan(identity, settings), other, tables)

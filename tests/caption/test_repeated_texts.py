@@ -64,6 +64,11 @@ def test_texts_with_one_sketch_are_compared() -> None:
     assert first_equal(np.zeros(3, np.int64), texts).tolist() == [0, 1, 0]
 
 
+def test_a_sketch_looks_at_the_beginning_the_middle_and_the_end() -> None:
+    changed = [LONG, "y" + LONG[1:], LONG[:20] + "y" + LONG[21:], LONG[:-1] + "y", LONG[:-1]]
+    assert len(set(_sketches(pa.array(changed, pa.large_string()), np.arange(5)).tolist())) == 5
+
+
 def test_rows_far_apart_are_not_taken_for_one() -> None:
     rows = np.array([0, 1 << 24, 1 << 25], np.int64)
     assert first_equal(rows, pa.array(["same"] * 3, pa.large_string())).tolist() == [0, 1, 2]

@@ -132,6 +132,7 @@ def test_the_table_has_what_the_json_has(data: Storage, tmp_path: Path) -> None:
         for row in table.to_pylist():
             record = samples[row["key"]]["json"]
             names = ("captions", "caption_origins", "caption_weights", "caption_scores", "caption", "web_caption")
+            assert (row["url"], row["width"], row["status"]) == (record["url"], 9, "success")
             assert {name: row[name] for name in names} == {name: record[name] for name in names}
         frame = pandas.read_parquet(target.path(name.replace(".tar", ".parquet")))
         assert list(frame["source_key"]) == list(frame["key"])
