@@ -43,10 +43,9 @@ def hard_negatives(similarity: Tensor, same: Tensor, drawn: Tensor) -> Hard:
     """
     weights = (similarity.detach().double().softmax(dim=1) + LEAST_WEIGHT).masked_fill(same, 0.0)
     ends = weights.cumsum(dim=1)
-    total = ends[:, -1:]
-    wanted = torch.minimum(drawn[:, None] * total, torch.nextafter(total, torch.zeros_like(total)))
-    choice = (ends <= wanted).sum(dim=1)
-    return Hard(choice.clamp(max=similarity.shape[1] - 1), total[:, 0] > 0)
+    total = ends[:, -1]
+    choice = (ends <= (drawn * total)[:, None]).sum(dim=1)
+    return Hard(choice.clamp(max=similarity.shape[1] - 1), total > 0)
 
 
 def itm_loss(right: Tensor, wrong: Tensor, there: Tensor) -> Tensor:
