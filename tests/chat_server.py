@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -55,6 +56,7 @@ class ChatServer:
     script: list[Answer] = field(default_factory=list)
     asked: list[Asked] = field(default_factory=list)
     most_active: int = 0
+    tls: ssl.SSLContext | None = None
 
     def __post_init__(self) -> None:
         lock, active = threading.Lock(), [0]
@@ -88,7 +90,9 @@ class ChatServer:
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._http.daemon_threads = True
         self._http.handle_error = lambda *_: None  # type: ignore[method-assign]
-        self.base_url = f"http://127.0.0.1:{self._http.server_address[1]}/v1"
+        if self.tls:
+            self._http.socket = self.tls.wrap_socket(self._http.socket, server_side=True)
+        self.base_url = f"http{'s' if self.tls else ''}://127.0.0.1:{self._http.server_address[1]}/v1"
         threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True).start()
 
     @property

@@ -15,9 +15,10 @@ from chat_server import ChatServer, completion
 from fuse_runs import FAST, run, settings, shard_of, web_of
 from tiny_language_model import save_causal
 
-from curate.caption.fuse import PROMPT, Fuse, FuseSettings
+from curate.caption.fuse import Fuse, FuseSettings
+from curate.caption.fuse_texts import PROMPT
 from curate.config import build
-from curate.errors import ConfigError
+from curate.errors import ConfigError, ShardError
 from curate.fetch.chat_endpoint import ChatSettings
 from curate.manifest import Attempt, write_parquet
 from curate.shard import Shard
@@ -121,6 +122,30 @@ def test_rows_without_both_texts_are_not_asked(server: ChatServer, tmp_path: Pat
     assert found["fused_status"] == ["not_asked"] * 7 + ["ok"] * 2
     assert found["fused"] == [None] * 7 + ["Fused web."] * 2
     assert sorted(prompt[-4:] for prompt in server.prompts) == ["S: b", "good"]
+
+
+KINDS: list[tuple[pa.DataType, pa.DataType]] = [
+    (pa.string(), pa.list_(pa.string())),
+    (pa.large_string(), pa.large_list(pa.large_string())),
+    (pa.dictionary(pa.int32(), pa.string()), pa.list_(pa.large_string())),
+]
+
+
+@pytest.mark.parametrize("kinds", KINDS, ids=str)
+def test_columns_of_other_kinds(server: ChatServer, tmp_path: Path, kinds: tuple[pa.DataType, pa.DataType]) -> None:
+    shard = shard_of(tmp_path, ["x"] * 2)
+    key = shard.table()["key"]
+    texts, lists = pa.array(["one", None], kinds[0]), pa.array([["a", "b"], None], kinds[1])
+    write_parquet(pa.table({"key": key, "caption": texts}), tmp_path / "00000.parquet")
+    nothing = pa.nulls(2)
+    made = pa.table({"key": key, "synthetic_captions": lists, "synthetic_faults": nothing})
+    write_parquet(made, tmp_path / "00000.made.parquet")
+    assert run(shard, settings(server))["fused"] == ["Fused one.", None]
+
+
+def test_faults_that_are_not_those_of_the_captions(server: ChatServer, tmp_path: Path) -> None:
+    with pytest.raises(ShardError, match="2 captions and 1 faults"):
+        run(shard_of(tmp_path, ["a"], [["b", "c"]], [[None]]), settings(server))
 
 
 def test_a_shard_without_rows(server: ChatServer, tmp_path: Path) -> None:

@@ -103,6 +103,31 @@ def test_too_many_failures_end_the_shard_and_what_was_answered_is_kept(
     assert len(server.asked) == asked + bad
 
 
+REFUSAL = completion("I'm sorry, but I can't.")
+
+
+@pytest.mark.parametrize(
+    ("rows", "bad", "answer", "fails"),
+    [
+        (2, 1, REFUSAL, False),
+        (19, 19, REFUSAL, False),
+        (20, 4, REFUSAL, False),
+        (20, 5, REFUSAL, True),
+        (2, 1, reply(500), True),
+    ],
+)
+def test_of_few_rows_useless_answers_are_no_failure_of_the_shard(
+    server: ChatServer, tmp_path: Path, rows: int, bad: int, answer: bytes, fails: bool
+) -> None:
+    server.otherwise = lambda _, asked: answer if int(web_of(asked)) < bad else completion("Fused.")
+    shard, own = shard_of(tmp_path, [*map(str, range(rows)), None]), settings(server)
+    if fails:
+        with pytest.raises(StageError, match=f"{bad} of {rows} asked rows"):
+            run(shard, own)
+    else:
+        assert run(shard, own)["fused_status"].count("refused") == bad
+
+
 def test_a_wrong_key_costs_three_requests_and_is_told(server: ChatServer, tmp_path: Path) -> None:
     key = tmp_path / "key"
     key.write_text("sk-secret")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import resource
 import socket
+import ssl
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -185,6 +186,19 @@ def test_redirects_are_not_followed_and_the_key_stays(server: ChatServer) -> Non
     assert other.base_url.split("/")[2] in found.detail
     assert other.asked == []
     other.close()
+
+
+def test_certificates_are_looked_at(certificate: Path) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    secure = ChatServer(tls=context)
+    refused = ask(secure, ["a"], key=KEY, retries=0)["a"]
+    assert refused.status is ReplyStatus.NO_CONNECTION
+    assert "certificate" in refused.detail
+    assert secure.asked == []
+    for change in ({"ca_file": str(certificate)}, {"verify_tls": False}):
+        assert ask(secure, ["a"], **change)["a"].status is ReplyStatus.ANSWERED
+    secure.close()
 
 
 def test_no_proxy_of_the_environment_is_used(server: ChatServer, monkeypatch: pytest.MonkeyPatch) -> None:
