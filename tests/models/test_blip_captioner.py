@@ -257,8 +257,8 @@ def test_a_recorded_step_says_the_same(folder: Path, captioner: BlipCaptioner) -
 def test_pictures_are_made_ready_as_by_transformers(
     captioner: BlipCaptioner, folder: Path, width: int, height: int
 ) -> None:
-    """Equal to 1e-6 by Pillow, which is what BLIP's authors use; torchvision rounds between the two sides, and is up to 4
-    levels of 255 off on noise."""
+    """Equal to 1e-6 by Pillow, which BLIP's authors use; torchvision rounds between the sides, and is up to 4 levels of
+    255 off on noise."""
     from transformers import AutoImageProcessor
 
     pixels = np.random.default_rng(width).integers(0, 256, (height, width, 3), dtype=np.uint8)
