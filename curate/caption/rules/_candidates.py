@@ -1,9 +1,9 @@
 """All texts of all rows side by side, so that a rule works on arrays: who is refused and why, who is best in its row.
 
 Texts lie one behind the other, first those of the web, then each captioner's; of every text we know its row. A rule
-refuses some of them, each with the first reason that fits, and what is left is its answer. 10,000 rows of 11 texts are
-ranked in 1.5 ms where the scores are float32, because row and score are then one number to sort by; a loop over rows in
-Python would take 100 ms.
+refuses some of them, each with the first reason that fits, and what is left is its answer. On one core 3 M rows a
+second with one synthetic caption are judged (`itm_threshold`), and 0.5 M with ten are ranked (`topk_rank`): where
+scores are float32, row and score are one number to sort by, which is ten times as fast as to sort by two.
 """
 
 from __future__ import annotations

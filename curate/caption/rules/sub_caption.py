@@ -104,7 +104,9 @@ class SubCaption(Rule):
         caption = np.repeat(np.arange(len(starts)), starts)
         start = place_in_row(caption)
         about = np.stack([number[caption], start], axis=1).astype(np.uint64)
-        order = np.lexsort((keyed(join_digests(identities[caption], about), self.seed), caption))
+        drawn = keyed(join_digests(identities[caption], about), self.seed)
+        bits = np.uint64(max(1, len(starts).bit_length()))
+        order = np.argsort(caption.astype(np.uint64) << (np.uint64(64) - bits) | drawn >> bits, kind="stable")
         taken = order[place_in_row(caption[order]) < self.count]
         return caption[taken], start[taken]
 
