@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from curate.errors import ConfigError
 from curate.models.settings import build_models
 from curate.stage import Work
 
+ROOT = Path(__file__).resolve().parents[2]
 BLIP = {"rule": "itm_threshold", "captioner": "synthetic", "matcher": "itm"}
 NGUYEN = {"rule": "raw_else_synthetic", "captioner": "synthetic", "clip": "clip"}
 MODELS = build_models(
@@ -43,6 +46,15 @@ EVERY: Mapping[str, dict[str, Any]] = {
 
 def test_the_folder_is_the_list() -> None:
     assert set(EVERY) == set(rule_names())
+
+
+def test_the_docs_name_every_rule_and_reason() -> None:
+    told = (ROOT / "docs" / "views.md").read_text("utf-8")
+    assert [name for name in rule_names() if f"| `{name}` |" not in told] == []
+    code = "".join(p.read_text("utf-8") for p in (ROOT / "curate" / "caption" / "rules").glob("*.py"))
+    reasons = set(re.findall(r'"((?:web_|synthetic_)?(?:no_|repeated_)?text(?:_[a-z]+)*)"', code)) - {"text"}
+    assert {"no_text", "web_text_not_wanted", "synthetic_text_does_not_match"} <= reasons
+    assert [reason for reason in reasons if f"`{reason}`" not in told] == []
 
 
 @pytest.mark.parametrize("name", EVERY)
