@@ -271,6 +271,58 @@ def test_where_memory_runs_out_units_are_halved(folder: Path, captioner: CocaCap
         captions(model, views, 2, own.sampling)
 
 
+class Broken(CocaCaptioner):
+    """A CoCa on a GPU that fails."""
+
+    def _unit(self, *given: Any) -> Any:
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+
+def test_a_gpu_that_failed_ends_its_worker(folder: Path) -> None:
+    own = settings(folder)
+    with pytest.raises(SystemExit, match="the GPU of this worker failed"):
+        captions(Broken(own), pictures(1), 1, own.sampling)
+
+
+def test_a_step_may_run_before_it_is_recorded(folder: Path) -> None:
+    """On a GPU a step is run a few times before its kernels are recorded, with whatever stands in its memory, and is
+    replayed for unit after unit of pictures."""
+    model, start = theirs(str(folder)), torch.full((4, 1), START)
+    with torch.inference_mode():
+        plain, warmed = (CocaDecoder(model, 2, 2, 8, 49_408) for _ in range(2))
+        warmed._next = recorded = Recorded(warmed._next)
+        for seed in (0, 1):
+            tokens = model.visual(normalised(model, pictures(2, seed=seed)))[1]
+            for decoder in (plain, warmed):
+                decoder.look(tokens)
+                decoder.start(start)
+            for place in range(7):
+                words = torch.tensor([5, 9, 20, 21]) + 100 * place
+                assert torch.equal(plain.step(words), warmed.step(words))
+    assert recorded.addresses == 1
+
+
+class Recorded:
+    """A step that is run three times when it is first asked for, and says how often its memory moved."""
+
+    def __init__(self, step: Any) -> None:
+        self.step, self.first, self.seen = step, True, set[tuple[int, ...]]()
+
+    def __call__(self) -> torch.Tensor:
+        for _ in range(3 * self.first):
+            self.step()
+        self.first = False
+        own = self.step.__self__
+        layers = [layer._keys for layer in (*own._own, *own._mixed)] + [layer._both for layer in own._seen]
+        self.seen.add(tuple(tensor.data_ptr() for tensor in (*layers, own._tokens, own._at)))
+        found: torch.Tensor = self.step()
+        return found
+
+    @property
+    def addresses(self) -> int:
+        return len(self.seen)
+
+
 @pytest.mark.parametrize(
     ("n", "changes", "words"),
     [
