@@ -8,8 +8,9 @@ are kept.
 
 Where every picture comes out in one shape nothing else is done to it. A model that makes the more tokens the larger a
 picture is would have a shape for nearly every one, and a batch needs one: such pictures are first brought to the
-nearest of 11 forms of .45 million pixels (576 tokens of Qwen2-VL; the price is up to 16 % of stretch between forms, and
-two resizes). SmolVLM's 17 tiles of such a picture are 13 MB, unless its folder says `do_image_splitting: false`.
+nearest of 11 forms of .45 million pixels (576 tokens of Qwen2-VL). The price is up to 16 % of stretch between forms,
+and two resizes. A picture of 800 x 600 px takes 6 to 12 ms of a core; SmolVLM's, cut into 13 tiles, 100 ms and 10 MB,
+unless its preprocessor_config.json says `"do_image_splitting": false`.
 """
 
 from __future__ import annotations
@@ -93,8 +94,9 @@ class Pictures:
     @cached_property
     def alike(self) -> bool:
         """Whether pictures of all sizes come out in one shape, with the same inputs beside them."""
-        first, *others = (self._asked(Image.new("RGB", size)) for size in PROBES)
-        return all(_same(first, other) for other in others)
+        found = (self._asked(Image.new("RGB", size)) for size in PROBES)
+        first = next(found)
+        return all(_same(first, other) for other in found)
 
     def _colours(self, form: tuple[int, int]) -> tuple[Floats, Floats]:
         """Factor and summand that make the model's numbers of bytes of this form; broadcast against `values`."""

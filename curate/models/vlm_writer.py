@@ -111,9 +111,5 @@ def _plain(tokens: Mapping[str, Any], **options: Any) -> Any:
         **{name: tokens[name] for name in TOKENS if tokens.get(name) is not None},
         eos_token_id=ends,
         pad_token_id=padding,
-        repetition_penalty=1.0,
-        length_penalty=1.0,
-        no_repeat_ngram_size=0,
-        early_stopping=False,
         **options,
     )

@@ -229,6 +229,21 @@ def test_the_ends_that_the_folder_names_end_a_text(copied):
     assert open_captioner(settings(only)).writer.ends == (4,)
 
 
+@pytest.mark.parametrize("kind", ["llava", "florence2"])
+@pytest.mark.parametrize("method", ["nucleus", "beam", "greedy"])
+def test_what_the_folder_says_about_decoding_is_set_aside(folders, copied, kind, method):
+    folder = copied(kind)
+    odd = {"repetition_penalty": 5.0, "no_repeat_ngram_size": 1, "min_length": 40, "max_length": 3, "temperature": 9.0}
+    odd |= {"num_beams": 4, "length_penalty": -9.0, "early_stopping": True, "do_sample": True, "top_k": 1, "top_p": 0.1}
+    odd |= {"num_return_sequences": 2, "exponential_decay_length_penalty": [0, 9.0], "renormalize_logits": True}
+    edited(folder, "generation_config.json", **odd)
+    own = settings(folder, method=method, max_tokens=8, min_tokens=0).sampling
+    plain, other = open_captioner(settings(folders(kind))), open_captioner(settings(folder))
+    n = 1 if method == "greedy" else 2
+    images = [plain.prepare(np.full((40, 40, 3), shade, np.uint8)) for shade in (0, 90, 255)]
+    assert other.generate(images, n, own, [1, 2, 3]) == plain.generate(images, n, own, [1, 2, 3])
+
+
 def test_a_model_and_a_processor_that_do_not_go_together_are_refused_when_opened(copied):
     folder = copied("llava")
     about = json.loads((folder / "processor_config.json").read_text("utf-8"))

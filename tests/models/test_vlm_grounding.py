@@ -34,6 +34,7 @@ class Says:
         assert (n, sampling.method, draws) == (1, "greedy", None)
         questions = [row[told].tolist() for row, told in zip(*self._read(inputs), strict=True)]
         self.asked.append([len(questions), inputs["input_ids"].shape[1]])
+        self.questions += questions
         if len(questions) > self.most:
             raise MemoryError
         return [[Decoded([question[-2], *self._box(len(question))], 0.0, "stop")] for question in questions]
@@ -51,6 +52,7 @@ def captions(*texts):
 
 def asking(model, most=100):
     says = Says(model.writer, most)
+    says.questions = []
     says.first = model.inputs.processor.tokenizer.convert_tokens_to_ids("<loc_0>")
     return Grounding(model.inputs, says), says
 
@@ -84,6 +86,8 @@ def test_each_caption_has_its_own_phrases_and_one_of_no_text_is_not_asked_about(
         [(one.text, one.log_probability) for one in own] for own in given
     ]
     assert says.asked == [[8, 32]]
+    assert grounding.question("a dog") in says.questions
+    assert grounding.question("") not in says.questions
 
 
 def test_questions_of_one_length_go_through_in_full_units(model):

@@ -1,5 +1,7 @@
 """Pictures as bytes and what is left to do on the device, against transformers' own preprocessing."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -156,3 +158,22 @@ def test_a_processor_without_pixels_is_refused():
         Pictures(Own(lambda v: v, key="patches"), "there")
     with pytest.raises(ConfigError, match="preprocessing of pictures"):
         Pictures(object(), "there")
+
+
+class InRows(Own):
+    """Makes one row of numbers of each of two patches, with a factor of its own for each, and a last row of 0."""
+
+    def __call__(self, images, return_tensors, do_rescale=True, do_normalize=True):
+        values = np.asarray(images.resize((2, 4)), np.float32).reshape(2, -1)
+        values = values * np.array([[1.0], [0.5]], np.float32) - 1 if do_rescale else values
+        return {"pixel_values": np.concatenate([values, np.zeros((1, values.shape[1]), np.float32)])}
+
+
+def test_pictures_in_rows_have_their_factors_one_after_another(inputs):
+    own = copy.copy(inputs("llava"))
+    own.pictures = Pictures(InRows(None), "there")
+    assert own.pictures.scales
+    pixels = [picture(seed, 2, 4) for seed in range(3)]
+    found = own.pixels([own.pictures.prepare(one) for one in pixels], CPU, torch.float32)
+    wanted = [InRows(None)(Image.fromarray(one), "np")["pixel_values"] for one in pixels]
+    np.testing.assert_allclose(found.numpy(), np.concatenate(wanted), atol=1e-5)
