@@ -29,7 +29,7 @@ __all__ = ["Choose", "reasons_column", "view_columns", "view_family", "web_reaso
 
 CHUNK_BYTES = 32 << 20
 CHUNK_ROWS = 16_384
-WEB_TEXT = "caption"
+WEB_TEXT, REPEATED = "caption", "repeated_text"
 
 
 def view_family(view: str) -> str:
@@ -59,7 +59,8 @@ class Choose(Stage):
 
     Counts rows `in`, with `both` kinds of text, `web_only`, `synthetic_only`, `none`; texts before (`web_in`,
     `synthetic_in`) and after (`web_kept`, `synthetic_kept`, `texts`), those refused (`web_rejected`,
-    `synthetic_rejected`, `rejected.<reason>`). What the rule made itself counts as synthetic."""
+    `synthetic_rejected`, which leaves out repetitions, `rejected.<reason>`). What the rule made itself counts as
+    synthetic."""
 
     view: str
     rule: Rule
@@ -161,7 +162,7 @@ class Choose(Stage):
         for own in chosen.synthetic_reasons.values():
             reasons.append(own.flatten())
             counts["synthetic_in"] += len(reasons[-1])
-            counts["synthetic_rejected"] += _valid(reasons[-1])
+            counts["synthetic_rejected"] += _valid(reasons[-1]) - _repeated(reasons[-1])
         for values in reasons:
             for entry in pc.value_counts(values.drop_null()).to_pylist():
                 counts[f"rejected.{entry['values']}"] += entry["counts"]
@@ -181,6 +182,10 @@ def _lists(chosen: Choice) -> tuple[pa.Array, ...]:
 
 def _lengths(lists: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.int64]:
     return np.asarray(pc.fill_null(pc.list_value_length(lists), 0)).astype(np.int64)
+
+
+def _repeated(reasons: pa.Array) -> int:
+    return int(pc.sum(pc.equal(reasons, REPEATED)).as_py() or 0)
 
 
 def _valid(values: pa.Array | pa.ChunkedArray) -> int:

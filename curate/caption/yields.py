@@ -1,8 +1,8 @@
 """What each view came to: texts before and after, pictures with both kinds of text, one or none, and why texts went.
 
 It is read from the manifest alone, so it costs one small file at any data size. The *noise ratio* is BLIP's: the share
-of synthetic texts that were refused. BLIP found 25 % with nucleus sampling and 19 % with beams, and 8 % where captioner
-and matcher had shared their weights, which made the data worse.
+of synthetic texts that were refused, without those that only repeat another. BLIP found 25 % with nucleus sampling and
+19 % with beams, and 8 % where captioner and matcher had shared their weights, which made the data worse.
 """
 
 from __future__ import annotations

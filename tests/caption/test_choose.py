@@ -96,7 +96,7 @@ def test_counts_tell_what_was_kept_and_why_not(tmp_path: Path) -> None:
         "web_rejected": 1,
         "synthetic_in": 6,
         "synthetic_kept": 2,
-        "synthetic_rejected": 4,
+        "synthetic_rejected": 3,
         "rejected.web_text_does_not_match": 1,
         "rejected.synthetic_text_does_not_match": 2,
         "rejected.repeated_text": 1,
