@@ -101,6 +101,28 @@ def test_a_picture_is_encoded_once_for_all_its_captions(opened):
     assert seen == [1]
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("inside", "outside"), [(EOS, 7), (7, EOS), ([EOS, 7], EOS)])
+def test_a_text_ends_where_transformers_ends_it(folders, tmp_path, kind, inside, outside):
+    """The language model in it has ends of its own, which count."""
+    from transformers import AutoModelForImageTextToText
+
+    folder = shutil.copytree(folders[kind], tmp_path / "m")
+    for name, end in (("config.json", inside), ("generation_config.json", outside)):
+        about = json.loads((folder / name).read_text("utf-8"))
+        about.get("text_config", about)["eos_token_id"] = end
+        (folder / name).write_text(json.dumps(about))
+    plain = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).eval()
+    model = open_captioner(settings(folder))
+    for pixels in PICTURES[:6]:
+        inputs = model.inputs.processor(images=Image.fromarray(pixels), text="", return_tensors="pt")
+        wanted = plain.generate(**inputs, do_sample=False, max_new_tokens=30)[0].tolist()
+        sampling = replace(GREEDY, max_tokens=30)
+        (one,) = model.generate([model.prepare(pixels)], 1, sampling, [0])[0]
+        ended = len(wanted) - int(kind == "blip2_t5") - (inputs["input_ids"].shape[1] if kind == "blip2_opt" else 0)
+        assert one.tokens + (one.finish == "stop") == ended
+
+
 def test_the_prompt_is_in_no_caption(opened):
     sampling = Sampling(max_tokens=8, prompt="Describe this image in one sentence .")
     for model in opened.values():
