@@ -25,6 +25,7 @@ from torch.nn import functional
 from curate.errors import ConfigError
 from curate.filter import Pixels
 from curate.manifest import fingerprint
+from curate.models.blip_vision import BlipVision
 from curate.models.caption_settings import MatcherSettings
 from curate.models.device import computes, device, require_device
 from curate.models.hf_folder import (
@@ -35,7 +36,7 @@ from curate.models.hf_folder import (
     model_folder,
     require_model_files,
 )
-from curate.models.hf_pictures import normalised, square_preprocess
+from curate.models.hf_pictures import square_preprocess
 from curate.models.match_units import PairUnits, Tokens, pair_logits, plain_tokens, pre_caption, second_of_two, sent
 
 __all__ = ["BlipMatching", "matcher_digest", "open_matcher", "require_matcher"]
@@ -109,7 +110,8 @@ class BlipMatching:
         self._pad = config.text_config.pad_token_id or 0
         if self._last is None or config.text_config.max_position_embeddings < LENGTHS[-1]:
             raise ConfigError(f"{path} has no [SEP], or places for fewer than {LENGTHS[-1]} tokens")
-        self.prepare_picture = square_preprocess(path, config.vision_config.image_size)
+        self.prepare_picture = ready = square_preprocess(path, config.vision_config.image_size)
+        self._vision = BlipVision(self._model.vision_model, ready.mean, ready.std, self._where, self._kind)
         kind = self._where.type
         self._units = PairUnits(self, LENGTHS, PICTURES[kind], ROWS[kind], self._free)
 
@@ -136,8 +138,7 @@ class BlipMatching:
     @torch.inference_mode()
     def see(self, images: Sequence[Any]) -> _Seen:
         """uint8 (side, side, 3) each."""
-        views = sent(torch.from_numpy(np.stack(images)), self._where)
-        patches = look_at(self._model.vision_model, normalised(views, self.prepare_picture).to(self._kind))
+        patches = self._vision(sent(torch.from_numpy(np.stack(images)), self._where))
         crossed = [layer.crossattention.self for layer in self._model.text_encoder.encoder.layer]
         return _Seen([(_heads(own.key(patches), own), _heads(own.value(patches), own)) for own in crossed])
 
@@ -161,19 +162,6 @@ class BlipMatching:
     def _free(self) -> None:
         if self._where.type == "cuda":
             torch.cuda.empty_cache()
-
-
-def look_at(tower: Any, pixels: Any) -> Any:
-    """BLIP's picture tower (`BlipVisionModel`): pixels (n, 3, side, side) to (n, patches + 1, d)."""
-    x = tower.embeddings(pixels)
-    for layer in tower.encoder.layers:
-        own = layer.self_attn
-        n, places, width = x.shape
-        parts = own.qkv(layer.layer_norm1(x)).view(n, places, 3, own.num_heads, own.head_dim).permute(2, 0, 3, 1, 4)
-        mixed = functional.scaled_dot_product_attention(parts[0], parts[1], parts[2], scale=own.scale)
-        x = x + own.projection(mixed.transpose(1, 2).reshape(n, places, width))
-        x = x + layer.mlp(layer.layer_norm2(x))
-    return tower.post_layernorm(x)
 
 
 def _heads(x: Any, own: Any) -> Any:
