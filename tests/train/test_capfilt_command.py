@@ -1,6 +1,7 @@
 """The three commands, from the command line: what they print is a config that finds the models."""
 
 import json
+import sys
 import tomllib
 from pathlib import Path
 
@@ -8,7 +9,9 @@ import pytest
 from pair_shards import toy_pairs, write_shard
 
 from curate.cli import main
+from curate.errors import ConfigError
 from curate.models.settings import build_models
+from curate.run.ray_train import Workers, train_together
 
 CONFIG = """
 start = "new"
@@ -66,3 +69,9 @@ def test_a_number_of_workers_that_trains_nothing_is_told(clean, tmp_path, capsys
     words = ["train", "captioner", str(config), "--out", str(tmp_path / "o"), "--on", "ray", "--workers", "0"]
     assert main(words) != 0
     assert "--workers 0 trains nothing" in capsys.readouterr().err
+
+
+def test_a_ray_without_ray_train_is_told(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "ray.train", None)
+    with pytest.raises(ConfigError, match=r"needs Ray Train, which is not installed .* pip install 'ray\[train\]'"):
+        train_together(print, None, Workers(2, gpus=False), tmp_path)
