@@ -37,7 +37,7 @@ def texts_of(shard: str, row: int) -> list[tuple[str, str, float | None, float]]
         return []
     if row == 1:
         return [(LONG, "synthetic", None, 1.0)]
-    return [(f"made {shard} {row}", "synthetic", 0.75, 0.75), (f"words {shard}{row:04d}", "web", 0.5, 0.25)]
+    return [(f"made {shard} {row}", "synthetic", 0.75, 0.8), (f"words {shard}{row:04d}", "web", 0.1, 0.2)]
 
 
 def put_view(storage: Storage, shard: str, view: str = "mix", **other: Any) -> None:
@@ -82,8 +82,8 @@ def test_a_reader_gets_the_first_text_and_all_of_them(data: Storage, tmp_path: P
     assert one["txt"] == one["json"]["caption"] == "made 00002 2"
     assert one["json"]["captions"] == ["made 00002 2", "words 000020002"]
     assert one["json"]["caption_origins"] == ["synthetic", "web"]
-    assert one["json"]["caption_scores"] == [0.75, 0.5]
-    assert one["json"]["caption_weights"] == [0.75, 0.25]
+    assert one["json"]["caption_scores"] == [0.75, 0.1]
+    assert one["json"]["caption_weights"] == [0.8, 0.2]
     assert one["json"]["web_caption"] == "words 000020002"
     assert one["json"]["similarity"] == 0.2
     assert one["json"]["url"] == "http://h/000020002"
@@ -131,9 +131,11 @@ def test_the_table_has_what_the_json_has(data: Storage, tmp_path: Path) -> None:
         assert table.schema.field("caption_scores").type == pa.list_(pa.float32())
         for row in table.to_pylist():
             record = samples[row["key"]]["json"]
-            names = ("captions", "caption_origins", "caption_weights", "caption_scores", "caption", "web_caption")
+            names = ("captions", "caption_origins", "caption", "web_caption")
             assert (row["url"], row["width"], row["status"]) == (record["url"], 9, "success")
             assert {name: row[name] for name in names} == {name: record[name] for name in names}
+            for name in ("caption_weights", "caption_scores"):
+                assert row[name] == pa.array(record[name], pa.float32()).to_pylist()
         frame = pandas.read_parquet(target.path(name.replace(".tar", ".parquet")))
         assert list(frame["source_key"]) == list(frame["key"])
 
