@@ -62,8 +62,6 @@ def first_sound(captions: Sequence[str | None] | None, faults: Sequence[str | No
 def plain_texts(column: pa.ChunkedArray) -> list[Any]:
     """Strings, or lists of them; bytes that are no UTF-8, which Parquet does not hinder, as U+FFFD."""
     kind = column.type
-    if pa.types.is_dictionary(kind):
-        return plain_texts(column.cast(kind.value_type))
     lists = pa.types.is_list(kind) or pa.types.is_large_list(kind)
     plain = column.cast(pa.large_list(pa.large_binary()) if lists else pa.large_binary())
     return [_decoded(value) for value in plain.to_pylist()]

@@ -144,6 +144,7 @@ def test_a_model_with_places_of_its_own_and_ends_that_it_forces(tmp_path: Path) 
     own.generation_config.forced_bos_token_id, own.generation_config.forced_eos_token_id = 1, 2
     own.save_pretrained(tmp_path)
     found = dict(opened(tmp_path).answer(["w1 w2 w3", "w3 " * 79, "w4 " * 80], [0, 1, 2], GREEDY))
+    assert found[1] is not None
     assert found[2] is None
     ids = torch.tensor([tokenizer("w1 w2 w3")["input_ids"]])
     text = tokenizer.decode(own.generate(ids, max_new_tokens=14, num_beams=1)[0], skip_special_tokens=True)
