@@ -90,12 +90,11 @@ class CapfiltOrder:
         _ = self.order_of("captioner"), self.order_of("matcher")
 
     def order_of(self, kind: str, partner: str = "") -> Order:
-        """The training of one of the two."""
+        """The training of one of the two. The captioner's alone looks for an overlap: both see the same pairs."""
         common: dict[str, Any] = {"start": self.start, "precision": self.precision, "device": self.device}
-        common["evaluation"] = self.evaluation
         if kind == "matcher":
             return MatcherOrder(self.clean, captioner=partner, training=self.matcher, **common)
-        return CaptionerOrder(self.clean, training=self.captioner, **common)
+        return CaptionerOrder(self.clean, training=self.captioner, evaluation=self.evaluation, **common)
 
 
 def read_settings(path: Path) -> CapfiltOrder:

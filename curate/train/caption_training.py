@@ -29,7 +29,7 @@ from curate.train.caption_course import Course, CourseSettings, Say, Task
 from curate.train.caption_pairs import Deal, caption_batches
 from curate.train.caption_place import Place
 from curate.train.caption_start import Trainee, is_toy_start
-from curate.train.coupling import MOST_SHARED, shared_weights, warn_if_coupled
+from curate.train.coupling import MOST_SHARED, require_weights, shared_weights, warn_if_coupled
 from curate.train.overlap import EvaluationSettings, find_overlap
 from curate.train.pairs import Pairs
 from curate.train.spread_training import Peers
@@ -89,6 +89,8 @@ def train_model(order: ModelOrder, out: Path, say: Say, peers: Peers) -> dict[st
     Raises ConfigError for an order that cannot be carried out, StageError when the loss is not finite.
     """
     run = _Run(order, say if peers.rank == 0 else _silent, peers)
+    if order.partner:
+        require_weights(order.partner)
     pairs = order.pairs()
     batch = order.course.batch_for(len(pairs), peers.world)
     run.say(f"pairs to learn from: {len(pairs):,}")

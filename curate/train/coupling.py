@@ -17,7 +17,7 @@ from curate.models.caption_settings import CaptionerSettings, MatcherSettings
 from curate.models.settings import TOY
 from curate.models.weights import TOY_FILES
 
-__all__ = ["MOST_SHARED", "shared_weights", "warn_if_coupled"]
+__all__ = ["MOST_SHARED", "require_weights", "shared_weights", "warn_if_coupled"]
 
 MOST_SHARED = 0.1
 """Share of equal parameters above which a pair is called coupled."""
@@ -42,6 +42,11 @@ def shared_weights(captioner: str | Path, matcher: str | Path) -> float:
                 common += one.numel()
                 equal += one.numel() if bool((one == other).all()) else 0
     return equal / common if common else 0.0
+
+
+def require_weights(where: str | Path) -> None:
+    """Raise ConfigError unless there is a model whose weights can be compared."""
+    _files(where, "captioner")
 
 
 def warn_if_coupled(captioner: CaptionerSettings | str | Path, matcher: MatcherSettings | str | Path) -> str | None:

@@ -10,9 +10,9 @@ from pair_shards import BROKEN, ToyPair, toy_pairs, write_shard
 
 from curate.config import build
 from curate.errors import ConfigError
-from curate.models.caption_settings import CaptionerSettings
+from curate.models.caption_settings import CaptionerSettings, MatcherSettings
 from curate.train.capfilt import CapfiltOrder, read_settings, train_capfilt
-from curate.train.capfilt_texts import CaptionSet, yields_of
+from curate.train.capfilt_texts import CaptionSet, Judges, write_texts, yields_of
 from curate.train.captioner import CaptionerCourse
 from curate.train.matcher import MatcherCourse
 from curate.train.pairs import PairSource
@@ -216,3 +216,19 @@ def test_the_example_is_a_config():
     settings = read_settings(CONFIGS / "train/capfilt.toml")
     assert (settings.rounds, settings.min_probability, settings.captions.top_p) == (1, 0.5, 0.9)
     assert settings.captions.captions == 1
+
+
+def test_a_shard_without_pictures_has_an_empty_table(done, sets, tmp_path):
+    web = write_shard(tmp_path / "web", "00000", toy_pairs(3, seed=7))
+    write_shard(tmp_path / "web", "00001", [ToyPair(b"x", "a red star", extension="cls")] * 2)
+    models = done[0] / "round-0"
+    judges = Judges(
+        CaptionerSettings(weights=str(models / "captioner"), device="cpu"),
+        MatcherSettings(weights=str(models / "matcher"), captions=("synthetic",), device="cpu"),
+        0.5,
+    )
+    paths = write_texts(PairSource((web,)), judges, tmp_path / "texts", 1, print)
+    assert [len(pq.read_table(path)) for path in paths] == [3, 0]
+    assert yields_of(paths)["rows"] == 3
+    clean = PairSource((sets[0],))
+    assert len(CaptionSet(clean, PairSource((web,)), str(tmp_path / "texts")).open()) >= 24

@@ -195,3 +195,9 @@ def test_a_config_says_what_is_wrong(table, words):
 def test_the_example_is_a_config():
     settings = read_settings(CONFIGS / "train/matcher.toml")
     assert settings.training == MatcherCourse(learning_rate=1e-5, weight_decay=0.05, queue=57_600)
+
+
+def test_a_partner_that_is_no_model_is_told_before_anything_is_trained(clean, tmp_path):
+    with pytest.raises(ConfigError, match=r"nowhere has no model\.safetensors"):
+        train_matcher(order(clean, captioner=str(tmp_path / "nowhere")), tmp_path / "out")
+    assert not list(tmp_path.iterdir())
