@@ -29,7 +29,7 @@ from curate.models.memory import is_memory
 from curate.models.settings import TOY, Precision
 from curate.models.toy import load_toy_captioner, prepare
 from curate.models.toy_captioner import END, PLACES, ToyCaptioner, caption_text, caption_tokens
-from curate.models.toy_decoder import ToyDecoder
+from curate.models.toy_decoder import ToyDecoder, memory_of
 from curate.models.toy_words import UNKNOWN
 from curate.models.weights import TOY_FILES
 from curate.source.model_file import file_digest
@@ -102,6 +102,7 @@ class ToyCaptioning:
             torch.tensor(values, device=self._where).view(1, 3, 1, 1) for values in (model.mean, model.std)
         )
         self._rows = UNIT_ROWS
+        self._memory: Tensor | None = None
 
     def prepare(self, pixels: Pixels) -> npt.NDArray[np.uint8]:
         """uint8 (32, 32, 3)."""
@@ -138,12 +139,19 @@ class ToyCaptioning:
         drawn = sampling.method in ("nucleus", "top_k")
         draws = uniforms([*seeds, *[0] * missing], n, sampling.max_tokens) if drawn else None
         with torch.inference_mode():
-            decoder = ToyDecoder(self._model, self._look(pictures), each)
+            decoder = ToyDecoder(self._model, self._look(pictures), each, self._room(size * each))
             texts = decode(decoder, prompt.repeat(size, 1).to(self._where), sampling, draws, [END], n)
         return [
             [Generated(caption_text(t.tokens), t.log_probability, len(t.tokens), t.finish) for t in own]
             for own in texts[: len(views)]
         ]
+
+    def _room(self, rows: int) -> Tensor:
+        """Memory of a decoder, kept from unit to unit."""
+        if self._memory is None or self._memory.shape[3] != rows:
+            self._memory = None  # else it would stay beside the new one
+            self._memory = memory_of(self._model, rows)
+        return self._memory
 
     def _look(self, views: npt.NDArray[np.uint8]) -> Tensor:
         pixels = torch.from_numpy(views).to(self._where).permute(0, 3, 1, 2)

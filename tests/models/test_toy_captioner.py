@@ -15,7 +15,7 @@ from curate.models.toy_captioner import (
     caption_tokens,
     log_likelihood,
 )
-from curate.models.toy_decoder import ToyDecoder
+from curate.models.toy_decoder import ToyDecoder, memory_of
 from curate.models.toy_words import PADDING, START, UNKNOWN, VOCABULARY, tokenize
 from curate.toyweb.caption import WORDINGS, describe, parse
 from curate.toyweb.scene import random_scene
@@ -36,6 +36,12 @@ def model() -> ToyCaptioner:
 def pictures(model) -> torch.Tensor:
     with torch.inference_mode():
         return model.picture(torch.randn(6, 3, 32, 32, generator=torch.Generator().manual_seed(1)))
+
+
+def decoder_of(model: ToyCaptioner, pictures: torch.Tensor, each: int) -> ToyDecoder:
+    """With what another one left in its memory."""
+    memory = memory_of(model, len(pictures) * each)
+    return ToyDecoder(model, pictures, each, memory.fill_(torch.nan))
 
 
 def texts(n: int) -> list[str]:
@@ -136,7 +142,7 @@ def test_one_word_at_a_time_is_all_at_once(model, pictures, each: int) -> None:
     with torch.inference_mode():
         whole = model(pictures.repeat_interleave(each, 0), tokens)
         whole[..., UNKNOWN] = -torch.inf
-        decoder = ToyDecoder(model, pictures, each)
+        decoder = decoder_of(model, pictures, each)
         steps = [decoder.start(tokens[:, :3]), *(decoder.step(tokens[:, place]) for place in range(3, PLACES))]
         for place, logits in enumerate(steps, 2):
             assert logits.dtype == torch.float32
@@ -147,7 +153,7 @@ def test_rows_go_on_from_others(model, pictures) -> None:
     tokens, rows = caption_tokens(texts(6))[:, :9], torch.tensor([1, 1, 3, 2, 5, 4])
     with torch.inference_mode():
         pictures = pictures[:3]
-        decoder, plain = ToyDecoder(model, pictures, 2), ToyDecoder(model, pictures, 2)
+        decoder, plain = decoder_of(model, pictures, 2), decoder_of(model, pictures, 2)
         decoder.start(tokens[:, :5])
         decoder.reorder(rows)
         plain.start(tokens[rows, :5])
@@ -158,7 +164,7 @@ def test_rows_go_on_from_others(model, pictures) -> None:
 def test_a_decoder_can_start_again(model, pictures) -> None:
     tokens = caption_tokens(texts(6))
     with torch.inference_mode():
-        decoder = ToyDecoder(model, pictures, 1)
+        decoder = decoder_of(model, pictures, 1)
         first = [decoder.start(tokens[:, :1]).clone(), decoder.step(tokens[:, 1]).clone()]
         again = [decoder.start(tokens[:, :1]), decoder.step(tokens[:, 1])]
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
