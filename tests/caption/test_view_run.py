@@ -30,7 +30,7 @@ VIEWS: dict[str, dict[str, Any]] = {
     "mix": {"rule": "raw_else_synthetic", "captioner": "synthetic", "clip": "clip"},
     "parts": {"rule": "sub_caption", "captioner": "synthetic", "words": 2},
 }
-ROWS = 60
+ROWS = 24
 TEXTS, NUMBERS = pa.list_(pa.string()), pa.list_(pa.float32())
 
 

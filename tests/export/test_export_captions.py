@@ -134,8 +134,8 @@ def test_the_table_has_what_the_json_has(data: Storage, tmp_path: Path) -> None:
             names = ("captions", "caption_origins", "caption", "web_caption")
             assert (row["url"], row["width"], row["status"]) == (record["url"], 9, "success")
             assert {name: row[name] for name in names} == {name: record[name] for name in names}
-            for name in ("caption_weights", "caption_scores"):
-                assert row[name] == pa.array(record[name], pa.float32()).to_pylist()
+            for numbers in ("caption_weights", "caption_scores"):
+                assert row[numbers] == pa.array(record[numbers], pa.float32()).to_pylist()
         frame = pandas.read_parquet(target.path(name.replace(".tar", ".parquet")))
         assert list(frame["source_key"]) == list(frame["key"])
 
