@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from bench.captioner import Peer, opened, ours, pictures, sampling_of, written
+from curate.models.blip import BlipCaptioner
 
 __all__ = ["on_gpu"]
 
@@ -38,7 +39,10 @@ def on_gpu(options: argparse.Namespace) -> list[dict[str, Any]]:
     print(
         "| captions | batch | program | pictures/s | captions/s | of the limit | GB |\n" + "|---" * 7 + "|", flush=True
     )
-    rows = [row for batch, n in OURS for row in _ours(folder, options.precision, batch, n)]
+    captioner = opened(folder, options.precision, WHERE)
+    rows = [_ours(captioner, batch, n) for batch, n in OURS]
+    del captioner
+    _free()
     peer = Peer(folder, options.precision, WHERE)
     rows += [row for batch, n in THEIRS for row in _theirs(peer, batch, n)]
     del peer
@@ -65,12 +69,12 @@ def checks(folder: Path) -> None:
     _free()
 
 
-def _ours(folder: Path, precision: str, batch: int, n: int) -> list[dict[str, Any]]:
+def _ours(captioner: BlipCaptioner, batch: int, n: int) -> dict[str, Any]:
     views = pictures(batch * UNITS)
-    captioner = opened(folder, precision, WHERE, batch)
+    captioner.unit = batch
     ours(captioner, views[:batch], ("nucleus", n), TOKENS)
     seconds = _seconds(lambda: ours(captioner, views, ("nucleus", n), TOKENS))
-    return [_row("curate", n, captioner.unit, len(views) / seconds)]
+    return _row("curate", n, captioner.unit, len(views) / seconds)
 
 
 def _theirs(peer: Peer, batch: int, n: int) -> list[dict[str, Any]]:

@@ -12,13 +12,13 @@ fewer come, because the last bits of a product depend on its shape. When memory 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -27,7 +27,7 @@ from curate.models.blip_decoder import BlipDecoder
 from curate.models.blip_vision import BlipVision
 from curate.models.caption_settings import CaptionerSettings
 from curate.models.captioner import Generated, Sampling, uniforms
-from curate.models.decoding import Decoded, decode, rows_each
+from curate.models.decoding import Decoded, decode, rows_each, sent
 from curate.models.device import computes, device, require_device
 from curate.models.hf_folder import (
     folder_digest,
@@ -49,8 +49,6 @@ OLD = ("*.position_ids",)
 CPU_UNIT, GPU_UNIT = 8, 128
 """Pictures. The decoder reads its weights once a step for all: 55 ms a step of BLIP-base on one core for 8 pictures as
 for one. 128 of BLIP-large at 384 px have 2.7 GB of keys and values, and keep a GPU busy."""
-
-Views = Sequence[npt.NDArray[np.uint8]]
 
 
 def captioner_digest(settings: CaptionerSettings) -> str:
@@ -133,8 +131,9 @@ class BlipCaptioner:
         """Make what is not done yet; False where memory ran out and fewer pictures may fit. The exception ends here:
         while it lives, so does all that filled the memory."""
         try:
-            for texts in self._units(images[len(done) :], seeds[len(done) :], wanted):
-                done.extend(texts)
+            with torch.cuda.device(self._where) if self._sent else nullcontext():
+                for texts in self._units(images[len(done) :], seeds[len(done) :], wanted):
+                    done.extend(texts)
             return True
         except (RuntimeError, MemoryError) as error:
             if isinstance(error, torch.AcceleratorError) and not is_memory(error):
@@ -178,7 +177,7 @@ class BlipCaptioner:
         sampling = wanted.sampling
         every = [*seeds, *[seeds[0]] * (self.unit - len(seeds))]
         draws = None if sampling.method in ("greedy", "beam") else uniforms(every, wanted.n, sampling.max_tokens)
-        prompt = torch.tensor(wanted.prompt, device=self._where).expand(self.unit, -1)
+        prompt = sent(torch.tensor(wanted.prompt), self._where).expand(self.unit, -1)
         ends = [self._config.text_config.sep_token_id]
         return decode(self._decoder, prompt, sampling, draws, ends, wanted.n)[: len(seeds)]
 
@@ -195,8 +194,8 @@ def _prompt(text: str, words: Any, config: Any) -> tuple[int, ...]:
     odd = [token for token in (*found, told.sep_token_id) if token is None or not 0 <= token < told.vocab_size]
     if odd:
         raise ConfigError(
-            f"the tokenizer and the config of {words.name_or_path} do not go together: token {odd[0]} of the start, the "
-            f"end or the prompt {text!r} is none of the model's {told.vocab_size:,}; fetch the folder anew"
+            f"the tokenizer and the config of {words.name_or_path} do not go together: token {odd[0]} of the start, "
+            f"the end or the prompt {text!r} is none of the model's {told.vocab_size:,}; fetch the folder anew"
         )
     return found
 

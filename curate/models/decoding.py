@@ -22,7 +22,7 @@ from curate.models.beam_search import beam_search
 from curate.models.captioner import Finish, Sampling
 from curate.models.picks import Rules, drawn, rules_of
 
-__all__ = ["Decoded", "Decoder", "decode", "rows_each"]
+__all__ = ["Decoded", "Decoder", "decode", "rows_each", "sent"]
 
 STEPS_UNASKED = 4
 
@@ -77,7 +77,7 @@ def decode(
     and a finished text counts by what it has for each of its tokens and the end. One beam is greedy.
     """
     rows = rows_each(sampling, n)
-    ends = torch.tensor(list(end_ids), device=prompt.device)
+    ends = sent(torch.tensor(list(end_ids)), prompt.device)
     with torch.inference_mode():
         prompts = prompt.repeat_interleave(rows, 0)
         logits = decoder.start(prompts)
@@ -96,10 +96,15 @@ def _one_a_row(
     numbers = None
     if rules.sampling.method in ("nucleus", "top_k"):
         assert draws is not None, "texts that are drawn need their random numbers"
-        numbers = torch.from_numpy(draws.reshape(len(prompts), -1)).to(prompts.device)
+        numbers = sent(torch.from_numpy(draws.reshape(len(prompts), -1)), prompts.device)
     loop = _Loop(decoder, prompts, rules, numbers)
     texts = loop.run(logits, sure=not prompts.is_cuda)
     return loop.run(decoder.start(prompts), sure=True) or [] if texts is None else texts
+
+
+def sent(values: Tensor, where: torch.device) -> Tensor:
+    """A tensor of the host on a device. A GPU is not waited for: work that was given to it before goes on."""
+    return values.pin_memory().to(where, non_blocking=True) if where.type == "cuda" else values.to(where)
 
 
 @dataclass(frozen=True)
