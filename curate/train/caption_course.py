@@ -112,7 +112,8 @@ class Task(Protocol):
 
 @dataclass(frozen=True)
 class Course:
-    """One training of a task: `steps` in all, by a recipe and what the settings change of it."""
+    """One training of a task: `steps` in all, by a recipe and what the settings change of it. `broken`: rows without a
+    readable picture, which the batches add to; the state remembers the first worker's."""
 
     task: Task
     recipe: Recipe
@@ -121,6 +122,7 @@ class Course:
     peers: Peers
     folder: Path
     say: Say
+    broken: set[int] = field(default_factory=set)
 
     def run(self, batches_from: Callable[[int], Iterator[CaptionBatch]]) -> list[list[float]]:
         """Train to the last step, from the state in `folder` where there is one; the task's losses at each step.
@@ -202,6 +204,7 @@ class Course:
         for number, moments in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{number}.{name}": tensor for name, tensor in moments.items()}
         tensors["losses"] = torch.tensor(losses, dtype=torch.float64)
+        tensors["broken"] = torch.tensor(sorted(self.broken), dtype=torch.int64)
         own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
         beside = self.folder / f"{STATE}.{os.getpid()}.part"
         with plain_errors(f"write {beside}"):
@@ -224,6 +227,7 @@ class Course:
                 number, _, what = name.partition(".")
                 moments.setdefault(int(number), {})[what] = tensor
             optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+            self.broken.update(() if self.peers.rank else tensors["broken"].tolist())
             found: list[list[float]] = tensors["losses"].tolist()
             return found
         except (KeyError, ValueError, RuntimeError) as error:

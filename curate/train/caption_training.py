@@ -148,7 +148,7 @@ def _train(run: _Run, trainee: Trainee, pairs: Pairs, batch: int, folder: Path) 
     look = cropping(pairs, trainee.prepare, least, order.course.seed)
     deal = Deal(batch, order.course.seed, threads, peers.rank, peers.world)
     task = order.task(trainee, pairs, Computing(where, half, peers, batch, max(1.0, len(pairs) / batch)))
-    course = Course(task, trainee.recipe, order.course, steps, peers, folder, run.say)
+    course = Course(task, trainee.recipe, order.course, steps, peers, folder, run.say, broken)
     with ExitStack() as ends:
         ends.callback(torch.set_num_threads, before)
         losses = course.run(

@@ -165,6 +165,12 @@ class Single:
     def end_step(self):
         pass
 
+    def state(self):
+        return {}
+
+    def restore(self, state):
+        pass
+
 
 def test_a_loss_that_is_not_finite_stops_and_leaves_the_weights(tmp_path):
     task = Single([1.0, float("nan")])
@@ -175,6 +181,20 @@ def test_a_loss_that_is_not_finite_stops_and_leaves_the_weights(tmp_path):
     with pytest.raises(StageError, match=r"step 2 of 2: the loss is nan .* lower \[training\] learning_rate"):
         course.run(lambda first: (before.append(task.module.weight.item()) for _ in range(2)))
     assert task.module.weight.item() == before[1]
+
+
+@pytest.mark.parametrize(("rank", "known"), [(0, {3, 7}), (1, set())])
+def test_a_state_remembers_which_pictures_are_broken(tmp_path, rank, known):
+    def course(peers, broken):
+        settings = CaptionerCourse(checkpoint_steps=1)
+        recipe = open_captioner_start("toy", 0).recipe
+        return Course(Single([1.0, 1.0]), recipe, settings, 2, peers, tmp_path, lambda text: None, broken)
+
+    course(Alone(), {3, 7}).run(lambda first: iter([None] * 2))
+    again, peers = set(), Alone()
+    peers.rank = rank
+    course(peers, again).run(lambda first: iter([None] * (2 - first)))
+    assert again == known
 
 
 @pytest.mark.parametrize(("step", "share"), [(0, 1 / 10), (9, 1.0), (10, 1.0), (55, 0.525), (99, 0.0503)])
