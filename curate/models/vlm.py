@@ -4,10 +4,10 @@ Qwen2-VL, LLaVA, PaliGemma and their kin, by folder or id of the hub, never with
 Decoding is transformers' own, with our way of picking tokens in it (`curate.models.keyed_picks`). A picture is encoded
 once for all of its captions where transformers does that (encoders; in its newer versions most others), else once each.
 Pictures of one form (`curate.models.vlm_pictures`) have the same number of tokens, so a batch has no padding, and its
-shape is always the same: 8 texts on a CPU, 64 on a GPU, filled up with the last picture. Of a model whose pictures come
-in 11 forms a unit has a quarter of the pictures: of 256 some 80 are then filled in, and with whole units it would be
-every second. The setting `batch` bounds what a worker holds and not the unit, which would make other captions. Where
-memory runs out the unit is halved; then, in bfloat16, a token in some hundred may be another.
+shape is always the same: 16 texts on a CPU, 128 on a GPU, filled up with the last picture. Of a model whose pictures
+come in 11 forms a unit has an eighth of the pictures, since each form has units of its own: with 256 pictures at a time
+a third more work on a GPU. The setting `batch` bounds what a worker holds and not the unit, which would make other
+captions. Where memory runs out the unit is halved; then, in bfloat16, a token in some hundred may be another.
 """
 
 from __future__ import annotations

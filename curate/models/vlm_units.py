@@ -15,10 +15,12 @@ from curate.models.memory import is_memory
 
 __all__ = ["FORMS_SHARE", "ROWS", "Rows", "Unit", "filled"]
 
-ROWS = {"cpu": 8, "cuda": 64}
-"""Texts that are written at a time."""
-FORMS_SHARE = 4
-"""A unit has this many times fewer pictures where these come in several forms, each with units of its own."""
+ROWS = {"cpu": 16, "cuda": 128}
+"""Texts that are written at a time. More are faster on a GPU, where a step takes as long for one as for many; 128
+of LLaVA-1.5-7B need some 43 GB beside its weights."""
+FORMS_SHARE = 8
+"""A unit has this many times fewer pictures where these come in several forms, each with units of its own. Of 256
+pictures of textbooks at a time, units of 16 have 34 % more to do than there is, of 32 65 %, and of 64 155 %."""
 T = TypeVar("T")
 
 

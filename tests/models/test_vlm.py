@@ -247,7 +247,7 @@ def tight(model, most, error):
 
 @pytest.mark.parametrize("words", ["CUDA out of memory", "CUDA error: CUBLAS_STATUS_ALLOC_FAILED"])
 @pytest.mark.parametrize(
-    ("n", "most", "units"), [(1, 3, [8, 4, 2]), (3, 3, [6, 3]), (20, 5, [8, 4]), (2, 1, [8, 4, 2, 1])]
+    ("n", "most", "units"), [(1, 3, [16, 8, 4, 2]), (3, 3, [15, 6, 3]), (20, 5, [16, 8, 4]), (2, 1, [16, 8, 4, 2, 1])]
 )
 def test_without_memory_the_unit_is_halved(opened, words, n, most, units):
     model = opened("llava")
@@ -288,7 +288,7 @@ def test_pictures_of_one_form_go_through_together(opened):
     assert counted.writer.asked == [2, 2]
     counted = tight(opened("llava"), 100, RuntimeError())
     counted.generate([counted.prepare(pixels) for pixels in PICTURES], 1, DRAWN, SEEDS)
-    assert counted.writer.asked == [8, 8]
+    assert counted.writer.asked == [16]
 
 
 def test_threads_prepare_what_one_thread_prepares(opened):

@@ -85,16 +85,16 @@ def test_each_caption_has_its_own_phrases_and_one_of_no_text_is_not_asked_about(
     assert [[(one.text, one.log_probability) for one in own] for own in found] == [
         [(one.text, one.log_probability) for one in own] for own in given
     ]
-    assert says.asked == [[8, 32]]
+    assert says.asked == [[16, 32]]
     assert grounding.question("a dog") in says.questions
     assert grounding.question("") not in says.questions
 
 
 def test_questions_of_one_length_go_through_in_full_units(model):
     grounding, says = asking(model)
-    given = captions(*[["dog"] * 3, ["dog " * 20] * 2] * 3)
+    given = captions(*[["dog"] * 6, ["dog " * 20] * 2] * 3)
     grounding.grounded([model.prepare(pixels) for pixels in PICTURES], given, Rows(model.writer.where))
-    assert [rows for rows, _ in says.asked] == [8, 8, 8]
+    assert [rows for rows, _ in says.asked] == [16, 16, 16]
     lengths = [length for _, length in says.asked]
     assert lengths[0] == lengths[1] < lengths[2]
     assert all(length % 16 == 0 for length in lengths)
@@ -105,7 +105,7 @@ def test_without_memory_units_are_halved(model):
     given = captions(*[["a dog"]] * 6)
     images = [model.prepare(pixels) for pixels in PICTURES]
     found = grounding.grounded(images, given, Rows(model.writer.where))
-    assert [rows for rows, _ in says.asked] == [8, 4, 2, 2, 2]
+    assert [rows for rows, _ in says.asked] == [16, 8, 4, 2, 2, 2]
     assert all(own[0].phrases for own in found)
     grounding, _ = asking(model, most=0)
     with pytest.raises(MemoryError):
