@@ -16,6 +16,7 @@ import curate.models.vqa_match
 from curate.errors import ConfigError
 from curate.models.caption_settings import MatcherSettings
 from curate.models.hf_folder import load_model
+from curate.models.vlm_inputs import Inputs
 from curate.models.vlm_pictures import ALIKE
 from curate.models.vlm_prompts import prompt_text
 from curate.models.vqa_match import VqaMatching, matcher_digest, require_matcher
@@ -54,7 +55,8 @@ def made(tmp_path_factory):
 
 def published(matcher: VqaMatching, path: Path, image: np.ndarray, text: str) -> float:
     """The model's own forward for one question without padding: the softmax of what comes next, at "Yes"."""
-    model, processor = load_model(path, "AutoModelForImageTextToText"), matcher._questions._inputs.processor
+    model = load_model(path, "AutoModelForImageTextToText")
+    processor = Inputs(path, model.config).processor
     question, options = prompt_text(processor, model.config.model_type, QUESTION.replace("{text}", text.strip()))
     form = matcher.prepare(image).form
     view = Image.fromarray(image) if form == ALIKE else Image.fromarray(image).resize(form, Image.Resampling.BICUBIC)
@@ -127,6 +129,27 @@ def test_a_token_of_the_model_in_a_text_stays_words(made, text):
     found = matcher._questions.read(ALIKE, text)["input_ids"][0].tolist()
     for token in (tiny_vlm.PAD, tiny_vlm.BOS, tiny_vlm.EOS, plain[4]):
         assert found.count(token) == plain.count(token)
+
+
+@pytest.mark.parametrize("kind", ["idefics3", "qwen2_vl"])
+def test_the_grey_picture_of_a_form_is_made_ready_once(made, monkeypatch, kind):
+    _, matcher = made(kind)
+    questions, forms = matcher._questions, [matcher.prepare(picture(0, *size)).form for size in ((48, 40), (40, 90))]
+    first = [questions.read(form, text) for form in forms for text in ("a dog", "a red dog")]
+    own = questions._grey._own
+
+    class Asked:
+        def __call__(self, *views, **options):
+            pytest.fail("asked again")
+
+        def __getattr__(self, name):
+            return getattr(own, name)
+
+    monkeypatch.setattr(questions._grey, "_own", Asked())
+    again = [questions.read(form, text) for form in forms for text in ("a dog", "a red dog")]
+    for one, other in zip(first, again, strict=True):
+        assert all(torch.equal(value, other[name]) for name, value in one.items())
+    assert len({one["input_ids"].shape[1] for one in first}) >= 2
 
 
 def test_a_text_that_is_more_than_words_all_the_same_has_no_probability(made, monkeypatch):
