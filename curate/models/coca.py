@@ -43,7 +43,7 @@ Prompt: TypeAlias = "list[int]"
 
 def open_captioner(settings: CaptionerSettings) -> CocaCaptioner:
     """The CoCa of these settings. Raises ConfigError."""
-    require_settings(settings)
+    _require_settings(settings)
     return CocaCaptioner(settings)
 
 
@@ -57,11 +57,11 @@ def require_captioner(settings: CaptionerSettings) -> None:
     """Raise ConfigError for an architecture that is no CoCa, tensors that do not fit it, a device that is not there, a
     prompt and `max_tokens` that have no place."""
     require_device(settings.device)
-    require_settings(settings)
+    _require_settings(settings)
     require_towers(_model_settings(settings))
 
 
-def require_settings(settings: CaptionerSettings) -> None:
+def _require_settings(settings: CaptionerSettings) -> None:
     """Raise ConfigError for what the settings and the config file tell alone."""
     if settings.boxes:
         raise ConfigError("boxes = true: a CoCa tells no boxes; write boxes = false, or take a Florence-2")
