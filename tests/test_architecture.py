@@ -147,7 +147,8 @@ def test_every_all_names_what_is_there() -> None:
         if not exported:
             continue
         defined = {n.name for n in tree.body if isinstance(n, ast.ClassDef | ast.FunctionDef)}
-        assigned = {ast.unparse(t) for n in tree.body if isinstance(n, ast.Assign) for t in n.targets}
+        targets = [t for n in tree.body if isinstance(n, ast.Assign) for t in n.targets]
+        assigned = {ast.unparse(e) for t in targets for e in (t.elts if isinstance(t, ast.Tuple) else [t])}
         assigned |= {ast.unparse(n.target) for n in tree.body if isinstance(n, ast.AnnAssign)}
         brought = {a.asname or a.name for n in tree.body if isinstance(n, ast.ImportFrom | ast.Import) for a in n.names}
         missing = set(ast.literal_eval(exported[0].value)) - defined - assigned - brought

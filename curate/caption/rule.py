@@ -70,7 +70,9 @@ class Rule(ABC):
         return None
 
     def steps(self, name: str) -> tuple[Work, ...]:
-        """Work over all shards, or calls of a language model, that write columns it reads. `name`: the view's."""
+        """Work over all shards, or calls of a language model, that write columns it reads. `name`: the view's.
+
+        Their columns are named by the rule's settings, since `reads` does not know the view."""
         return ()
 
     @abstractmethod

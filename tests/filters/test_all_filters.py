@@ -39,6 +39,7 @@ NEEDS = {
     "clip_similarity": {"min": 0.3},
     "masked_similarity": {"min": 0.3},
     "match_probability": {"min": 0.5},
+    "vqa_score": {"min": 0.5},
     "neg_clip_loss": {"min": -0.1},
     "norm_sim": {"targets": str(Path(TARGETS.name) / "targets.npy"), "min": 0.2},
     "sieve": {"encoder": ENCODER.name, "min": 0.3},
