@@ -14,6 +14,7 @@ from curate.models import blip2
 from curate.models.caption_settings import CaptionerSettings
 from curate.models.captioner import Sampling
 from curate.models.open_captioner import captioner_digest, open_captioner, require_captioner
+from curate.models.vlm_units import ROWS
 
 KINDS = ("blip2_opt", "blip2_t5")
 PICTURES = [picture(seed, 40 + seed, 50) for seed in range(11)]
@@ -95,7 +96,7 @@ def test_a_picture_is_encoded_once_for_all_its_captions(opened):
     model, seen = opened["blip2_opt"], []
     hook = model.writer._model.vision_model.register_forward_hook(lambda *call: seen.append(len(call[1][0])))
     try:
-        model.generate([model.prepare(PICTURES[0])], 8, Sampling(max_tokens=4, min_tokens=0), [1])
+        model.generate([model.prepare(PICTURES[0])], ROWS["cpu"], Sampling(max_tokens=4, min_tokens=0), [1])
     finally:
         hook.remove()
     assert seen == [1]
