@@ -37,7 +37,7 @@ class _Processor:
     def _scores(self, logits: Tensor, whole: Tensor, input_ids: Tensor) -> Tensor:
         """Those to pick by. A token of the prompt that the model cannot say, as that of a picture, has no penalty."""
         if self._rules is None:
-            ends = torch.tensor([end for end in self.ends if end < logits.shape[1]], device=logits.device)
+            ends = torch.tensor([end for end in self.ends if 0 <= end < logits.shape[1]], device=logits.device)
             self._rules = rules_of(self.sampling, ends.long(), logits.shape[1])
         had = input_ids
         if had.shape[1]:

@@ -97,7 +97,7 @@ class Vlm:
         try:
             self._write([self.prepare(np.full((64, 64, 3), 127, np.uint8))], Unit(1, 1, 0), greedy, [0])
         except Exception as error:
-            if is_memory(error):
+            if is_memory(error) or isinstance(error, ConfigError):
                 raise
             first = str(error).strip().partition("\n")[0][:300]
             raise ConfigError(f"{path} cannot write about a picture: {type(error).__name__}: {first}") from error

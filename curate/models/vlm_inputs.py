@@ -96,6 +96,12 @@ def _processor(path: Path) -> Any:
             raise
     from transformers import AutoProcessor
 
-    found = AutoProcessor.from_pretrained(str(path.absolute()), local_files_only=True, trust_remote_code=False)
+    try:
+        found = AutoProcessor.from_pretrained(str(path.absolute()), local_files_only=True, trust_remote_code=False)
+    except Exception as error:
+        if is_memory(error):
+            raise
+        first = str(error).strip().partition("\n")[0]
+        raise ConfigError(f"{path} has no processor that transformers can read: {first}") from error
     found.image_processor = load_image_processor(path)
     return found

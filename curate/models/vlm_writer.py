@@ -1,8 +1,8 @@
 """A model of transformers that goes on from a picture and a question, asked through its own `generate`.
 
-What the model's folder says about decoding (beams, penalties, a length) is set aside: it is the config that decides,
-and with neither would a caption's settings be known. What it says about tokens stays: which end a text, which stands
-first, which are never said.
+What the model's folder says about decoding (beams, penalties, a length) is set aside, because a caption's settings are
+those of our config and stand beside it as its provenance. What the folder says about tokens stays: which end a text,
+which stands first, which are never said.
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ class Writer:
         inside = self.config.model_type in DECODED_INSIDE
         owner = self._model.language_model if inside else self._model
         self._tokens = _tokens(owner, self._model, tokenizer)
-        self._forced = int(self._tokens.get("forced_bos_token_id") is not None)
+        if not getattr(owner.config, "is_encoder_decoder", False):  # whose text begins with its prompt
+            self._tokens["forced_bos_token_id"] = None
+        self._forced = int(self._tokens["forced_bos_token_id"] is not None)
         for module in {id(one): one for one in (owner, self._model)}.values():
             module.generation_config = _plain(self._tokens)
 

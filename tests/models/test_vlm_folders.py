@@ -236,6 +236,7 @@ def test_what_the_folder_says_about_decoding_is_set_aside(folders, copied, kind,
     odd = {"repetition_penalty": 5.0, "no_repeat_ngram_size": 1, "min_length": 40, "max_length": 3, "temperature": 9.0}
     odd |= {"num_beams": 4, "length_penalty": -9.0, "early_stopping": True, "do_sample": True, "top_k": 1, "top_p": 0.1}
     odd |= {"num_return_sequences": 2, "exponential_decay_length_penalty": [0, 9.0], "renormalize_logits": True}
+    odd |= {"forced_bos_token_id": 7} if kind == "llava" else {}
     edited(folder, "generation_config.json", **odd)
     own = settings(folder, method=method, max_tokens=8, min_tokens=0).sampling
     plain, other = open_captioner(settings(folders(kind))), open_captioner(settings(folder))

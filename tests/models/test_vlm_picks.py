@@ -65,8 +65,11 @@ def test_tokens_that_stand_before_are_penalised_but_for_those_that_cannot_be_sai
     assert picks.texts(None)[0].tokens == ([3] if penalised else [1])
 
 
-def test_without_an_end_every_text_is_cut_off():
-    picks = KeyedPicks(GREEDY, None, [])
+@pytest.mark.parametrize("ends", [[], [-1], [99]])
+def test_without_an_end_that_can_be_said_every_text_is_cut_off(ends):
+    from dataclasses import replace
+
+    picks = KeyedPicks(replace(GREEDY, min_tokens=4), None, ends)
     picks(NONE, logits(5))
     assert picks.texts(None)[0] == ([5], pytest.approx(float(logits(5)[0].log_softmax(0)[5])), "length")
 
