@@ -24,13 +24,15 @@ from curate.toyweb.render import render
 from curate.toyweb.scene import FULL, SMALL, Scene, World, alter, random_scene
 from curate.train.toy_captioner_fit import Draw
 
-__all__ = ["WORLDS", "Pairs", "Plan", "altered", "clean_pairs", "draws", "exact", "web_pairs"]
+__all__ = ["WORLDS", "Pairs", "Plan", "altered", "clean_pairs", "draws", "exact", "varied", "web_pairs"]
 
 WORLDS = {"full": FULL, "small": SMALL}
 WRONG_RATIO = 0.4
 OTHER_SCENE_RATIO = 0.7
 """Of the wrong captions: those of another scene. The others are wrong in one attribute."""
 BATCH = 128
+SHIFT_PX = 2
+TONE = 0.12
 LONG_SIDE_PX = 96
 SHORTEST_PX = 32
 
@@ -116,13 +118,14 @@ def exact(captions: Sequence[str], scenes: Sequence[Scene]) -> npt.NDArray[np.bo
 
 
 def draws(pairs: Pairs, seed: int, steps: int) -> Iterator[Draw]:
-    """One batch of 128 for each step: every pair once, in an order drawn anew, then again."""
+    """One batch of 128 for each step: every pair once, in an order drawn anew, then again; pictures are never twice the
+    same. Without that a filter learns the web's wrong captions by heart in 20 rounds, and keeps a third of them."""
     dice, order = np.random.default_rng(seed), np.zeros(0, np.int64)
     for _ in range(steps):
         if len(order) < BATCH:
             order = np.concatenate([order, dice.permutation(len(pairs))])
         chosen, order = order[:BATCH], order[BATCH:]
-        yield Draw(pairs.views[chosen], [pairs.captions[i] for i in chosen])
+        yield Draw(varied(pairs.views[chosen], dice), [pairs.captions[i] for i in chosen])
 
 
 def _square(scene: Scene, random: Random) -> Pixels:
@@ -136,6 +139,19 @@ def _picture(scene: Scene, random: Random) -> Pixels:
     factor = LONG_SIDE_PX / max(width, height)
     size = max(SHORTEST_PX, round(width * factor)), max(SHORTEST_PX, round(height * factor))
     return prepare(render(scene, size, random.getrandbits(64)))
+
+
+def varied(views: npt.NDArray[np.uint8], dice: np.random.Generator) -> npt.NDArray[np.uint8]:
+    """Pictures, uint8 (n, 32, 32, 3), shifted by up to SHIFT_PX each way and a little brighter or darker, paler or
+    stronger, each by its own dice."""
+    n, side = views.shape[:2]
+    wide = np.pad(views, ((0, 0), (SHIFT_PX, SHIFT_PX), (SHIFT_PX, SHIFT_PX), (0, 0)), "edge")
+    tops, lefts = dice.integers(0, 2 * SHIFT_PX + 1, (2, n))
+    places = zip(wide, tops, lefts, strict=True)
+    moved = np.stack([picture[top : top + side, left : left + side] for picture, top, left in places])
+    strength = dice.uniform(1 - TONE, 1 + TONE, (n, 1, 1, 1)).astype(np.float32)
+    light = dice.uniform(-TONE, TONE, (n, 1, 1, 1)).astype(np.float32) * 128
+    return np.clip((moved - np.float32(128)) * strength + 128 + light, 0, 255).astype(np.uint8)
 
 
 def _say(scene: Scene, random: Random) -> str:

@@ -12,7 +12,7 @@ import torch
 
 from bench import capfilt
 from bench.capfilt import SMALL, VARIANTS, _parted, run
-from bench.capfilt_data import BATCH, Plan, altered, clean_pairs, draws, exact, web_pairs
+from bench.capfilt_data import BATCH, Plan, altered, clean_pairs, draws, exact, varied, web_pairs
 from bench.capfilt_notes import Notes, table
 from curate.toyweb.caption import parse
 from curate.toyweb.scene import COLORS, SHAPES
@@ -85,8 +85,30 @@ def test_every_pair_is_drawn_before_one_is_drawn_again() -> None:
         assert len(set(seen[start : start + len(pairs)])) == len(pairs)
     assert seen[: len(pairs)] != seen[len(pairs) : 2 * len(pairs)]
     draw = next(draws(named, 5, 1))
-    assert np.array_equal(draw.views[9], named.views[int(draw.captions[9])])
+    assert nearest(draw.views[9], named.views) == int(draw.captions[9])
     assert [d.captions for d in draws(named, 5, 8)] == [d.captions for d in draws(named, 5, 8)]
+
+
+def nearest(view: np.ndarray, views: np.ndarray) -> int:
+    """The picture that a varied one was, by what its edges look like wherever they are."""
+    sizes = (range(-2, 3), range(-2, 3))
+    inner = np.stack([views[:, 2 + dy : 30 + dy, 2 + dx : 30 + dx] for dy in sizes[0] for dx in sizes[1]])
+    flat = inner.reshape(*inner.shape[:2], -1).astype(float)
+    own = view[2:30, 2:30].reshape(-1).astype(float)
+    flat, own = flat - flat.mean(-1, keepdims=True), own - own.mean()
+    alike = (flat * own).sum(-1) / np.linalg.norm(flat, axis=-1)
+    return int(alike.max(axis=0).argmax())
+
+
+def test_pictures_are_varied_a_little_and_never_the_same_way() -> None:
+    views = clean_pairs(1, 40, "clean").views
+    one, other = (varied(views, np.random.default_rng(seed)) for seed in (1, 2))
+    assert (one.shape, one.dtype) == (views.shape, np.uint8)
+    assert [nearest(view, views) for view in one] == list(range(40))
+    assert not any(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+    assert np.array_equal(one, varied(views, np.random.default_rng(1)))
+    flat = varied(np.full((200, 32, 32, 3), 128, np.uint8), np.random.default_rng(3))
+    assert 128 - 16 <= flat.min() < 118 < 138 < flat.max() <= 128 + 16
 
 
 @pytest.mark.parametrize(

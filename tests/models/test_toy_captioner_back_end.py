@@ -48,9 +48,9 @@ def opened(precision="fp32") -> ToyCaptioning:
 def test_it_describes_scenes_that_it_has_not_seen() -> None:
     captioner, pairs = load_toy_captioner(), draw_pairs(9_010, 400)
     told = greedy_captions(captioner, pairs.views)
-    assert exact_ratio(told, pairs.scenes) >= 0.9
+    assert exact_ratio(told, pairs.scenes) >= 0.97
     score = likelihoods(captioner, pairs.views, pairs.captions)
-    for wrong, least in (("other_scene", 0.999), ("wrong_attribute", 0.985)):
+    for wrong, least in (("other_scene", 0.999), ("wrong_attribute", 0.998)):
         assert auc(score[pairs.labels == "clean"], score[pairs.labels == wrong]) >= least
 
 
@@ -75,8 +75,8 @@ def test_a_caption_depends_on_its_picture_and_seed_alone(views, precision: str) 
     order = np.random.default_rng(1).permutation(len(views))
     mixed = worker.generate([views[i] for i in order], 2, NUCLEUS, [seeds[i] for i in order])
     assert mixed == [whole[i] for i in order]
-    twice = worker.generate([*views, *views, *views], 2, NUCLEUS, [*seeds, *seeds, *seeds])
-    assert twice == [*whole, *whole, *whole]
+    twice = worker.generate([*views[50:], *views], 2, NUCLEUS, [*seeds[50:], *seeds])
+    assert twice == [*whole[50:], *whole]
     torch.set_num_threads(2)
     assert worker.generate(views, 2, NUCLEUS, seeds) == whole
 
