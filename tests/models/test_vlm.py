@@ -26,6 +26,8 @@ def opened(tmp_path_factory):
 
     def get(kind, **settings):
         key = (kind, *settings.items())
+        if kind == "smolvlm":
+            pytest.importorskip("num2words", reason="SmolVLM's processor needs the package num2words")
         if kind not in made:
             made[kind] = write(tmp_path_factory.mktemp(kind), kind)
         if key not in made:

@@ -43,7 +43,8 @@ TEXT = {
 VISION = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
 COLOURS = {"image_mean": [0.48, 0.45, 0.40], "image_std": [0.26, 0.25, 0.27]}
 KINDS = ("llava", "llava_onevision", "idefics3", "qwen2_vl", "florence2", "paligemma")
-MORE_KINDS = ("qwen2_5_vl", "qwen3_vl", "git")
+MORE_KINDS = ("qwen2_5_vl", "qwen3_vl", "git", "smolvlm")
+"""The processor of the last needs the package num2words."""
 
 
 def tokenizer(*more: str, locations: int = 0, **named: str) -> Any:
@@ -130,21 +131,36 @@ def _llava_onevision() -> tuple[Any, Any]:
     return LlavaOnevisionForConditionalGeneration(config), processor
 
 
+def _smolvlm() -> tuple[Any, Any]:
+    from transformers import SmolVLMVideoProcessor
+
+    frames = {"fps": 1, "max_frames": 64, "video_size": {"longest_edge": 32}}
+    sizes = {"size": {"longest_edge": 32}, "max_image_size": {"longest_edge": 16}}
+    return _tiled("SmolVLM", SmolVLMVideoProcessor(video_sampling=frames, **sizes, **COLOURS))
+
+
 def _idefics3() -> tuple[Any, Any]:
-    """As SmolVLM but for its video frames: tiles of a large picture and the whole."""
-    from transformers import Idefics3Config, Idefics3ForConditionalGeneration, Idefics3ImageProcessor, Idefics3Processor
+    return _tiled("Idefics3")
+
+
+def _tiled(name: str, *videos: Any) -> tuple[Any, Any]:
+    """Tiles of a large picture and the whole."""
+    import transformers
+
+    def kind(suffix: str) -> Any:
+        return getattr(transformers, f"{name}{suffix}")
 
     rows = [f"<row_{row}_col_{column}>" for row in range(1, 7) for column in range(1, 7)]
-    words = tokenizer("<image>", "<fake_token_around_image>", "<global-img>", "<end_of_utterance>", *rows)
-    config = Idefics3Config(
+    words = tokenizer("<image>", "<fake_token_around_image>", "<global-img>", "<end_of_utterance>", "<video>", *rows)
+    config = kind("Config")(
         vision_config={"image_size": 16, "patch_size": 4, **VISION},
         text_config={"model_type": "llama", "vocab_size": len(words), **TEXT},
         image_token_id=words.convert_tokens_to_ids("<image>"),
         scale_factor=2,
     )
-    pictures = Idefics3ImageProcessor(size={"longest_edge": 32}, max_image_size={"longest_edge": 16}, **COLOURS)
-    processor = Idefics3Processor(pictures, words, image_seq_len=4, chat_template=_chat("<image>"))
-    return Idefics3ForConditionalGeneration(config), processor
+    pictures = kind("ImageProcessor")(size={"longest_edge": 32}, max_image_size={"longest_edge": 16}, **COLOURS)
+    processor = kind("Processor")(pictures, words, *videos, image_seq_len=4, chat_template=_chat("<image>"))
+    return kind("ForConditionalGeneration")(config), processor
 
 
 def _qwen2_vl() -> tuple[Any, Any]:
