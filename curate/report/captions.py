@@ -17,7 +17,7 @@ from curate.caption.rule import WEB
 from curate.errors import ShardError
 from curate.sample import Document, Part, Picture
 from curate.shard import Shard
-from curate.tombstones import refuse_hidden
+from curate.tombstones import dead_rows, hidden_keys, refuse_hidden
 
 __all__ = ["FATES", "MOST_ROWS", "caption_examples", "caption_rows", "captions_document", "views_of"]
 
@@ -25,6 +25,10 @@ FATES = ("both", "web only", "synthetic only", "none")
 """What a view keeps of a picture's texts."""
 MOST_ROWS = 100
 """Rows of a shard that are told and shown."""
+MOST_CHARS = 1_000
+"""Of a text that are told; some captions of the web are whole books."""
+AT_ONCE = 256
+"""Rows as Python's own values at a time; each may have as many captions."""
 EACH = 3
 """Examples of each fate."""
 MOST_SHARDS = 8
@@ -40,39 +44,45 @@ def views_of(shard: Shard) -> list[str]:
 
 
 def caption_rows(shard: Shard, view: str) -> Iterator[Row]:
-    """Every row that has a text, in order: `fate`, `web` with its score and the reason against it, `synthetic` likewise
-    (the first one that is kept, else the best). Raises ShardError for a view that is not there."""
+    """Every row that has a text and may be shown, in order: `fate`, `web` with its score and the reason against it,
+    `synthetic` likewise (the first one that is kept, else the best), each text cut at 1,000 characters. Rows that are
+    tombstoned, or on a hash list, are passed over. Raises ShardError for a view that is not there."""
     if view not in views_of(shard):
         there = ", ".join(views_of(shard)) or "none"
         raise ShardError(f"shard {shard.id} has no view {view!r}; its views: {there}")
     names = _columns(shard, view)
-    for row in shard.columns(list(dict.fromkeys(names.values()))).rename_columns(list(names)).to_pylist():
-        own = [one for one in (_synthetic(row, captioner) for captioner in _captioners(names)) if one]
+    captioners = _captioners(names)
+    unshown = hidden_keys(shard) | dead_rows(shard).keys()
+    for row in _rows(shard, names):
+        if row["key"] in unshown:
+            continue
+        own = [one for one in (_synthetic(row, captioner) for captioner in captioners) if one]
         kept = set(row["origins"] or ())
         web, others = WEB in kept, bool(kept - {WEB})
         if not (row.get("web") or own):
             continue
         best = max(own, key=lambda one: (one["synthetic_reason"] is None, one["synthetic_score"] or 0), default={})
         fate = FATES[0 if web and others else 1 if web else 2 if others else 3]
-        told = {"key": row["key"], "fate": fate, "web": row.get("web"), "web_score": row.get("web_score")}
+        told = {"key": row["key"], "fate": fate, "web": _cut(row.get("web")), "web_score": row.get("web_score")}
         yield {**told, "web_reason": row["web_reason"], **best}
 
 
 def caption_examples(shards: Sequence[Shard], view: str) -> list[Row]:
-    """Some rows of each fate, the first that are found; of tombstoned rows none."""
+    """Some rows of each fate, the first that are found."""
     found: dict[str, list[Row]] = {fate: [] for fate in FATES}
     for shard in shards[:MOST_SHARDS]:
         for row in caption_rows(shard, view):
-            if len(found[row["fate"]]) < EACH and row.get("web") and row.get("synthetic") and _shown(shard, row["key"]):
+            if len(found[row["fate"]]) < EACH and row.get("web") and row.get("synthetic"):
                 found[row["fate"]].append(row)
     return [row for rows in found.values() for row in rows]
 
 
 def captions_document(shard: Shard, view: str, rows: Iterable[Row]) -> Document:
-    """Rows as a page: each picture, and below it its texts with their scores and fates."""
-    parts: list[Part] = []
+    """Rows as a page: each picture, and below it its texts with their scores and fates. Raises ShardError for a row
+    that must not be shown."""
+    rows, parts = list(rows), list[Part]()
+    refuse_hidden(shard, [row["key"] for row in rows])
     for row in rows:
-        refuse_hidden(shard, [row["key"]])
         try:
             sample = shard.sample(row["key"])
         except ShardError:
@@ -95,12 +105,16 @@ def _score(value: float | None) -> str:
     return "" if value is None else f" ({value:.3f})"
 
 
-def _shown(shard: Shard, key: str) -> bool:
-    try:
-        refuse_hidden(shard, [key])
-    except ShardError:
-        return False
-    return True
+def _cut(text: str | None) -> str | None:
+    return text if text is None or len(text) <= MOST_CHARS else text[:MOST_CHARS] + " …"
+
+
+def _rows(shard: Shard, names: Mapping[str, str]) -> Iterator[Row]:
+    """The columns under the names that they have here."""
+    columns = shard.columns(list(dict.fromkeys(names.values())))
+    table = pa.table([columns[column] for column in names.values()], list(names))
+    for batch in table.to_batches(AT_ONCE):
+        yield from batch.to_pylist()
 
 
 def _columns(shard: Shard, view: str) -> dict[str, str]:
@@ -117,8 +131,15 @@ def _columns(shard: Shard, view: str) -> dict[str, str]:
     names |= {"web_score": of_web[0]} if of_web else {}
     for name in captioners:
         names |= {f"{name}/synthetic": f"{name}_captions", f"{name}/synthetic_reason": reasons_column(view, name)}
-        names |= {f"{name}/synthetic_score": j for j, kind in judges.items() if pt.is_list(kind) and f"_{name}_" in j}
-    return names
+    lists = [(_captioner_of(judge, captioners), judge) for judge, kind in judges.items() if pt.is_list(kind)]
+    return names | {f"{name}/synthetic_score": judge for name, judge in lists if name is not None}
+
+
+def _captioner_of(judge: str, captioners: Iterable[str]) -> str | None:
+    """Whose captions a column `MODEL_CAPTIONER_similarity` or `MODEL_CAPTIONER_probability` judges: the longest name
+    that it ends with, as one captioner may be called `b` and another `a_b`."""
+    fitting = [name for name in captioners if judge.rpartition("_")[0].endswith(f"_{name}")]
+    return max(fitting, key=len, default=None)
 
 
 def _judges(shard: Shard, about: Mapping[bytes, bytes]) -> dict[str, pa.DataType]:
@@ -145,4 +166,4 @@ def _synthetic(row: Row, captioner: str) -> Row:
     if not listed:
         return {}
     text, score, reason, _ = listed[0]
-    return {"synthetic": text, "synthetic_score": score, "synthetic_reason": reason, "captioner": captioner}
+    return {"synthetic": _cut(text), "synthetic_score": score, "synthetic_reason": reason, "captioner": captioner}

@@ -1,8 +1,10 @@
 """Web and synthetic texts side by side, and against the truth of the toy web."""
 
+import io
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from curate.caption.choose import Choose
@@ -10,11 +12,12 @@ from curate.caption.rules.itm_threshold import ItmThreshold
 from curate.cli import main
 from curate.errors import ShardError
 from curate.manifest import Attempt
-from curate.report.captions import caption_examples, caption_rows, views_of
+from curate.report.captions import _captioner_of, caption_examples, caption_rows, views_of
 from curate.report.captions_truth import against_scenes
 from curate.shard import Shard
 from curate.stage import Runtime
 from curate.storage import Storage
+from curate.tombstones import write_dead
 
 SCENE, SAME, OTHER = (
     "a red circle above a blue square",
@@ -96,3 +99,43 @@ def test_the_command_lists_and_shows_them(shard: Shard, tmp_path: Path, capsys: 
     assert capsys.readouterr().out.count('"key"') == 1
     assert main(["show", name, "999", "--captions", "capfilt"]) != 0
     assert "no text of key '999'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["url", "sha256"])
+def test_a_tombstoned_row_is_passed_over(
+    shard: Shard, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    write_dead(shard, {"001": kind})
+    assert [row["key"] for row in caption_rows(shard, "capfilt")] == ["000", "002", "003", "004"]
+    assert [row["key"] for row in caption_examples([shard], "capfilt")] == ["000", "002", "003"]
+    name = f"{shard.storage.root}/00000"
+    assert main(["show", name, "--captions", "capfilt", "--format", "json"]) == 0
+    assert '"001"' not in capsys.readouterr().out
+    assert main(["show", name, "001", "--captions", "capfilt"]) == 2
+
+
+def test_a_long_text_is_told_by_its_beginning(shard: Shard) -> None:
+    table = shard.table("")
+    longer = table.set_column(1, "caption", pa.array(["word " * 1_000_000, SAME, OTHER, OTHER, SAME]))
+    target = io.BytesIO()
+    pq.write_table(longer, target)
+    shard.storage.write("00000.parquet", target.getvalue())
+    web = next(caption_rows(shard, "capfilt"))["web"]
+    assert web.startswith("word word")
+    assert len(web) == 1_002
+
+
+@pytest.mark.parametrize(
+    ("judge", "captioner"),
+    [
+        ("itm_b_probability", "b"),
+        ("itm_a_b_probability", "a_b"),
+        ("clip_a_b_similarity", "a_b"),
+        ("b_c_probability", "c"),
+        ("itm_probability", None),
+        ("itm_ab_probability", None),
+    ],
+)
+def test_a_score_belongs_to_the_captioner_that_it_names(judge: str, captioner: str | None) -> None:
+    assert _captioner_of(judge, ["b", "a_b", "c"]) == captioner
+    assert _captioner_of(judge, ["c", "a_b", "b"]) == captioner
