@@ -17,10 +17,10 @@ from curate.caption.audit import Audit
 from curate.caption.views import build_views, view_steps
 from curate.config import build, build_filters
 from curate.errors import ConfigError
-from curate.filter import Filter
+from curate.filter import Filter, Labelled
 from curate.models.settings import build_models
 from curate.plan import Job
-from curate.registry import filter_class
+from curate.registry import filter_class, nearest
 from curate.run.scheduler import RunSettings
 from curate.select import Select
 from curate.signals import signal_steps
@@ -60,6 +60,7 @@ def recaption(table: Mapping[str, Any], limit: int | None = None) -> Job:
     if not any(model.kind == "captioner" for model in models.values()):
         raise ConfigError('no model of [models] is a captioner; add [models.synthetic] with kind = "captioner"')
     filters: dict[str, Filter] = {"fetch_status": filter_class("fetch_status")(), **build_filters(config.filters)}
+    _require_views(filters, config.views)
     audit = config.audit.steps(models) if config.audit else ()
     signals = signal_steps(filters, models, set(), view_steps(build_views(config.views), models))
     steps: list[Step] = [Adopt(), *audit, *signals, Select(tuple(filters.items()))]
@@ -73,6 +74,17 @@ def recaption(table: Mapping[str, Any], limit: int | None = None) -> Job:
         source_columns=None,
         warnings=partial(_coupled, models),
     )
+
+
+def _require_views(filters: Mapping[str, Filter], views: Mapping[str, Any]) -> None:
+    """Raise ConfigError for a filter of a view that the config lacks: else the columns would be found missing only
+    when every picture has its captions."""
+    for name, rule in filters.items():
+        view = getattr(rule.rule if isinstance(rule, Labelled) else rule, "view", None)
+        if view is not None and view not in views:
+            raise ConfigError(
+                f"[filters.{name}] view = {view!r}: the config has no [views.{view}]; {nearest(view, list(views))}"
+            )
 
 
 def _coupled(models: Mapping[str, Any]) -> list[str]:
