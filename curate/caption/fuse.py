@@ -33,7 +33,8 @@ from curate.caption.fuse_texts import (
 )
 from curate.config import require_range
 from curate.errors import StageError
-from curate.fetch.chat_endpoint import ChatEndpoint, ChatSettings, Question, ReplyStatus, read_key, require_base_url
+from curate.fetch.chat_endpoint import ChatEndpoint, ChatSettings, Question, ReplyStatus, require_base_url
+from curate.fetch.endpoint_key import read_key
 from curate.manifest import Attempt, fingerprint
 from curate.models.captioner import seeds_of
 from curate.models.settings import Precision

@@ -27,13 +27,13 @@ import pycurl
 
 from curate.config import require_range
 from curate.errors import ConfigError, StageError
+from curate.fetch.endpoint_key import key_pattern, without_key
 from curate.fetch.retry import backoff_s, retry_after_s
 from curate.fetch.settings import FetchSettings
 from curate.fetch.transfer import _certificates
 
-__all__ = ["ChatEndpoint", "ChatSettings", "Question", "Reply", "ReplyStatus", "read_key", "require_base_url"]
+__all__ = ["ChatEndpoint", "ChatSettings", "Question", "Reply", "ReplyStatus", "require_base_url"]
 
-KEY_BYTES = 8_192
 DETAIL_CHARS = 300
 WAIT_S = 0.1
 NAP_S = 0.005
@@ -143,25 +143,6 @@ def require_base_url(base_url: str) -> SplitResult:
     return parts
 
 
-def read_key(path: str) -> str:
-    """The key in a file, its only line; "" where no file is named. Raises ConfigError, which never holds what was read.
-
-    Its permissions are not looked at: containers mount secrets so that everybody may read them.
-    """
-    if not path:
-        return ""
-    try:
-        with open(path, "rb") as handle:
-            found = handle.read(KEY_BYTES + 1).strip()
-    except OSError as error:
-        raise ConfigError(
-            f"api_key_file = {path!r} cannot be read: {error.strerror}; name a file with the key"
-        ) from None
-    if not found or len(found) > KEY_BYTES or not all(0x21 <= byte <= 0x7E for byte in found):
-        raise ConfigError(f"api_key_file = {path!r} must hold one line, the key, of printable ASCII without spaces")
-    return found.decode("ascii")
-
-
 @dataclass
 class _Transfer:
     """One attempt at a question."""
@@ -196,6 +177,7 @@ class ChatEndpoint:
     def __init__(self, base_url: str, settings: ChatSettings | None = None, key: str = "", workers: int = 1) -> None:
         require_base_url(base_url)
         self._url, self._key = f"{base_url.rstrip('/')}/chat/completions", key
+        self._secret = key_pattern(key)
         self._settings = settings or ChatSettings()
         self._most = max(1, self._settings.concurrency // max(1, workers))
         self._options = self._curl_options()
@@ -304,27 +286,27 @@ class ChatEndpoint:
 
     def _finish(self, curl: Any, code: int, words: str) -> Iterator[Reply]:
         transfer, http_status = self._busy.pop(curl), int(curl.getinfo(pycurl.RESPONSE_CODE))
-        where = curl.getinfo(pycurl.REDIRECT_URL)
+        where = curl.getinfo_raw(pycurl.REDIRECT_URL)
         self._multi.remove_handle(curl)
         curl.setopt(pycurl.POSTFIELDS, b"")
         self._free.append(curl)
+        transfer.body = bytearray(without_key(bytes(transfer.body), self._secret))
         status, detail = _outcome(transfer, code, words, http_status, where)
-        detail = self._without_key(detail)[:DETAIL_CHARS]
         if status in _HEALS and transfer.attempt <= self._settings.retries:
             self._again(transfer, status, http_status)
             return
         body = bytes(transfer.body) if status is ReplyStatus.ANSWERED else b""
-        yield Reply(transfer.question.key, status, detail, self._body_without_key(body), http_status)
+        yield Reply(transfer.question.key, status, self._without_key(detail)[:DETAIL_CHARS], body, http_status)
 
     def _again(self, transfer: _Transfer, status: ReplyStatus, http_status: int) -> None:
         """Put a question back, to be asked once more after a wait."""
         own, question = self._settings, transfer.question
         told_s = retry_after_s(transfer.retry_after, time.time())
         wait_s = backoff_s(question.key, transfer.attempt, own.backoff_s, own.most_backoff_s)
-        if told_s is not None:
+        if told_s:  # 0 says nothing of when it will do: the clock of one of the two may be wrong
             wait_s = min(told_s, own.most_backoff_s)
         at_s = time.monotonic() + wait_s
-        if status is ReplyStatus.TOO_MANY_REQUESTS or (http_status == 503 and told_s is not None):
+        if status is ReplyStatus.TOO_MANY_REQUESTS or (http_status == 503 and told_s):
             self._closed_until_s = max(self._closed_until_s, at_s)
         heapq.heappush(self._waiting, (at_s, next(self._tickets), question, transfer.attempt + 1))
 
@@ -343,10 +325,7 @@ class ChatEndpoint:
         raise StageError(f"{words}: {reply.detail}; see that the server runs, and run again: answers are kept")
 
     def _without_key(self, text: str) -> str:
-        return text.replace(self._key, "[key]") if self._key else text
-
-    def _body_without_key(self, body: bytes) -> bytes:
-        return body.replace(self._key.encode(), b"[key]") if self._key else body
+        return without_key(text.encode("utf-8", "replace"), self._secret).decode("utf-8", "replace")
 
     def _drop(self) -> None:
         for curl in list(self._busy):
@@ -357,7 +336,7 @@ class ChatEndpoint:
 
 
 def _outcome(
-    transfer: _Transfer, code: int, words: str, http_status: int, where: str | None
+    transfer: _Transfer, code: int, words: str, http_status: int, where: bytes | None
 ) -> tuple[ReplyStatus, str]:
     """What one attempt came to, and why. `code`: libcurl's, 0 for an answer that is whole."""
     if transfer.too_long:
@@ -374,10 +353,21 @@ def _outcome(
     if http_status >= 500 or http_status in (408, 425):
         return ReplyStatus.SERVER_ERROR, said
     if 300 <= http_status < 400:
-        host = _clean(urlsplit(where).netloc.rpartition("@")[2]) if where else "nowhere"
-        return ReplyStatus.BAD_REQUEST, f"HTTP {http_status} to {host}; redirects are not followed, mend base_url"
+        return (
+            ReplyStatus.BAD_REQUEST,
+            f"HTTP {http_status} to {_host(where)}; redirects are not followed, mend base_url",
+        )
     hint = _ASK.get(http_status)
     return ReplyStatus.BAD_REQUEST, f"{said} ({hint})" if hint else said
+
+
+def _host(where: bytes | None) -> str:
+    """Whom a redirect names, in words for people: a server may write anything there."""
+    try:
+        host = urlsplit((where or b"").decode("latin-1")).netloc.rpartition("@")[2]
+    except ValueError:
+        return "an address that is none"
+    return _clean(host)[:100] or "nowhere"
 
 
 def _server_words(body: bytes) -> str:

@@ -21,9 +21,9 @@ from curate.fetch.chat_endpoint import (
     Question,
     Reply,
     ReplyStatus,
-    read_key,
     require_base_url,
 )
+from curate.fetch.endpoint_key import read_key
 
 FAST = ChatSettings(
     concurrency=4, connect_timeout_s=1, total_timeout_s=0.4, retries=2, backoff_s=0.01, most_backoff_s=1.5
@@ -188,6 +188,22 @@ def test_redirects_are_not_followed_and_the_key_stays(server: ChatServer) -> Non
     other.close()
 
 
+@pytest.mark.parametrize(
+    ("location", "words"),
+    [
+        (b"http://[::1/", "an address that is none"),
+        (b"http://[x]/", "an address that is none"),
+        (b"http://a\xff/", "a\xff"),
+        (b"javascript:x", "nowhere"),
+    ],
+)
+def test_a_redirect_to_no_address_is_one_failure(server: ChatServer, location: bytes, words: str) -> None:
+    server.script = [completion("x"), b"HTTP/1.1 302 Words\r\nContent-Length: 0\r\nLocation: " + location + b"\r\n\r\n"]
+    found = ask(server, ["a", "b", "c"], concurrency=1)
+    assert found["b"].detail == f"HTTP 302 to {words}; redirects are not followed, mend base_url"
+    assert found["c"].status is ReplyStatus.ANSWERED
+
+
 def test_certificates_are_looked_at(certificate: Path) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
@@ -214,6 +230,43 @@ def test_the_key_is_sent_and_told_nowhere(server: ChatServer) -> None:
     assert found["b"].detail.startswith("HTTP 400: bad key [key]")
     assert KEY.encode() not in found["c"].body
     assert KEY not in repr(ChatEndpoint(server.base_url, FAST, KEY))
+
+
+LONG_KEY = "eyJ" + "aB3-" * 200
+
+
+@pytest.mark.parametrize("key", [LONG_KEY, "sk-very/secret+1"])
+@pytest.mark.parametrize("escaped", [{}, {"/": "\\/"}, {"s": "\\u0073", "J": "\\u004A"}])
+def test_no_part_of_a_key_comes_back(server: ChatServer, key: str, escaped: dict[str, str]) -> None:
+    """A cut of what the server said keeps no beginning of a long key, and JSON may write its letters otherwise."""
+    said = key
+    for letter, form in escaped.items():
+        said = said.replace(letter, form)
+    error = f'{{"error": {{"message": "Incorrect key: {said}"}}}}'.encode()
+    answer = completion("KEY").replace(b"KEY", said.encode())
+    server.script = [completion("x"), reply(401, error), reply(500, f"<b>{said}</b>".encode()), reply(200, answer)]
+    found = ask(server, list("abcd"), key=key, concurrency=1, retries=0)
+    assert found["b"].detail.startswith("HTTP 401: Incorrect key: [key]")
+    assert found["c"].detail == "HTTP 500: [key]"
+    assert b"[key]" in found["d"].body
+    assert said.encode() not in found["d"].body
+
+
+@pytest.mark.parametrize("key", ["none", "null", "x", "content"])
+def test_a_word_in_place_of_a_key_stays_a_word(server: ChatServer, key: str) -> None:
+    """Servers without keys are given one all the same, such as EMPTY or none."""
+    server.otherwise = completion("an x-ray of none", refusal=None)
+    found = ask(server, ["a"], key=key)["a"]
+    assert json.loads(found.body)["choices"][0]["message"]["content"] == "an x-ray of none"
+    assert server.asked[0].headers["authorization"] == f"Bearer {key}"
+
+
+@pytest.mark.parametrize("header", ["Retry-After: 0", "Retry-After: Sun, 06 Nov 1994 08:49:37 GMT"])
+def test_a_retry_at_once_waits_as_long_as_without_it(server: ChatServer, header: str) -> None:
+    server.script = [completion("x"), *[reply(429, b"", header)] * 3]
+    ask(server, ["a", "b"], retries=3, backoff_s=0.1)
+    times = [asked.at_s for asked in server.asked]
+    assert times[4] - times[1] >= 0.35
 
 
 def test_without_a_key_no_header_is_sent(server: ChatServer) -> None:
@@ -314,9 +367,9 @@ def test_a_file_that_is_no_key_is_not_told(tmp_path: Path, found: bytes) -> None
 
 
 def test_a_key_file_that_is_not_there(tmp_path: Path) -> None:
-    for path in (tmp_path / "none", tmp_path):
+    for path in (str(tmp_path / "none"), str(tmp_path), "no\0name"):
         with pytest.raises(ConfigError, match="cannot be read"):
-            read_key(str(path))
+            read_key(path)
 
 
 @pytest.mark.parametrize(
