@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 from curate.caption.faults import fault_of
 from curate.manifest import Attempt
@@ -28,6 +28,8 @@ __all__ = ["Answer", "AnswerStatus", "Journal", "Verdict", "judge", "read_answer
 KEPT_CHARS = 20_001
 """What is kept of an answer: one more than the most that `max_chars` may be."""
 NAME_CHARS = 200
+MOST_LINE_BYTES = 1 << 18
+"""Of a line in a journal: an answer of 20,001 characters takes 240,012 bytes at most."""
 SYNC_S = 1.0
 STORE_ANSWERS, STORE_S = 64, 10.0
 _FORBIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffd\ufffe\uffff]")
@@ -138,9 +140,9 @@ def _bare(text: str) -> str:
     return bare.strip("*").strip() if bare.startswith("**") and bare.endswith("**") else bare
 
 
-def _name(value: object) -> str:
+def _name(value: object, most_chars: int = NAME_CHARS) -> str:
     """A short name that came with an answer; "" for anything else."""
-    return " ".join(_FORBIDDEN.sub(" ", value).split())[:NAME_CHARS] if isinstance(value, str) else ""
+    return " ".join(_FORBIDDEN.sub(" ", value).split())[:most_chars] if isinstance(value, str) else ""
 
 
 def _model(found: Mapping[str, Any]) -> str:
@@ -230,17 +232,27 @@ class Journal:
 
     def _lines(self, name: str) -> Iterator[tuple[str, Answer]]:
         with self.storage.open(name) as handle:
-            for line in handle:
+            for line in _whole_lines(handle):
                 record = _record(line)
                 if record is not None:
                     yield record
 
 
+def _whole_lines(handle: IO[bytes]) -> Iterator[bytes]:
+    """Lines that have an end, without it; one that is longer than any of ours is passed over and never held."""
+    begun = b""
+    while block := handle.read(MOST_LINE_BYTES):
+        *lines, begun = (begun + block).split(b"\n")
+        yield from (line for line in lines if len(line) <= MOST_LINE_BYTES)
+        begun = begun[: MOST_LINE_BYTES + 1]
+
+
 def _record(line: bytes) -> tuple[str, Answer] | None:
-    """The key and answer of a line; None for one that is half written or none of ours."""
+    """The key and answer of a line; None for one that is none of ours."""
     try:
         key, text, finish, model, refused = json.loads(line)
     except (ValueError, TypeError, RecursionError):
         return None
-    sound = all(isinstance(part, str) for part in (key, text, finish, model)) and isinstance(refused, bool)
-    return (key, Answer(text, finish, model, refused)) if sound and line.endswith(b"\n") else None
+    if not (all(isinstance(part, str) for part in (key, text, finish, model)) and isinstance(refused, bool)):
+        return None
+    return key, Answer(text, _name(finish), _name(model, 2 * NAME_CHARS + 1), refused)

@@ -56,7 +56,8 @@ def first_sound(captions: Sequence[str | None] | None, faults: Sequence[str | No
     wrong = [None] * len(texts) if faults is None else faults
     if len(wrong) != len(texts):
         raise ShardError(f"a row has {len(texts)} captions and {len(wrong)} faults; let the faults be computed anew")
-    return next((text for text, fault in zip(texts, wrong, strict=True) if text and fault is None), None)
+    sound = (text for text, fault in zip(texts, wrong, strict=True) if fault is None and _has_words(text or ""))
+    return next(sound, None)
 
 
 def plain_texts(column: pa.ChunkedArray) -> list[Any]:
@@ -80,4 +81,8 @@ def cut_text(text: str | None, most_chars: int) -> str:
     if len(plain) > most_chars:
         head = plain[:most_chars]
         plain = head.rpartition(" ")[0].rstrip() or head
-    return plain if any(letter.isalnum() for letter in plain) else ""
+    return plain if _has_words(plain) else ""
+
+
+def _has_words(text: str) -> bool:
+    return any(letter.isalnum() for letter in text)

@@ -115,13 +115,13 @@ def test_long_texts_are_cut_after_a_word(server: ChatServer, tmp_path: Path, tex
 
 
 def test_rows_without_both_texts_are_not_asked(server: ChatServer, tmp_path: Path) -> None:
-    captions = [None, "", " \n", "?!", "web", "web", "web", "web", "web"]
-    synthetic = [["a"], ["a"], ["a"], ["a"], None, [], [None], ["", "b"], ["bad", "good"]]
-    faults = [[None], [None], [None], [None], None, [], [None], ["empty_text", None], ["refusal", None]]
+    captions = [None, "", " \n", "?!", "web", "web", "web", "web", "web", "web"]
+    synthetic = [["a"], ["a"], ["a"], ["a"], None, [], [None], ["", "b"], ["bad", "good"], [" ", "...", "c"]]
+    faults = [[None], [None], [None], [None], None, [], [None], ["empty_text", None], ["refusal", None], [None] * 3]
     found = run(shard_of(tmp_path, captions, synthetic, faults), settings(server))
-    assert found["fused_status"] == ["not_asked"] * 7 + ["ok"] * 2
-    assert found["fused"] == [None] * 7 + ["Fused web."] * 2
-    assert sorted(prompt[-4:] for prompt in server.prompts) == ["S: b", "good"]
+    assert found["fused_status"] == ["not_asked"] * 7 + ["ok"] * 3
+    assert found["fused"] == [None] * 7 + ["Fused web."] * 3
+    assert sorted(prompt[-4:] for prompt in server.prompts) == ["S: b", "S: c", "good"]
 
 
 KINDS: list[tuple[pa.DataType, pa.DataType]] = [

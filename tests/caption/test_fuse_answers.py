@@ -8,9 +8,11 @@ import signal
 import subprocess
 import sys
 import textwrap
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -197,6 +199,30 @@ def test_a_line_that_is_none_is_passed_over(tmp_path: Path, rest: bytes) -> None
     with open(tmp_path / "a/1.jsonl", "ab") as handle:
         handle.write(rest)
     assert Journal(storage, "a", "2").read() == {"k": Answer("kept")}
+
+
+def test_a_line_without_an_end_in_sight_is_never_held(tmp_path: Path) -> None:
+    """64 MB of one, and the answers on both sides of it are read."""
+    storage = Storage(str(tmp_path))
+    longest = Answer("🐕" * 20_001, "stop", "m" * 200 + "@" + "f" * 200)
+    with Journal(storage, "a", "1") as journal:
+        journal.add("before", longest)
+    with open(tmp_path / "a/1.jsonl", "ab") as handle:
+        handle.write(b'["k2","' + b"x" * (64 << 20) + b'","stop","",false]\n["after","kept","","",false]\n')
+    tracemalloc.start()
+    found = Journal(storage, "a", "2").read()
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found == {"before": longest, "after": Answer("kept")}
+    assert most < 4 << 20
+
+
+def test_names_in_a_line_are_such_as_a_column_can_hold(tmp_path: Path) -> None:
+    storage = Storage(str(tmp_path))
+    storage.write("a/1.jsonl", json.dumps(["k", "text", "st\x00op", "m\ud800" * 1_000, False]).encode() + b"\n")
+    found = Journal(storage, "a", "2").read()["k"]
+    assert (found.finish, found.model) == ("st op", ("m " * 201)[:401])
+    pa.array([found.finish, found.model])
 
 
 def test_a_killed_process_leaves_every_answer_that_it_added(tmp_path: Path) -> None:
