@@ -365,6 +365,18 @@ def test_columns_of_nulls_and_of_wider_kinds_are_read() -> None:
     assert [row["texts"] for row in plain(BLIP.choose(table))] == [["web"], []]
 
 
+def test_bytes_that_are_no_utf8_become_characters() -> None:
+    """Whoever reads a view decodes its texts; two that differ in such bytes alone are one."""
+    raw = pa.array([b"half \xed\xa0\x80", b"\xff", b"\xfe"], pa.binary())
+    texts = pa.Array.from_buffers(pa.string(), len(raw), raw.buffers())
+    table = caption_table([judged("web", 0.9, ["x", "y"], [0.9, 0.9])])
+    for name, values in (("caption", texts[:1]), ("synthetic_captions", pa.ListArray.from_arrays([0, 2], texts[1:]))):
+        table = table.set_column(table.schema.get_field_index(name), name, values)
+    (row,) = plain(BLIP.choose(table))
+    assert row["texts"] == ["half \ufffd\ufffd\ufffd", "\ufffd"]
+    assert row["why"] == {"synthetic": [None, "repeated_text"]}
+
+
 def test_scores_finer_than_float32_are_still_told_apart() -> None:
     table = caption_table([ranked("web", 0.0, ["a", "b"], [0.5, 0.5]), ranked("web", 0.0, ["c", "d"], [0.5, 0.5])])
     fine = pa.array([[0.5, 0.5 + 1e-12], [0.5 + 2e-12, 0.5 + 1e-12]], pa.list_(pa.float64()))

@@ -93,6 +93,8 @@ def test_settings_that_cannot_be() -> None:
         (lambda: ColumnProbabilities(), "draws from nothing"),
         (lambda: ColumnProbabilities({"caption": 0.0}), "probability of 'caption' = 0.0 is out of range"),
         (lambda: ColumnProbabilities(columns={"caption": 0.5}), "put it into probabilities"),
+        (lambda: ColumnProbabilities({"caption": 0.5}, {"web": 0.5}), "columns has 'web', which is what other texts"),
+        (lambda: ColumnProbabilities({"made": 0.5}, {"made": 0.5}), "columns has 'made', which is what other texts"),
         (lambda: ColumnProbabilities({"web": 0.5}), "'web' is what captions of the web are called"),
     ):
         with pytest.raises(ValueError, match=words):

@@ -54,9 +54,10 @@ def written_by(captioner: str, *scores: str, refuse_faulty: bool = True) -> Sour
 
 
 class FlatTexts:
-    """The texts of one source. `texts`: large_string (m,), empty for a null in a list; `counts`: int64 (n,), how many
-    each row has; `missing`: bool (n,), rows where the column is null; `scores`: float64 (m,) each, not a number where
-    there is none; `faults`: string (m,), or None. Raises ShardError, as `Candidates`."""
+    """The texts of one source. `texts`: large_string (m,), empty for a null in a list, with U+FFFD for what is no
+    UTF-8; `counts`: int64 (n,), how many each row has; `missing`: bool (n,), rows where the column is null; `scores`:
+    float64 (m,) each, not a number where there is none; `faults`: string (m,), or None. Raises ShardError, as
+    `Candidates`."""
 
     def __init__(self, columns: pa.Table, source: Source) -> None:
         self.source = source
@@ -70,7 +71,7 @@ class FlatTexts:
         self.missing = np.asarray(texts.is_null())
         self.counts = _lengths(texts) if self._lists else (~self.missing).astype(np.int64)
         flat = texts.flatten() if self._lists else texts.drop_null()
-        self.texts = pc.fill_null(self._cast(flat, pa.large_string(), source.texts, "text"), "")
+        self.texts = _characters(pc.fill_null(self._cast(flat, pa.large_string(), source.texts, "text"), ""))
         self.scores: list[Numbers] = []
         self._kinds: list[pa.DataType] = []
         for name in source.scores:
@@ -125,6 +126,16 @@ class FlatTexts:
 
     def _other_kind(self, name: str, words: str) -> ShardError:
         return ShardError(f"{name} is a column of {self._columns.schema.field(name).type}, and a rule needs {words}")
+
+
+def _characters(texts: pa.Array) -> pa.Array:
+    """Texts that any reader can decode: Parquet does not hinder bytes that are no UTF-8."""
+    try:
+        texts.validate(full=True)
+        return texts
+    except pa.ArrowInvalid:
+        raw = texts.cast(pa.large_binary()).to_pylist()
+        return pa.array([text.decode("utf-8", "replace") for text in raw], pa.large_string())
 
 
 def _whole(columns: pa.Table, name: str) -> pa.Array:

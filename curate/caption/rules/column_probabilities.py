@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from curate.caption.rule import Choice, Rule
+from curate.caption.rule import WEB, Choice, Rule
 from curate.caption.rules._candidates import Candidates
 from curate.caption.rules._required import check_names, require_captioner
 from curate.caption.rules._sources import CAPTION, Source, web, written_by
@@ -44,6 +44,9 @@ class ColumnProbabilities(Rule):
             raise ValueError("draws from nothing; write probabilities = {caption = 0.2, NAME_OF_A_CAPTIONER = 0.8}")
         if CAPTION in self.columns:
             raise ValueError(f"columns has {CAPTION!r}, which is the web's caption; put it into probabilities")
+        for name in self.columns:
+            if name == WEB or name in self.probabilities:
+                raise ValueError(f"columns has {name!r}, which is what other texts come from; rename the column")
 
     @property
     def reads(self) -> tuple[str, ...]:
