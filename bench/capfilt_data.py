@@ -45,7 +45,8 @@ class Plan:
     clean: int = 1_500
     calibration: int = 375
     """The last of the clean pairs, which captioner and filter do not see."""
-    teaching_steps: int = 1_500
+    teaching_steps: int = 1_000
+    """Of captioner and filter each."""
     held_out: int = 1_000
     kept: Literal["calibrated", "all"] = "calibrated"
     world: Literal["full", "small"] = "full"
