@@ -99,7 +99,7 @@ def _captions(job: Job, storage: Storage, shards: Sequence[Shard], outcome: Outc
     """What an audit found, what views came to, and some texts of each."""
     from curate.caption.audit import AuditGate, audit_of
     from curate.caption.choose import Choose
-    from curate.caption.estimate import against_it, audit_rows
+    from curate.caption.estimate import audit_rows, audit_says
     from curate.caption.yields import yields
     from curate.report.captions import caption_examples
     from curate.report.captions_truth import against_scenes
@@ -108,7 +108,7 @@ def _captions(job: Job, storage: Storage, shards: Sequence[Shard], outcome: Outc
     found = audit_of(storage) if any(isinstance(step, AuditGate) for step in job.steps) else None
     if found:
         answer["audit"] = audit_rows(found)
-        answer["audit_says"] = against_it(found) or "synthetic texts are expected to be no worse than the web's"
+        answer["audit_says"] = audit_says(found)
     views = [step for step in job.steps if isinstance(step, Choose)]
     if views:
         answer |= _yields(yields([entry for step in views for entry in outcome.manifest.of(step.label)]))

@@ -111,3 +111,22 @@ def test_how_alike_texts_are() -> None:
     )
     assert exact.tolist() == [0.5, 0.0, 0.0]
     assert shared.tolist() == pytest.approx([(1 + 2 / 3) / 2, 2 * 2 / 7, 0.0])
+
+
+@pytest.mark.parametrize("accepts", [(0.5, 0.5), (0.3, 0.7), (0.2, 0.9)])
+def test_of_a_matcher_that_cannot_tell_no_interval_is_told(accepts: tuple[float, float]) -> None:
+    """Some of the resamples look as if it could; they are no knowledge."""
+    dice = np.random.default_rng(8)
+    found = estimate(judged(dice, 0.5, accepts, 20), drawn(dice, 0.5, accepts, 20))
+    assert found["blind"] is True
+    assert found["worse"] is False
+    assert found["synthetic_right_interval"] == (0.0, 1.0)
+    assert found["web_right_interval"] == (0.0, 1.0)
+
+
+def test_an_interval_is_wide_where_the_matcher_can_hardly_tell() -> None:
+    right, wrong = np.repeat([1.0, 0.0], [11, 9]), np.repeat([1.0, 0.0], [8, 12])
+    some = np.repeat([1.0, 0.0], [10, 10])
+    found = estimate(Judged(right, wrong, some, some, some), some)
+    assert found["blind"] is False
+    assert found["synthetic_right_interval"] == (0.0, 1.0)
