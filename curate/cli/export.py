@@ -88,11 +88,14 @@ def _apply_tombstones(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
+    from curate.errors import ConfigError
     from curate.export import check_options, exporter
     from curate.run import make_engine, runtime
     from curate.run.scheduler import RunSettings, run_job
     from curate.storage import Storage
 
+    if options.captions == "":
+        raise ConfigError("--captions is empty; name a view of the data set, or leave it out for the web's captions")
     source = Storage(options.folder.rstrip("/"))
     target = Storage(options.out or f"{source.root}-{options.to}")
     given = {name: value for name in OPTIONS if (value := getattr(options, name)) is not None}

@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 
 from curate.caption.choose import view_columns
 from curate.dedup.bins import Bins
-from curate.errors import ConfigError
+from curate.errors import ConfigError, ShardError
 from curate.export._order import Order
 from curate.fetch.members import strict_json
 from curate.registry import nearest
@@ -63,9 +63,9 @@ class Captions:
         with TemporaryDirectory(prefix="curate-") as folder:
             bins = Bins(Path(folder) / "texts")
             for shard, positions in _by_shard(self.source, self.order):
-                found = shard.columns(["key", *view_columns(self.view)])
+                found = _lists(shard, self.view)
                 keys = _keys(shard, self.order.offset[positions])
-                texts = found.select(view_columns(self.view)).rename_columns(LISTS).take(_rows(keys, found["key"]))
+                texts = found.select(LISTS).take(_rows(keys, found["key"]))
                 bins.add(positions // samples, texts.append_column(POSITION, pa.array(positions)))
             for number, places in enumerate(self.order.tables(samples)):
                 own = bins.read(number)
@@ -79,15 +79,15 @@ class Captions:
 
 def find_captions(source: Storage, order: Order, view: str) -> Captions:
     """The samples of `order` that have a text in this view. Raises ConfigError for a view that is not there, ShardError
-    where a shard lacks it."""
-    texts, *_, weights = view_columns(view)
+    where a shard lacks it or has columns of that name that no view wrote."""
+    texts = view_columns(view)[0]
     kept = np.zeros(len(order.shard), bool)
     digest = hashlib.sha256()
     for number, (shard, positions) in enumerate(_by_shard(source, order)):
         if number == 0 and texts not in shard.column_files:
             raise ConfigError(_no_view(source, shard, view))
-        found = shard.columns(["key", texts, weights])
-        lengths = np.asarray(pc.fill_null(pc.list_value_length(found[texts].combine_chunks()), 0))
+        found = _lists(shard, view)
+        lengths = _lengths(found[TEXTS])
         rows = _rows(_keys(shard, order.offset[positions]), found["key"])
         kept[positions] = np.asarray(pc.fill_null(pa.array(lengths).take(rows), 0)) > 0
         digest.update(hashlib.sha256(source.read(shard.table_name(shard.column_files[texts]))).digest())
@@ -102,20 +102,54 @@ def retold(
 
     `row` is what its `.json` and `.txt` say; `lists` has what the plan says, at least one text. `.txt` is the first
     text; `.json` has that as `caption`, the lists, the caption that was there as `web_caption`, and for each origin
-    its first text as `caption_ORIGIN`: open_clip's `--json-text-key` takes single strings."""
+    its first text as `caption_ORIGIN`: open_clip's `--json-text-key` takes single strings. Those of an earlier export
+    go."""
     own = {name: lists[name] for name in (TEXTS, ORIGINS)} | {name: _short(lists[name]) for name in (SCORES, WEIGHTS)}
     first: str = own[TEXTS][0]
     by_origin: dict[str, str] = {}
     for text, origin in zip(own[TEXTS], own[ORIGINS], strict=True):
         by_origin.setdefault(f"caption_{origin}", text)
     told = {**own, CAPTION: first, WEB_CAPTION: row.get(CAPTION)}
-    record = strict_json({**row, **by_origin, **told})
-    return {**members, "json": record, "txt": first.encode("utf-8", "replace")}, {**row, **told}
+    before = {f"caption_{origin}" for origin in _strings(row.get(ORIGINS))}
+    kept = {name: value for name, value in row.items() if name not in before}
+    record = strict_json({**kept, **by_origin, **told})
+    return {**members, "json": record, "txt": first.encode("utf-8", "replace")}, {**kept, **told}
+
+
+def _strings(value: object) -> list[str]:
+    """What an earlier export says of its texts' origins; nothing where something else stands there."""
+    return [name for name in value if isinstance(name, str)] if isinstance(value, list) else []
 
 
 def _short(numbers: Sequence[float | None]) -> list[float | None]:
     """Numbers of float32 with as few digits as tell them: .2 and not .20000000298023224."""
     return [None if number is None else float(str(np.float32(number))) for number in numbers]
+
+
+def _lists(shard: Shard, view: str) -> pa.Table:
+    """`key` and the four LISTS of a view. Raises ShardError for columns that no view wrote: imported ones may be called
+    `NAME_texts` too."""
+    found = shard.columns(["key", *view_columns(view)]).combine_chunks()
+    try:
+        lists = [found[own].cast(CAPTION_COLUMNS[name]) for own, name in zip(view_columns(view), LISTS, strict=True)]
+        texts = pa.table(lists, list(LISTS))
+        texts.validate(full=True)
+    except pa.ArrowException as error:
+        raise _no_lists(shard, view, str(error).partition("\n")[0]) from None
+    if any((_lengths(texts[name]) != _lengths(texts[TEXTS])).any() for name in LISTS):
+        raise _no_lists(shard, view, "they differ in length within a row")
+    if any(texts[name].combine_chunks().flatten().null_count for name in (TEXTS, ORIGINS)):
+        raise _no_lists(shard, view, "a text or its origin is null")
+    return texts.append_column("key", found["key"])
+
+
+def _no_lists(shard: Shard, view: str, why: str) -> ShardError:
+    names = ", ".join(view_columns(view))
+    return ShardError(f"shard {shard.id}: {names} are not what a view writes: {why}; run the view anew, or rename them")
+
+
+def _lengths(lists: pa.ChunkedArray) -> Numbers:
+    return np.asarray(pc.fill_null(pc.list_value_length(lists), 0)).astype(np.int64)
 
 
 def _by_shard(source: Storage, order: Order) -> Iterator[tuple[Shard, Numbers]]:

@@ -241,7 +241,7 @@ def test_a_folder_holds_one_choice_of_texts(data: Storage, tmp_path: Path, chang
     for shard in SHARDS:
         put_view(data, shard, "other")
     if change == "text":
-        rows = [[own[0].upper() for own in texts_of("00001", row)] for row in range(ROWS)]
+        rows = [None if row == 3 else [own[0].upper() for own in texts_of("00001", row)] for row in range(ROWS)]
         put_view(data, "00001", texts=rows)
     with pytest.raises(
         ConfigError, match=r"/out holds another export \(other samples, captions, order or shard size\)"
@@ -260,6 +260,55 @@ def test_a_view_that_is_not_there_is_told(data: Storage, tmp_path: Path) -> None
     put_view(data, "00000")
     with pytest.raises(ShardError, match=r"shard 00001 .* has no column 'mix_texts'"):
         pack(data, target, captions="mix")
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        ({"texts": pa.array(["x"] * ROWS)}, "to list"),
+        ({"texts": pa.nulls(ROWS), "origins": pa.nulls(ROWS)}, "differ in length"),
+        ({"texts": pa.array([[None]] * ROWS, KINDS["texts"])}, "a text or its origin is null"),
+        ({"origins": pa.array([[None]] * ROWS, KINDS["texts"])}, "a text or its origin is null"),
+        ({"texts": pa.array([["x", "y"]] * ROWS)}, "differ in length"),
+        ({"weights": pa.array([None] * ROWS, KINDS["weights"])}, "differ in length"),
+        ({"scores": pa.array([["high"]] * ROWS)}, "Failed to parse string"),
+        ({"texts": [[b"\xff"]] * ROWS}, "Invalid UTF8"),
+    ],
+)
+def test_columns_that_no_view_wrote_are_told(data: Storage, tmp_path: Path, other: dict[str, Any], words: str) -> None:
+    columns = {name: [[1.0 if name in ("scores", "weights") else "x"]] * ROWS for name in KINDS} | other
+    arrays = {
+        f"mix_{name}": own if isinstance(own, pa.Array) else _unchecked(own, KINDS[name])
+        for name, own in columns.items()
+    }
+    for shard in SHARDS:
+        keys = [f"{shard}{row:04d}" for row in range(ROWS)]
+        put_table(data, f"{shard}.view_mix.parquet", {"key": keys, **arrays})
+    with pytest.raises(ShardError, match=f"shard 00000: mix_texts, .* are not what a view writes: .*{words}"):
+        pack(data, Storage(str(tmp_path / "out")), captions="mix")
+
+
+def _unchecked(values: list[Any], kind: pa.DataType) -> pa.Array:
+    """Text by its bytes, which need not be UTF-8."""
+    if not isinstance(values[0][0], bytes):
+        return pa.array(values, kind)
+    raw = pa.array([text for row in values for text in row], pa.binary())
+    texts = pa.Array.from_buffers(pa.string(), len(raw), raw.buffers())
+    return pa.ListArray.from_arrays(range(len(values) + 1), texts)
+
+
+def test_texts_of_an_earlier_export_go(data: Storage, tmp_path: Path) -> None:
+    """A reader of `caption_synthetic` gets none of a sample that has none any more."""
+    between, target = Storage(str(tmp_path / "between")), Storage(str(tmp_path / "out"))
+    pack(data, between, captions="mix", shuffle=False, shard_samples=100)
+    keys = Shard(between, "00000").table()["key"].to_pylist()
+    columns = {name: [[{"texts": "new", "origins": "web"}.get(name, 1.0)]] * len(keys) for name in KINDS}
+    lists = {f"v_{name}": pa.array(columns[name], kind) for name, kind in KINDS.items()}
+    put_table(between, "00000.view_v.parquet", {"key": keys, **lists})
+    pack(between, target, captions="v")
+    for sample in read(target).values():
+        assert sample["json"]["caption_web"] == "new"
+        assert "caption_synthetic" not in sample["json"]
 
 
 def test_a_view_of_nothing_is_an_empty_export(data: Storage, tmp_path: Path) -> None:
@@ -284,6 +333,8 @@ def test_from_the_command_line(data: Storage, tmp_path: Path, capsys: pytest.Cap
     assert main(command) == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["samples"], told["samples_without_text"]) == (21, 3)
+    assert main([*command[:-3], "", "--on", "inline"]) != 0
+    assert "--captions is empty" in capsys.readouterr().err
 
 
 def test_from_a_bucket_to_a_bucket(data: Storage, s3: Storage) -> None:
