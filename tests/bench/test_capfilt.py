@@ -158,6 +158,7 @@ def test_what_was_killed_goes_on_and_ends_the_same(tmp_path: Path) -> None:
     assert found["web 2"]["texts"] == 300
     assert found["C 2"]["texts"] == 560
     assert found["clean 2"]["texts"] == 156 + 40
+    assert 0 < found["filtered web"]["kept"] < 1
     assert found["F 2"]["texts"] == 40 + round(260 * found["filtered web"]["kept"])
     lines = whole.path.read_bytes().splitlines(keepends=True)
     (whole_filter,) = (tmp_path / "whole").glob("*/seed0/filter")

@@ -75,8 +75,8 @@ def test_a_caption_depends_on_its_picture_and_seed_alone(views, precision: str) 
     order = np.random.default_rng(1).permutation(len(views))
     mixed = worker.generate([views[i] for i in order], 2, NUCLEUS, [seeds[i] for i in order])
     assert mixed == [whole[i] for i in order]
-    twice = worker.generate([*views[50:], *views], 2, NUCLEUS, [*seeds[50:], *seeds])
-    assert twice == [*whole[50:], *whole]
+    twice = worker.generate([*views[::-1], *views], 2, NUCLEUS, [*seeds[::-1], *seeds])
+    assert twice == [*whole[::-1], *whole]
     torch.set_num_threads(2)
     assert worker.generate(views, 2, NUCLEUS, seeds) == whole
 
