@@ -25,6 +25,17 @@ SOUND = [
     "a cat <3",
     "www.example.com",
     "I'm lovin it: a hamburger on a tray",
+    "a money bag labeled $55,000,000,000",
+    "sandals in size 5 - 5.5 of 2,302 and 4,646",
+    "a score of 10000000 on a screen",
+    "a knife and a flag that reads Clan na Gael. Clan na Gael was an organization",
+    "The Draft! The draft will commence",
+    "In 1610. In 1610 the town was small.",
+    "two words            apart ............ and ______ lines",
+    "I can't keep calm, says a shirt",
+    "There is no picture in the frame on the wall",
+    "I'm afraid of the dark, says a poster",
+    "a calendar page [Sep] on a wall",
 ]
 FAULTY = [
     ("", "empty_text"),
@@ -46,6 +57,21 @@ FAULTY = [
     ("As an AI language model I have no eyes", "refusal"),
     ("No image was provided.", "refusal"),
     ("Please upload an image first", "refusal"),
+    ("Unfortunately, I cannot see the picture.", "refusal"),
+    ("I can’t directly view it", "refusal"),
+    ("I don't see any image", "refusal"),
+    ("I do not have access to pictures", "refusal"),
+    ("I'm just an AI and have no eyes", "refusal"),
+    ("I'm afraid I have no picture", "refusal"),
+    ("There is no image provided.", "refusal"),
+    ("I see no picture", "refusal"),
+    ("As a language model, words are all I know", "refusal"),
+    ("A dog on a beach. A dog on a beach.", "repetition_loop"),
+    ("A dog runs. A cat sits! A dog runs. A cat sits!", "repetition_loop"),
+    ("Dai. Dai. Dai.", "repetition_loop"),
+    ("A dog. A dog. A dog", "repetition_loop"),
+    ("a red dog, a red dog", "repetition_loop"),
+    ("1 1 1", "repetition_loop"),
 ]
 
 
@@ -103,6 +129,13 @@ def test_a_huge_text_takes_no_time(text: str) -> None:
     started = time.process_time()
     fault_of(text, "stop", "describe this image in one sentence")
     assert time.process_time() - started < 2
+
+
+def test_a_loop_at_the_end_of_a_long_text_is_found() -> None:
+    sound = " ".join(f"word{number}" for number in range(2_000))
+    assert fault_of(sound, "stop") is None
+    assert fault_of(f"{sound} of a of a of a", "length") == "repetition_loop"
+    assert fault_of(f"of a of a of a {sound}", "stop") == "repetition_loop"
 
 
 def test_columns_are_aligned_and_nulls_stay() -> None:
