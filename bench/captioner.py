@@ -1,7 +1,7 @@
 """Captions of a BLIP beside transformers' own `generate`: same weights, same batch, same settings.
 
-    python -m bench.captioner --small       BLIP-base on one CPU core, 8 pictures, 10 tokens: some four CPU minutes
-    python -m bench.captioner               the same, 24 pictures and 20 tokens
+    python -m bench.captioner --small       BLIP-base on one CPU core, 8 pictures, 10 tokens: two CPU minutes
+    python -m bench.captioner               the same, 24 pictures and 20 tokens: eight CPU minutes
     python -m bench.captioner --cuda        BLIP-large on a GPU, the matching head too: about four minutes
 
 Weights are random, of the real architectures and at 384 px, made here: speed does not depend on them, but for the head,

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from curate.models.blip_vision import attended
 from curate.models.cuda_step import recorded
 
 __all__ = ["BlipDecoder"]
@@ -150,7 +151,7 @@ class BlipDecoder:
         def attend(number: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
             for kept, new in zip(room.own[number], (keys, values), strict=True):
                 kept[:, :, :given] = new.repeat_interleave(room.each, 0)
-            return F.scaled_dot_product_attention(queries, keys, values, attn_mask=causal)
+            return attended(queries, keys, values, causal)
 
         own = torch.arange(given, device=prompt.device)
         return self._read(prompt[:: room.each], own, attend).repeat_interleave(room.each, 0)
@@ -180,7 +181,7 @@ class BlipDecoder:
             own_keys, own_values = room.own[number]
             own_keys.index_copy_(2, room.place, keys)
             own_values.index_copy_(2, room.place, values)
-            return F.scaled_dot_product_attention(queries, own_keys, own_values, attn_mask=seen)
+            return attended(queries, own_keys, own_values, seen)
 
         logits = self._read(tokens[:, None], room.place, attend)
         room.place.add_(1)
@@ -203,7 +204,7 @@ class BlipDecoder:
         """What the pictures answer to queries (rows, q, width). All texts of a picture ask it together."""
         keys, values = self._laid.pictures[number]
         queries = asked.view(len(keys), -1, self.heads, keys.shape[-1]).transpose(1, 2)
-        mixed = F.scaled_dot_product_attention(queries, keys, values)
+        mixed = attended(queries, keys, values)
         return mixed.transpose(1, 2).reshape(asked.shape)
 
     def _own(self, weight: Tensor) -> Tensor:

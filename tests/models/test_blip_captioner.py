@@ -12,10 +12,12 @@ import safetensors.torch
 import tiny_blip
 import torch
 from PIL import Image
+from torch.nn import functional as F
 
 from curate.errors import ConfigError
 from curate.models import blip
 from curate.models.blip import BlipCaptioner
+from curate.models.blip_vision import attended
 from curate.models.caption_settings import CaptionerSettings
 from curate.models.captioner import Generated, Sampling
 
@@ -122,6 +124,35 @@ def test_captions_do_not_depend_on_what_was_asked_before(captioner: BlipCaptione
 @pytest.mark.parametrize("batch", [1, 3, 64])
 def test_the_batch_changes_no_caption_on_a_cpu(captioner: BlipCaptioner, folder: Path, batch: int) -> None:
     assert captions(opened(folder, batch=batch), NUCLEUS, 2) == captions(captioner, NUCLEUS, 2)
+
+
+def test_what_is_missing_of_a_unit_is_the_first_picture(captioner: BlipCaptioner) -> None:
+    """So that it ends when a picture of the call does, and not when one of the call before would."""
+    captions(captioner, NUCLEUS)
+    captions(captioner, NUCLEUS, 1, [7, 2])
+    layers = captioner._decoder._laid.pictures
+    assert torch.equal(layers[:, :, 2:], layers[:, :, :1].expand(-1, -1, blip.CPU_UNIT - 2, -1, -1, -1))
+    assert not torch.equal(layers[:, :, 1], layers[:, :, 0])
+
+
+def test_captions_in_half_precision_depend_on_their_picture_alone(folder: Path) -> None:
+    """In bfloat16 where the processor has it itself, which goes in pieces of two pictures, else in float32."""
+    half = blip.open_captioner(CaptionerSettings(weights=str(folder), precision="bf16", device="cpu"))
+    whole = captions(half, NUCLEUS, 2)
+    for numbers in ([4], [10, 0, 3], list(range(10, -1, -1))):
+        assert captions(half, NUCLEUS, 2, numbers) == [whole[number] for number in numbers]
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("masked", [False, True])
+def test_attention_is_that_of_torch(kind: torch.dtype, masked: bool) -> None:
+    made = torch.Generator().manual_seed(0)
+    queries, keys, values = (torch.randn(2, 3, places, 16, generator=made).to(kind) for places in (5, 7, 7))
+    allowed = torch.ones(5, 7, dtype=torch.bool).tril(2) if masked else None
+    found = attended(queries, keys, values, allowed)
+    expected = F.scaled_dot_product_attention(queries.float(), keys.float(), values.float(), attn_mask=allowed)
+    assert found.dtype == kind
+    assert torch.allclose(found.float(), expected, atol=1e-6 if kind == torch.float32 else 0.02)
 
 
 def test_another_seed_is_another_caption(captioner: BlipCaptioner) -> None:

@@ -19,9 +19,13 @@ PROMPT = [3, 11]
 
 @pytest.fixture(scope="module")
 def gpt2() -> Any:
+    return random_gpt2(5)
+
+
+def random_gpt2(seed: int) -> Any:
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    torch.manual_seed(5)
+    torch.manual_seed(seed)
     config = GPT2Config(vocab_size=WORDS, n_positions=64, n_embd=32, n_layer=2, n_head=4, initializer_range=0.35)
     model = GPT2LMHeadModel(config).eval()
     model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach() * 0.3)
@@ -118,6 +122,18 @@ def test_texts_of_beams_are_those_of_transformers(
     assert [len(row) for row in found] == [n] * 5
     expected = theirs(gpt2, prompts(), n, num_beams=beams, length_penalty=1.0, early_stopping=False, **more)
     assert [text.tokens for text in flat] == without_padding(expected, flat)
+
+
+@pytest.mark.parametrize("seed", [0, 4])
+@pytest.mark.parametrize("beams", [2, 3])
+def test_a_picture_that_is_done_stays_as_it_is(seed: int, beams: int) -> None:
+    """While others go on, its unfinished texts may become better than what it has: it is closed all the same."""
+    model, ends = random_gpt2(seed), [END, 9, 30]
+    sampling = Sampling("beam", beams=beams, max_tokens=30, min_tokens=0, repetition_penalty=1.0)
+    flat = [text for row in decode(Rereading(model), prompts(12), sampling, None, ends, beams) for text in row]
+    more = {"max_new_tokens": 30, "num_beams": beams, "length_penalty": 1.0, "early_stopping": False, "ends": ends}
+    assert [text.tokens for text in flat] == without_padding(theirs(model, prompts(12), beams, **more), flat)
+    assert {text.finish for text in flat} == {"stop", "length"}
 
 
 DRAWING = [
