@@ -20,6 +20,7 @@ import torch
 
 from curate.errors import ConfigError
 from curate.models.captioner import Finish, Sampling, uniforms
+from curate.models.chat_template import chat_prompt, require_chat
 from curate.models.device import computes, device, work_number
 from curate.models.hf_folder import (
     folder_digest,
@@ -45,6 +46,8 @@ __all__ = [
 
 STEP_TOKENS = 64
 MOST_PROMPT_TOKENS = 8_192
+MOST_TOKEN_CHARS = 16
+"""A prompt with more characters than this for each token is not looked at."""
 CPU_BATCH, GPU_BATCH = 4, 64
 _opening = threading.Lock()
 _opened: KeptModels[LanguageModel] = KeptModels()
@@ -161,14 +164,16 @@ class LanguageModel:
             )
 
     def _tokens(self, prompt: str) -> list[int]:
-        """As a chat's first message where the model has a template for chats. Special tokens in a prompt are words."""
-        words = prompt[: 16 * MOST_PROMPT_TOKENS]
+        """As a chat's first message where the model has a template for chats; none for a prompt that is far too long.
+        Special tokens in a prompt are words."""
+        if len(prompt) > MOST_TOKEN_CHARS * MOST_PROMPT_TOKENS:
+            return []
+        words = prompt
         for token in self._special:
             words = words.replace(token, f"{token[0]} {token[1:]}")
         if getattr(self._tokenizer, "chat_template", None):
-            asked = [{"role": "user", "content": words}]
-            words = self._tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
-            return list(self._tokenizer(words, add_special_tokens=False)["input_ids"])
+            asked = chat_prompt(self._tokenizer, words)
+            return list(self._tokenizer(asked, add_special_tokens=False)["input_ids"])
         return list(self._tokenizer(words)["input_ids"])
 
     def _room(self, max_tokens: int) -> int:
@@ -201,9 +206,11 @@ def language_model_digest(weights: str, revision: str = "") -> str:
 
 
 def require_language_model(weights: str, revision: str = "") -> None:
-    """Raise ConfigError for what would fail on every shard: files missing, tensors of other shapes, no such class."""
+    """Raise ConfigError for what would fail on every shard: files missing, tensors of other shapes, no such class, a
+    tokenizer that cannot be read, a template for chats that fails."""
     folder = model_folder(weights, revision)
     require_model_files(folder, (), _class_name(_is_encoder_decoder(folder)))
+    require_chat(load_tokenizer(folder))
 
 
 def _settle(model: Any, ends: Sequence[int], fill: int) -> int:
