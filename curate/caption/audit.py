@@ -78,8 +78,11 @@ class Audit:
 
     def steps(self, models: dict[str, Any]) -> tuple[MeasureCaptions, AuditGate]:
         """What measures, and what stops. Raises ConfigError unless the config has both models."""
-        captioner = require_model(models, self.captioner, "captioner")
-        matcher = require_model(models, self.matcher, "matcher")
+        try:
+            captioner = require_model(models, self.captioner, "captioner")
+            matcher = require_model(models, self.matcher, "matcher")
+        except ConfigError as error:
+            raise ConfigError(f"[audit] {error}") from None
         measure = MeasureCaptions(self, WriteCaptions(self.captioner, captioner), ScoreMatches(self.matcher, matcher))
         return measure, AuditGate(self)
 

@@ -6,6 +6,7 @@ ones wherever it lies, whatever is captioned beside it, and after any restart.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,8 +115,8 @@ class WriteCaptions(Scorer):
         of_row = dict(zip(rows, made, strict=True))
         captions = [of_row.get(row) for row in range(len(batch))]
         values = (
-            _lists(captions, lambda one: one.text),
-            _lists(captions, lambda one: one.log_probability if one.log_probability == one.log_probability else None),
+            _lists(captions, _text),
+            _lists(captions, lambda one: one.log_probability if math.isfinite(one.log_probability) else None),
             _lists(captions, lambda one: one.tokens),
             _lists(captions, lambda one: one.finish),
             _lists(captions, _phrases),
@@ -128,6 +129,11 @@ class WriteCaptions(Scorer):
 
 def _lists(captions: Sequence[Sequence[Generated] | None], value: Any) -> list[list[Any] | None]:
     return [None if own is None else [value(one) for one in own] for own in captions]
+
+
+def _text(one: Generated) -> str:
+    """The text; half a surrogate pair, which no file can hold, becomes a question mark."""
+    return (one.text or "").encode("utf-8", "replace").decode("utf-8")
 
 
 def _phrases(one: Generated) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from typing import Literal
 
 from curate.config import require_range
 from curate.models.captioner import Method, Sampling
-from curate.models.settings import TOY, Precision
+from curate.models.settings import TOY, Precision, require_once
 
 __all__ = ["CaptionerSettings", "MatcherSettings"]
 
@@ -109,5 +109,6 @@ class MatcherSettings:
             raise ValueError('weights = "" is no model; name a folder, an id of the hub, or "toy"')
         if self.weights == TOY and (self.revision or self.head != "itm"):
             raise ValueError('weights = "toy" takes no revision, and has the head "itm" alone')
+        require_once(self.captions)
         if "{text}" not in self.question:
             raise ValueError(f"question = {self.question!r} needs {{text}}, where the text is to stand")

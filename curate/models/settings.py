@@ -8,7 +8,8 @@ means. What changes a score is part of a model's fingerprint; `batch` and `devic
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -29,6 +30,7 @@ __all__ = [
     "build_models",
     "check_model_name",
     "require_model",
+    "require_once",
     "require_picture_model",
     "settings_that_count",
 ]
@@ -85,6 +87,7 @@ class ModelSettings:
             )
         if self.npz and not (self.embeddings and self.kind == "clip"):
             raise ValueError("npz = true needs embeddings = true and kind = 'clip'")
+        require_once(self.captions)
         if self.captions and not (self.embeddings and self.kind == "clip"):
             raise ValueError("`captions` needs embeddings = true and kind = 'clip'")
 
@@ -131,6 +134,13 @@ def check_model_name(name: str) -> None:
         raise ValueError(
             f"model = {name!r}: a model's name is of small letters, digits and _, and starts with a letter"
         )
+
+
+def require_once(captions: Sequence[str]) -> None:
+    """Raise ValueError for a captioner that is named twice."""
+    twice = [name for name, count in Counter(captions).items() if count > 1]
+    if twice:
+        raise ValueError(f"captions = {list(captions)!r} names {twice[0]!r} twice; name each captioner once")
 
 
 def require_model(models: Mapping[str, Any], name: str, kind: str = "clip", embeddings: bool = False) -> Any:
