@@ -33,7 +33,14 @@ from curate.caption.fuse_texts import (
 )
 from curate.config import require_range
 from curate.errors import StageError
-from curate.fetch.chat_endpoint import ChatEndpoint, ChatSettings, Question, ReplyStatus, require_base_url
+from curate.fetch.chat_endpoint import (
+    FIRST_FAILURES,
+    ChatEndpoint,
+    ChatSettings,
+    Question,
+    ReplyStatus,
+    require_base_url,
+)
 from curate.fetch.endpoint_key import read_key
 from curate.manifest import Attempt, fingerprint
 from curate.models.captioner import seeds_of
@@ -311,13 +318,22 @@ def _ask_endpoint(
     endpoint = ChatEndpoint(
         settings.base_url, settings.requests, read_key(settings.api_key_file), max(1, runtime.workers)
     )
+    strange = 0
     try:
         for reply in endpoint.ask(questions, answered):
             if reply.status is not ReplyStatus.ANSWERED:
                 yield reply.key, Verdict(_FAILED[reply.status], "", reply.detail)
                 continue
             said = read_answer(reply.body)
-            yield reply.key, said if isinstance(said, Answer) else Verdict(AnswerStatus.BAD_ANSWER, "", said)
+            if isinstance(said, Answer):
+                answered = True
+                yield reply.key, said
+                continue
+            yield reply.key, Verdict(AnswerStatus.BAD_ANSWER, "", said)
+            strange += 1
+            if strange == FIRST_FAILURES and not answered:
+                words = f"the first {strange} answers are no chat completions: {said}"
+                raise StageError(f"{settings.base_url}: {words}; look at base_url")
     finally:
         endpoint.close()
 

@@ -138,6 +138,18 @@ def test_a_wrong_key_costs_three_requests_and_is_told(server: ChatServer, tmp_pa
     assert len(server.asked) == 3
 
 
+def test_a_web_server_in_place_of_an_endpoint_costs_few_requests(server: ChatServer, tmp_path: Path) -> None:
+    """Its pages are 200 and no answer; once there was an answer, such a page is one row's failure."""
+    page = reply(200, b"<!DOCTYPE html><p>Welcome")
+    server.otherwise = page
+    shard, own = shard_of(tmp_path, [f"text {row}" for row in range(200)]), settings(server, max_failed_ratio=1.0)
+    with pytest.raises(StageError, match=r"the first 3 answers are no chat completions: .*Welcome.*; look at base_url"):
+        run(shard, own)
+    assert len(server.asked) <= 3 + 2 * FAST.concurrency
+    server.script = [completion("Fused.")]
+    assert run(shard, own)["fused_status"].count("bad_answer") == 199
+
+
 def test_the_key_is_in_the_header_and_in_no_file(server: ChatServer, tmp_path: Path) -> None:
     key = tmp_path / "key"
     key.write_text("sk-secret")
