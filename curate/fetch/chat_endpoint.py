@@ -30,7 +30,7 @@ from curate.errors import ConfigError, StageError
 from curate.fetch.endpoint_key import key_pattern, without_key
 from curate.fetch.retry import backoff_s, retry_after_s
 from curate.fetch.settings import FetchSettings
-from curate.fetch.transfer import _certificates
+from curate.fetch.transfer import certificates
 
 __all__ = ["ChatEndpoint", "ChatSettings", "Question", "Reply", "ReplyStatus", "require_base_url"]
 
@@ -234,7 +234,7 @@ class ChatEndpoint:
             (pycurl.TIMEOUT_MS, int(own.total_timeout_s * 1000)),
             (pycurl.SSL_VERIFYPEER, int(own.verify_tls)),
             (pycurl.SSL_VERIFYHOST, 2 if own.verify_tls else 0),
-            *_certificates(FetchSettings(ca_file=own.ca_file)),
+            *certificates(FetchSettings(ca_file=own.ca_file)),
         ]
 
     def _start_more(self, source: Iterator[Question]) -> bool:

@@ -29,7 +29,7 @@ from curate.fetch.settings import FetchSettings
 from curate.fetch.status import FetchStatus
 from curate.fetch.wanted import PICTURES, Wanted
 
-__all__ = ["Lookup", "Wire"]
+__all__ = ["Lookup", "Wire", "certificates"]
 
 Lookup = Callable[[str], Sequence[str]]
 SWEEP_S = 0.1
@@ -96,7 +96,7 @@ class Wire:
     ) -> None:
         self._settings, self._addresses, self._lookup, self._wanted = settings, addresses, lookup, wanted
         self._guard = Guard(settings.allow_addresses)
-        self._certificates = _certificates(settings)
+        self._certificates = certificates(settings)
         self._free: list[_Handle] = []
         self._busy: set[_Handle] = set()
         self._budget: Budget[_Handle] = Budget()
@@ -288,7 +288,7 @@ class Wire:
         self._done.append(exchange)
 
 
-def _certificates(settings: FetchSettings) -> list[tuple[int, str]]:
+def certificates(settings: FetchSettings) -> list[tuple[int, str]]:
     """libcurl options naming the certificate authorities. A file: its parsed form is kept, a folder's is not.
 
     Raises ConfigError if `ca_file` is not there, where every https row would end as `tls_error`.

@@ -1,4 +1,4 @@
-"""The engine for a cluster: one Ray task per unit, and one actor per GPU. The only file that imports ray.
+"""The engine for a cluster: one Ray task per unit, and one actor per GPU. This file and `ray_train.py` import ray.
 
 Ray gives the machines and moves nothing: a unit goes in as a few hundred bytes, files are read and written by the
 worker, a `Done` comes back. Ray's own retries are off, so that there is one policy for lost work, the scheduler's.
@@ -21,7 +21,7 @@ from typing import Any
 from curate.errors import ConfigError
 from curate.run.unit import Done, Failure, Unit, run_unit
 
-__all__ = ["GpuWorker", "RayEngine"]
+__all__ = ["GpuWorker", "RayEngine", "require_answer"]
 
 CAPACITY_FRESH_S = 10.0
 KNOCK_S = 10.0
@@ -118,7 +118,7 @@ class RayEngine:
         owned = not ray.is_initialized()
         if owned:
             local: dict[str, Any] = {"num_cpus": self._cpus, "include_dashboard": False} if not self._address else {}
-            _require_answer(self._address or "")
+            require_answer(self._address or "")
             try:
                 ray.init(address=self._address or "local", log_to_driver=False, logging_level="ERROR", **local)
             except (ConnectionError, ValueError, RuntimeError) as error:
@@ -162,7 +162,7 @@ def _threads(nodes: list[dict[str, Any]]) -> int:
     return min((max(1, int(r.get("CPU", 0) // r["GPU"])) for r in alive if r.get("GPU", 0) >= 1), default=1)
 
 
-def _require_answer(address: str) -> None:
+def require_answer(address: str) -> None:
     """Raise ConfigError when nobody listens at `host:port`. Other forms of address are left to Ray."""
     host, _, port = address.rpartition(":")
     if not host or "/" in host or not port.isdigit():

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from curate.errors import ConfigError, CurateError, StageError
-from curate.run.ray import _require_answer as require_answer
+from curate.run.ray import require_answer
 
 __all__ = ["Workers", "train_together"]
 
