@@ -21,7 +21,8 @@ from typing import Any
 
 from curate.errors import ConfigError
 from curate.manifest import fingerprint
-from curate.models.hf_config import require_local, settings_json, told_config
+from curate.models.hf_config import CONFIG, require_local, settings_json, told_config
+from curate.models.hf_headers import Header, headers, not_real
 from curate.models.memory import is_memory
 from curate.source.model_file import file_digest
 
@@ -106,8 +107,7 @@ def _is_whole(folder: Path) -> bool:
     """Whether a download was not broken off: the weights come last, being the largest."""
     try:
         _weights(folder)
-        told_config(folder)
-        return True
+        return (folder / CONFIG).is_file()
     except ConfigError:
         return False
 
@@ -278,22 +278,14 @@ def require_model_files(
     config = load_config(path)
     if vocabulary:
         _require_vocabulary(path)
-    shapes = _shapes(path)
+    told = _headers(path)
     if cls_name:
-        _require_shapes(path, cls_name, config, shapes, (tuple(may_lack), tuple(may_have)))
+        _require_shapes(path, cls_name, config, told, (tuple(may_lack), tuple(may_have)))
 
 
-def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Shape of every tensor, by the headers of the files. Raises ConfigError for a file that is damaged or cut off."""
-    from safetensors import safe_open
-
-    found: dict[str, tuple[int, ...]] = {}
-    for file in _weights(path):
-        try:
-            with safe_open(file, framework="pt") as tensors:
-                found |= {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
-        except Exception as error:
-            raise ConfigError(f"{file} is damaged: {_first_line(error)}; save or fetch it anew") from error
+def _headers(path: Path) -> dict[str, Header]:
+    """Of every tensor. Raises ConfigError for a file that is damaged or cut off, and for one that lacks some."""
+    found = headers(_weights(path))
     lost = [] if (path / WEIGHTS).is_file() else sorted(set(_placed(path)) - set(found))
     if lost:
         raise ConfigError(f"{path} lacks {_some(lost)} that its index names; fetch it anew")
@@ -301,7 +293,7 @@ def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
 
 
 def _require_shapes(
-    path: Path, cls_name: str, config: Any, shapes: Mapping[str, tuple[int, ...]], spared: tuple[Sequence[str], ...]
+    path: Path, cls_name: str, config: Any, told: Mapping[str, Header], spared: tuple[Sequence[str], ...]
 ) -> None:
     """Has transformers load tensors of these shapes that take no memory, which knows the names of older versions."""
     import torch
@@ -312,13 +304,15 @@ def _require_shapes(
             with torch.device("meta"):
                 built = kind.from_config(config) if hasattr(kind, "from_config") else kind(config)
             wanted = sum(parameter.numel() for parameter in built.parameters())
-            told = sum(torch.Size(shape).numel() for shape in shapes.values())
-            if wanted > ROOM * told:
+            there = sum(torch.Size(header.shape).numel() for header in told.values())
+            if wanted > ROOM * there:
                 raise ConfigError(
-                    f"the config of {path} asks for {wanted:,} numbers as {cls_name}, and its file has {told:,}: "
+                    f"the config of {path} asks for {wanted:,} numbers as {cls_name}, and its file has {there:,}: "
                     "they do not go together"
                 )
-            empty = {name: torch.zeros(()).expand(shape) for name, shape in shapes.items()}
+            if odd := not_real(told, built):
+                raise ConfigError(f"{path} has {_some(odd)} of whole or 8-bit numbers; name the model it was made from")
+            empty = {name: torch.zeros(()).expand(header.shape) for name, header in told.items()}
             _, found = type(built).from_pretrained(
                 None,
                 config=config,
@@ -352,7 +346,8 @@ def _require_fit(
     words += [f"has {_some(extra)} besides"] * bool(extra)
     words += [f"has {_some(shaped)} of another shape"] * bool(shaped)
     told = told_config(path)
-    saved = ", ".join(map(str, told.get("architectures") or ())) or "no class"
+    named = told.get("architectures")
+    saved = ", ".join(map(str, named)) if named and isinstance(named, list) else "no class"
     own = " and brings code of its own, which is never run" if told.get("auto_map") else ""
     raise ConfigError(
         f"the weights in {path} are not those of {cls_name}: the folder {' and '.join(words)}; its config names "

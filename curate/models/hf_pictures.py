@@ -24,12 +24,16 @@ __all__ = ["normalised", "square_preprocess"]
 METHODS: Mapping[int, Literal["bicubic", "bilinear"]] = {2: "bilinear", 3: "bicubic"}
 """By Pillow's numbers."""
 CLOSE = 1e-4
+SIDES = ("height", "width", "shortest_edge", "longest_edge", "max_height", "max_width")
+MOST_TIMES = 4
+"""A preprocessing that asks for more than so many times the model's side is not tried out."""
 
 
 def square_preprocess(path: Path, side: int) -> Preprocess:
     """The preprocessing of a model that takes squares of `side` pixels, into which pictures are squeezed (BLIP and
     BLIP-2). Raises ConfigError for a folder that asks for another, which is found by what it makes of noise."""
     told = load_image_processor(path)
+    _require_size(told, path, side)
     noise = np.random.default_rng(0).integers(0, 256, (side + 7, 2 * side - 3, 3), np.uint8)
     try:
         theirs = told(images=noise, return_tensors="pt")["pixel_values"]
@@ -41,9 +45,18 @@ def square_preprocess(path: Path, side: int) -> Preprocess:
         raise ConfigError(f"{path} prepares pictures in a way that is not known here: {error!r}") from error
     if size != (side, side):
         raise ConfigError(f"{path} prepares pictures of {size[0]} x {size[1]} px, and its model takes {side} x {side}")
-    if float((normalised(_stacked(ready(noise)), ready) - theirs).abs().max()) > CLOSE:
+    if not float((normalised(_stacked(ready(noise)), ready) - theirs).abs().max()) <= CLOSE:
         raise ConfigError(f"{path} prepares pictures in a way that is not known here: resize and normalise alone are")
     return ready
+
+
+def _require_size(told: Any, path: Path, side: int) -> None:
+    """Before a picture is made: one of 20,000 x 20,000 px takes 10 GB, and a minute."""
+    tables = [getattr(told, name, None) for name in ("size", "crop_size", "pad_size")]
+    sides = [getattr(table, name, None) for table in tables for name in SIDES]
+    most = max((value for value in sides if isinstance(value, int | float)), default=0)
+    if most > MOST_TIMES * side:
+        raise ConfigError(f"{path} prepares pictures of {most:,} px, and its model takes {side} x {side}")
 
 
 def _three(values: Sequence[float]) -> tuple[float, float, float]:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from tiny_blip import write_blip
 
 from curate.errors import ConfigError
-from curate.models.hf_config import MOST_LAYERS
+from curate.models.hf_config import MOST_LAYERS, MOST_TABLES
 from curate.models.hf_folder import (
     folder_digest,
     load_config,
@@ -115,6 +115,34 @@ def test_tensors_that_do_not_fit_are_refused_by_their_headers(folder, change, wo
             call()
 
 
+@pytest.mark.parametrize("kind", [torch.int8, torch.int64, torch.bool, torch.float8_e4m3fn, torch.complex64])
+def test_numbers_that_are_no_real_ones_are_refused(folder, kind):
+    """transformers converts them without a word."""
+    change_tensors(folder, lambda tensors: tensors.update({"itm_head.bias": tensors["itm_head.bias"].to(kind)}))
+    for call in (lambda: require(folder), lambda: load_model(folder, CLASS)):
+        with pytest.raises(ConfigError, match=r"has 1 tensors \(itm_head.bias\) of whole or 8-bit numbers"):
+            call()
+
+
+def test_real_numbers_of_any_size_and_whole_ones_where_they_belong_are_taken(folder):
+    def change(tensors):
+        for name, kind in zip(sorted(tensors), [torch.float64, torch.float16, torch.bfloat16] * 99, strict=False):
+            tensors[name] = tensors[name].to(kind)
+        tensors["text_encoder.embeddings.position_ids"] = torch.arange(64)[None]
+
+    change_tensors(folder, change)
+    require(folder, may_have=("*.position_ids",))
+    model = load_model(folder, CLASS, may_have=("*.position_ids",))
+    assert {tensor.dtype for tensor in model.parameters()} == {torch.float32}
+
+
+def test_a_config_that_names_no_class_is_told_so(folder):
+    write_json(folder / "config.json", architectures=5)
+    change_tensors(folder, lambda tensors: tensors.pop("itm_head.bias"))
+    with pytest.raises(ConfigError, match="its config names no class"):
+        require(folder)
+
+
 def test_what_may_lack_and_may_be_besides_is_named_by_patterns(folder):
     def change(tensors):
         tensors["queue.odd"] = torch.arange(64)[None]
@@ -154,6 +182,9 @@ def test_a_value_that_is_not_finite_is_found(folder, value):
         (lambda f: (f / "config.json").write_text("[1]"), "is no JSON object"),
         (lambda f: (f / "config.json").write_text("[" * 100_000), "config.json cannot be read"),
         (lambda f: (f / "config.json").write_text('{"a":' + "[" * 200 + "]" * 200 + "}"), "nested more than"),
+        (lambda f: (f / "config.json").write_text('{"a":[' + "[]," * MOST_TABLES + "1]}"), "more than 100,000 tables"),
+        (lambda f: (f / "preprocessor_config.json").write_text('{"image_mean": [NaN]}'), "NaN stands where a number"),
+        (lambda f: ((f / "config.json").unlink(), os.mkfifo(f / "config.json")), "config.json cannot be read: it is a"),
         (lambda f: (f / "config.json").write_text("{}"), "does not say its model_type"),
         (lambda f: write_json(f / "config.json", model_type="clip"), "type 'clip'; one of blip is needed"),
         (lambda f: write_json(f / "config.json", text_config={"hidden_size": "wide"}), "no settings of a model"),
@@ -203,6 +234,8 @@ def point(folder: Path, name: str) -> None:
         ("config.json", {"vision_config": {"_attn_implementation": "flash_attention_2"}}, "flash_attention_2.; remove"),
         ("config.json", {"vision_config": {"use_pretrained_backbone": True}}, "names a second model"),
         ("config.json", {"text_config": {"num_hidden_layers": MOST_LAYERS + 1}}, "num_hidden_layers = 2001, more than"),
+        ("config.json", {"vision_config": {"depths": [2, MOST_LAYERS + 1]}}, r"depths = \[2, 2001\], more than"),
+        ("config.json", {"text_config": {"num_local_experts": 10**6}}, "num_local_experts = 1000000, more than"),
         ("processor_config.json", {"audio_tokenizer": {"audio_tokenizer_name_or_path": "a/b"}}, "names a second model"),
     ],
 )
@@ -217,6 +250,7 @@ def test_settings_that_ask_for_more_than_the_folder_are_refused(folder, file, ch
 
 def test_plain_attention_and_as_many_layers_as_may_be_are_not(folder):
     write_json(folder / "config.json", attn_implementation="eager", depths=[MOST_LAYERS], projection_layers=MOST_LAYERS)
+    write_json(folder / "config.json", time_step_limit=[0.0, float("inf")], layer_types=["full"], tables=[[]] * 1_000)
     require(folder)
 
 
@@ -381,6 +415,15 @@ def test_a_download_that_was_broken_off_is_gone_on_with(hub, made, tmp_path, wit
     with pytest.raises(ConfigError, match="cannot download"):
         model_folder(f"owner/{tmp_path.name}")
     assert len(hub) == 1
+
+
+def test_a_model_in_the_cache_that_is_refused_is_not_asked_for_again(hub, made, tmp_path):
+    snapshot = cached(made, tmp_path)
+    write_json(snapshot / "config.json", quantization_config={"bits": 4})
+    assert model_folder(f"owner/{tmp_path.name}") == snapshot
+    assert hub == []
+    with pytest.raises(ConfigError, match="is quantised"):
+        require(snapshot)
 
 
 def test_of_the_hub_no_pickles_and_no_code_are_fetched(hub, monkeypatch, tmp_path):
