@@ -58,17 +58,18 @@ def require_matcher(settings: MatcherSettings) -> None:
     require_model_files(path, ("blip-2",), CLASS, may_have=MAY_HAVE)
     config = load_config(path)
     square_preprocess(path, config.vision_config.image_size)
-    _ends(load_tokenizer(path), config.qformer_config, path)
+    _marks(load_tokenizer(path), config.qformer_config, path)
 
 
-def _ends(tokenizer: Any, config: Any, path: Path) -> tuple[int, int]:
-    """The numbers of [CLS] and [SEP]. Raises ConfigError for a tokenizer without, or one of another model."""
-    ends = tokenizer.cls_token_id, tokenizer.sep_token_id
-    if any(token is None or token >= config.vocab_size for token in ends):
+def _marks(tokenizer: Any, config: Any, path: Path) -> tuple[int, int, int]:
+    """The numbers of [CLS], [SEP] and the padding. Raises ConfigError for a tokenizer without, or one of another
+    model."""
+    marks = tokenizer.cls_token_id, tokenizer.sep_token_id, config.pad_token_id or 0
+    if any(token is None or not 0 <= token < config.vocab_size for token in marks):
         raise ConfigError(f"{path} has a tokenizer without [CLS] and [SEP], which BLIP-2's matching model needs")
     if config.max_position_embeddings < LENGTHS[-1]:
         raise ConfigError(f"{path} has places for {config.max_position_embeddings} tokens; {LENGTHS[-1]} are needed")
-    return ends
+    return marks
 
 
 class Blip2Matching:
@@ -84,8 +85,7 @@ class Blip2Matching:
         config = self._model.config
         self._tokenizer = load_tokenizer(path)
         self._vocabulary = config.qformer_config.vocab_size
-        self._ends = _ends(self._tokenizer, config.qformer_config, path)
-        self._pad = config.qformer_config.pad_token_id or 0
+        *self._ends, self._pad = _marks(self._tokenizer, config.qformer_config, path)
         self.prepare_picture = square_preprocess(path, config.vision_config.image_size)
         kind = self._where.type
         self._units = PairUnits(self, LENGTHS, PICTURES[kind], ROWS[kind], self._free)

@@ -68,7 +68,21 @@ def require_matcher(settings: MatcherSettings) -> None:
     require_model_files(path, ("blip",), CLASS, may_have=MAY_HAVE)
     config = load_config(path)
     square_preprocess(path, config.vision_config.image_size)
-    _first_token(load_tokenizer(path), config.text_config.vocab_size, path)
+    _marks(load_tokenizer(path), config.text_config, path)
+
+
+def _marks(tokenizer: Any, config: Any, path: Path) -> tuple[int, int, int]:
+    """The numbers of [ENC], [SEP] and the padding. Raises ConfigError for a tokenizer of another model, and for one
+    with too few places for a text."""
+    first = _first_token(tokenizer, config.vocab_size, path)
+    last, pad = tokenizer.sep_token_id, config.pad_token_id or 0
+    if last is None or not (0 <= last < config.vocab_size and 0 <= pad < config.vocab_size):
+        raise ConfigError(
+            f"{path} has no [SEP] or padding among the {config.vocab_size:,} tokens of its model: {last}, {pad}"
+        )
+    if config.max_position_embeddings < LENGTHS[-1]:
+        raise ConfigError(f"{path} has places for {config.max_position_embeddings} tokens; {LENGTHS[-1]} are needed")
+    return first, last, pad
 
 
 def _first_token(tokenizer: Any, vocabulary: int, path: Path) -> int:
@@ -105,11 +119,7 @@ class BlipMatching:
         config = self._model.config
         self._tokenizer = load_tokenizer(path)
         self._vocabulary = config.text_config.vocab_size
-        self._first = _first_token(self._tokenizer, self._vocabulary, path)
-        self._last = self._tokenizer.sep_token_id
-        self._pad = config.text_config.pad_token_id or 0
-        if self._last is None or config.text_config.max_position_embeddings < LENGTHS[-1]:
-            raise ConfigError(f"{path} has no [SEP], or places for fewer than {LENGTHS[-1]} tokens")
+        self._first, self._last, self._pad = _marks(self._tokenizer, config.text_config, path)
         self.prepare_picture = ready = square_preprocess(path, config.vision_config.image_size)
         self._vision = BlipVision(self._model.vision_model, ready.mean, ready.std, self._where, self._kind)
         kind = self._where.type

@@ -1,5 +1,6 @@
 """BLIP-2's matcher against transformers' own forward, hostile texts, and units."""
 
+import json
 import shutil
 from functools import lru_cache
 from pathlib import Path
@@ -143,6 +144,15 @@ def test_a_tokenizer_without_ends_is_refused(folder, tmp_path):
     tokenizer.sep_token = None
     tokenizer.save_pretrained(path)
     with pytest.raises(ConfigError, match=r"without \[CLS\] and \[SEP\]"):
+        require_matcher(asked(path))
+
+
+@pytest.mark.parametrize(("name", "value"), [("pad_token_id", -1), ("max_position_embeddings", 31)])
+def test_a_q_former_without_the_tokens_or_the_places_is_refused(folder, tmp_path, name, value):
+    path = shutil.copytree(folder, tmp_path / "other")
+    told = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps(told | {"qformer_config": told["qformer_config"] | {name: value}}))
+    with pytest.raises(ConfigError, match=r"needs|are needed|of another shape"):
         require_matcher(asked(path))
 
 

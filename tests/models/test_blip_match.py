@@ -132,6 +132,48 @@ def test_a_model_without_the_token_is_refused(tmp_path, more):
             call(asked(path))
 
 
+def renumbered(path: Path, token: str, number: int) -> Path:
+    """A tokenizer that gives a token another number."""
+    told = json.loads((path / "tokenizer.json").read_text())
+    told["model"]["vocab"][token] = number
+    for added in told["added_tokens"]:
+        added["id"] = number if added["content"] == token else added["id"]
+    (path / "tokenizer.json").write_text(json.dumps(told))
+    return path
+
+
+def with_text_config(path: Path, **changes) -> Path:
+    told = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps(told | {"text_config": told["text_config"] | changes}))
+    return path
+
+
+def with_few_places(path: Path, places: int) -> Path:
+    from safetensors.torch import load_file, save_file
+
+    name, tensors = "text_encoder.embeddings.position_embeddings.weight", load_file(path / "model.safetensors")
+    tensors[name] = tensors[name][:places].clone()
+    save_file(tensors, path / "model.safetensors", {"format": "pt"})
+    return with_text_config(path, max_position_embeddings=places)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda path: renumbered(path, "[SEP]", COUNT + 2), rf"no \[SEP\] or padding among the {COUNT + 2} tokens"),
+        (lambda path: with_text_config(path, pad_token_id=-1), r"no \[SEP\] or padding .*: 3, -1"),
+        (lambda path: with_few_places(path, 34), "places for 34 tokens; 35 are needed"),
+    ],
+)
+def test_tokens_that_the_model_does_not_have_are_told_before_a_run(folder, tmp_path, spoil, words):
+    """They would be an index out of range: on a GPU that ends the worker."""
+    path = spoil(shutil.copytree(folder, tmp_path / "other"))
+    for call in (require_matcher, BlipMatching):
+        with pytest.raises(ConfigError, match=words):
+            call(asked(path))
+    require_matcher(asked(with_few_places(shutil.copytree(folder, tmp_path / "enough"), 35)))
+
+
 def test_one_that_names_the_decoders_token_alone_has_it_behind(folder, tmp_path):
     path = shutil.copytree(folder, tmp_path / "named")
     tiny_blip.tokenizer("[DEC]").save_pretrained(path)
@@ -347,6 +389,10 @@ def test_pixels_are_those_of_transformers(folder, matcher):
         ({"do_rescale": False}, "not known here: resize and normalise"),
         ({"rescale_factor": 1.0}, "not known here: resize and normalise"),
         ({"image_mean": [0.5]}, "not known here"),
+        ({"image_std": [0.0, 0.0, 0.0]}, "not known here: resize and normalise"),
+        ({"size": {"height": 10**9, "width": 10**9}}, "of 1,000,000,000 px, and its model takes 32 x 32"),
+        ({"size": {"height": 129, "width": 32}}, "of 129 px, and its model"),
+        ({"size": {"height": -5, "width": -5}}, "not known here: ValueError"),
         ({"do_resize": False}, "of 39 x 61 px"),
     ],
 )
