@@ -44,6 +44,7 @@ def coca_config(settings: ModelSettings) -> CocaConfig:
         found = CocaConfig(_number(text, mixed, "context_length", 77, min), int(text.get("pad_id", 0)))
         words = _number(text, mixed, "vocab_size", WORDS, min)
         layers = max(int(table.get("layers", 12)) for table in (text, vision, mixed))
+        widths = _widths(told, text, vision, mixed)
     except (TypeError, ValueError, OverflowError) as error:
         raise ConfigError(f"the config of {name} has what is no number where one belongs: {error}") from None
     if not 2 <= found.places <= MOST_PLACES or words < WORDS or not 0 <= found.padding < START:
@@ -55,23 +56,39 @@ def coca_config(settings: ModelSettings) -> CocaConfig:
         raise ConfigError(
             f"the config of {name} asks for {layers} layers, more than {MOST_LAYERS}; is it this model's?"
         )
+    if len(set(widths)) > 1:
+        raise ConfigError(
+            f"the config of {name} has texts of width {widths[0]}, pictures of width {widths[1]} and a decoder of "
+            f"width {widths[2]}: they do not go together"
+        )
     return found
 
 
 def _told(settings: ModelSettings) -> Mapping[str, Any]:
     """The model's part of a folder's config, or open_clip's own of an architecture."""
     folder = Path(settings.weights)
-    embedding_length(settings)  # knows each way in which an architecture may not be there
-    if not (is_local(settings) and folder.is_dir()):
+    path, own = folder / CONFIG, is_local(settings) and folder.is_dir()
+    if own and path.is_file() and path.stat().st_size > MOST_JSON_BYTES:
+        raise ConfigError(f"{path} is longer than {MOST_JSON_BYTES >> 10} kB, which no config is")
+    try:
+        embedding_length(settings)  # knows each way in which an architecture may not be there
+    except RecursionError:
+        raise ConfigError(f"{path} is nested too deep for a config") from None
+    if not own:
         import open_clip
 
         return open_clip.get_model_config(settings.architecture) or {}
-    path = folder / CONFIG
-    if path.stat().st_size > MOST_JSON_BYTES:
-        raise ConfigError(f"{path} is longer than {MOST_JSON_BYTES >> 10} kB, which no config is")
     told = json.loads(path.read_text("utf-8"))
     found: Mapping[str, Any] = told.get("model_cfg", told)
     return found
+
+
+def _widths(told: Mapping[str, Any], text: Mapping[str, Any], vision: Mapping[str, Any], mixed: Any) -> list[int]:
+    """Of the tokens of a text and of a picture, and of the decoder that reads both; open_clip builds it even where they
+    differ. Tokens that are pooled by attention are as wide as an embedding, those beside a second pooling are not."""
+    pooled = vision.get("attentional_pool") is True
+    seen = told["embed_dim"] if pooled else vision.get("width", 768)
+    return [int(text.get("width", 512)), int(seen), int(mixed.get("width", 512))]
 
 
 def _table(told: Mapping[str, Any], key: str, name: str) -> Mapping[str, Any]:
@@ -89,6 +106,7 @@ def _misfits(text: Mapping[str, Any], vision: Mapping[str, Any]) -> list[tuple[A
         (text.get("hf_model_name"), "a text tower of transformers"),
         (text.get("hf_tokenizer_name") or text.get("tokenizer_mode"), "a vocabulary of its own"),
         (text.get("no_causal_mask"), "texts that are read in both directions"),
+        (not text.get("embed_cls"), "no token for contrast behind its texts (embed_cls): their words are normalised"),
         (other, "another kind of attention in its text tower"),
         (vision.get("timm_model_name") or isinstance(vision.get("layers"), list), "a picture tower without tokens"),
         (not vision.get("output_tokens"), "a picture tower that keeps its tokens to itself (output_tokens)"),

@@ -11,6 +11,7 @@ A place of a text takes layers x width x 8 numbers: 150 kB for coca_ViT-L-14 in 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -46,7 +47,8 @@ class CocaDecoder:
         self._order = torch.arange(room, device=self._where)
         self._at = torch.zeros(1, dtype=torch.int64, device=self._where)
         self._tokens = torch.zeros((rows, 1), dtype=torch.int64, device=self._where)
-        self._next = self._read_next
+        self._replay: Callable[[], Tensor] | None = None
+        """A recorded step. Not the method itself: a decoder that holds itself is given back some time, not at once."""
         self._recorded = self._where.type != "cuda"
 
     def look(self, image_tokens: Tensor) -> None:
@@ -66,9 +68,10 @@ class CocaDecoder:
     def step(self, tokens: Tensor) -> Tensor:
         """As `Decoder.step`."""
         if not self._recorded:
-            self._next, self._recorded = recorded(self._read_next, self._where), True
+            replay = recorded(step := self._read_next, self._where)
+            self._replay, self._recorded = None if replay is step else replay, True
         self._tokens.copy_(tokens[:, None])
-        logits = self._next()
+        logits = self._read_next() if self._replay is None else self._replay()
         self._at += 1
         return logits
 

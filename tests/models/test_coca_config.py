@@ -53,7 +53,13 @@ def test_architectures_of_open_clip(folder: Path, architecture: str, places: int
         ({"text_cfg": {"no_causal_mask": True}}, "both directions"),
         ({"text_cfg": {"qk_norm": True}}, "another kind of attention"),
         ({"text_cfg": {"block_type": "custom"}}, "another kind of attention"),
+        ({"text_cfg": {"embed_cls": False}}, "embed_cls"),
         ({"vision_cfg": {"output_tokens": False}}, "output_tokens"),
+        ({"vision_cfg": {"attentional_pool": False}}, "texts of width 32, pictures of width 64 and a decoder of width"),
+        ({"vision_cfg": {"attentional_pool": "parallel"}}, "pictures of width 64"),
+        ({"text_cfg": {"width": 64}}, "texts of width 64, pictures of width 32 and a decoder of width 32"),
+        ({"multimodal_cfg": {"width": 64}}, "a decoder of width 64"),
+        ({"multimodal_cfg": {"width": "wide"}}, "what is no number"),
         ({"vision_cfg": {"layers": [1, 1, 1, 1]}}, "a picture tower without tokens"),
         ({"vision_cfg": {"timm_model_name": "vit_tiny"}}, "a picture tower without tokens"),
         ({"text_cfg": {"layers": 10**9}}, "1000000000 layers"),
@@ -146,7 +152,15 @@ def test_folders_that_are_not_whole(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "told", ["{", "[]", '{"model_cfg": 3}', '{"model_cfg": {"embed_dim": "x"}}', '"' + "x" * 2_000_000]
+    "told",
+    [
+        "{",
+        "[]",
+        '{"model_cfg": ' + "[" * 100_000,
+        '{"model_cfg": 3}',
+        '{"model_cfg": {"embed_dim": "x"}}',
+        '"' + "x" * 2_000_000,
+    ],
 )
 def test_configs_that_are_none(folder: Path, told: str) -> None:
     (folder / "open_clip_config.json").write_text(told)
