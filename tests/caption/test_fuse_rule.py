@@ -125,6 +125,7 @@ def views(**changes: Any) -> dict[str, Any]:
         ({"otherwise": "both"}, "otherwise"),
         ({"column": "caption"}, "another column"),
         ({"column": "synthetic_captions"}, "another column"),
+        ({"column": "synthetic"}, "another column"),
         ({"column": "Fused"}, "column"),
         ({"column": "web"}, "column"),
         ({"captioner": "no name"}, "captioner"),

@@ -50,7 +50,7 @@ class Fuse(FuseSettings, Rule):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_names(captioner=self.captioner, column=self.column)
-        if self.column in TAKEN or self.column.startswith(f"{self.captioner}_"):
+        if self.column in (*TAKEN, self.captioner) or self.column.startswith(f"{self.captioner}_"):
             raise ValueError(f"column = {self.column!r} is what another column is called; choose another word")
 
     @property
