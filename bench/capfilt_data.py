@@ -45,8 +45,10 @@ class Plan:
     clean: int = 1_500
     calibration: int = 375
     """The last of the clean pairs, which captioner and filter do not see."""
-    teaching_steps: int = 1_000
+    teaching_steps: int = 1_500
     """Of captioner and filter each."""
+    tuning_steps: int = 60
+    """After these the captioner sees clean pairs alone, at a quarter of the rate: else it draws what the web says."""
     held_out: int = 1_000
     kept: Literal["calibrated", "all"] = "calibrated"
     world: Literal["full", "small"] = "full"

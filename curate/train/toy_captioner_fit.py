@@ -29,7 +29,16 @@ from curate.storage import plain_errors
 from curate.train.toy_data import batches
 from curate.train.toy_fit import Course
 
-__all__ = ["TOWER_RATE", "Draw", "captioner_from", "drawn_captions", "fit_captioner", "lm_loss", "save_captioner"]
+__all__ = [
+    "RATE",
+    "TOWER_RATE",
+    "Draw",
+    "captioner_from",
+    "drawn_captions",
+    "fit_captioner",
+    "lm_loss",
+    "save_captioner",
+]
 
 RATE, TOWER_RATE = 2e-3, 1.5e-3
 """Highest rates: from nothing, and from a tower that knows something already."""

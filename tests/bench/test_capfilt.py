@@ -17,7 +17,7 @@ from bench.capfilt_notes import Notes, table
 from curate.toyweb.caption import parse
 from curate.toyweb.scene import COLORS, SHAPES
 
-TINY = Plan(web=260, clean=40, calibration=10, teaching_steps=2, held_out=10)
+TINY = Plan(web=260, clean=40, calibration=10, teaching_steps=2, tuning_steps=1, held_out=10)
 
 
 @pytest.fixture(autouse=True)
@@ -201,11 +201,11 @@ def test_the_command_prints_the_table(tmp_path: Path, monkeypatch, capsys) -> No
 
 @pytest.mark.slow
 def test_what_the_filter_keeps_is_worth_more_than_the_web(tmp_path: Path) -> None:
-    """70 CPU seconds. Measured .22 and .65; a filter that keeps everything gives .22 twice, as the test above says."""
+    """110 CPU seconds on busy cores. Measured: .33 and .64; with a filter that keeps everything .33 and .33."""
     notes = Notes(tmp_path / "small.jsonl", SMALL)
-    run(notes, SMALL, 0, [("web", 300), ("F", 300)])
+    run(notes, SMALL, 0, [("web", 400), ("F", 400)])
     found = notes.all()[0]
-    assert found["F 300"]["exact"] - found["web 300"]["exact"] >= 0.2
-    assert found["filtered web"]["precision"] >= 0.85
-    assert found["filtered web"]["recall"] >= 0.8
+    assert found["F 400"]["exact"] - found["web 400"]["exact"] >= 0.15
+    assert found["filtered web"]["precision"] >= 0.9
+    assert found["filtered web"]["recall"] >= 0.85
     assert found["filter"]["auc"] >= 0.9
