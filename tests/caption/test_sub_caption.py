@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.caption.rules.sub_caption import SubCaption, sentences_of
+from curate.errors import ShardError
 
 LONG = "A dog runs. It is brown! Is it wet? The sea is behind it."
 SENTENCES = ["A dog runs.", "It is brown!", "Is it wet?", "The sea is behind it."]
@@ -121,6 +122,16 @@ def test_what_is_missing_faulty_or_repeated_gives_no_piece() -> None:
     assert found[3]["why"] == {"synthetic": [None, "repeated_text"]}
     assert found[4]["why"] == {"synthetic": ["refusal"]}
     assert choose(SubCaption("synthetic", refuse_faulty=False), row(4, None, ["Bad."], synthetic_faults=["refusal"]))
+
+
+@pytest.mark.parametrize("kind", [pa.list_(pa.string()), pa.binary()])
+def test_a_row_is_known_by_text(kind: pa.DataType) -> None:
+    wrong = pa.array([[] if pa.types.is_list(kind) else b"\xff"], kind)
+    for name in ("url", "sha256"):
+        table = caption_table([{"caption": "c", "synthetic_captions": ["a"], "url": "u", "sha256": "s"}])
+        table = table.set_column(table.schema.get_field_index(name), name, wrong)
+        with pytest.raises(ShardError, match=f"{name} is a column of .*, and pieces are drawn by its text"):
+            SubCaption("synthetic").choose(table)
 
 
 def test_settings_that_cannot_be() -> None:

@@ -24,6 +24,7 @@ from curate.caption.rules._sources import CAPTION, Numbers, Source, web, written
 from curate.config import require_range
 from curate.dedup.digest import Digests, digest_strings, join_digests
 from curate.dedup.identity import IDENTITY, keyed
+from curate.errors import ShardError
 from curate.text import SPACE
 
 __all__ = ["SubCaption", "sentences_of"]
@@ -131,8 +132,14 @@ def _single_spaced(texts: pa.Array) -> pa.Array:
 
 
 def _identities(columns: pa.Table) -> Digests:
-    """As `curate.dedup.identity.identities`, of rows without their shard."""
-    url, caption, sha256 = (
-        digest_strings(pc.fill_null(columns[name].cast(pa.large_string()), "")) for name in ("url", CAPTION, "sha256")
-    )
+    """As `curate.dedup.identity.identities`, of rows without their shard. Raises ShardError for what is no text."""
+    url, caption, sha256 = (digest_strings(_text(columns, name)) for name in ("url", CAPTION, "sha256"))
     return join_digests(join_digests(url, caption), sha256)
+
+
+def _text(columns: pa.Table, name: str) -> pa.ChunkedArray:
+    try:
+        return pc.fill_null(columns[name].cast(pa.large_string()), "")
+    except pa.ArrowException:
+        kind = columns.schema.field(name).type
+        raise ShardError(f"{name} is a column of {kind}, and pieces are drawn by its text") from None
