@@ -33,6 +33,7 @@ EACH = 3
 """Examples of each fate."""
 MOST_SHARDS = 8
 """Shards that examples are looked for in."""
+MARK = ":model_fingerprint"
 
 Row = dict[str, Any]
 
@@ -46,10 +47,12 @@ def views_of(shard: Shard) -> list[str]:
 def caption_rows(shard: Shard, view: str) -> Iterator[Row]:
     """Every row that has a text and may be shown, in order: `fate`, `web` with its score and the reason against it,
     `synthetic` likewise (the first one that is kept, else the best), each text cut at 1,000 characters. Rows that are
-    tombstoned, or on a hash list, are passed over. Raises ShardError for a view that is not there."""
+    tombstoned, or on a hash list, are passed over. Raises ShardError for a view that is not there, or was made of
+    captions that are not there any more."""
     if view not in views_of(shard):
         there = ", ".join(views_of(shard)) or "none"
         raise ShardError(f"shard {shard.id} has no view {view!r}; its views: {there}")
+    _require_current(shard, view)
     names = _columns(shard, view)
     captioners = _captioners(names)
     unshown = hidden_keys(shard) | dead_rows(shard).keys()
@@ -103,6 +106,19 @@ def _words(row: Row) -> str:
 
 def _score(value: float | None) -> str:
     return "" if value is None else f" ({value:.3f})"
+
+
+def _require_current(shard: Shard, view: str) -> None:
+    """Raise ShardError where a column that the view was made of is by another model now: a run without this view, after
+    it, wrote other captions."""
+    about = shard.provenance(view_columns(view)[0])
+    marks = {n.removesuffix(MARK): mark for n, mark in about.items() if n.endswith(MARK)}
+    for column, mark in marks.items():
+        if column in shard.column_files and shard.provenance(column).get(MARK[1:]) != mark:
+            raise ShardError(
+                f"view {view!r} of shard {shard.id} was made of other {column} than are there now; run a config with "
+                "its table again"
+            )
 
 
 def _cut(text: str | None) -> str | None:

@@ -114,6 +114,16 @@ def test_a_tombstoned_row_is_passed_over(
     assert main(["show", name, "001", "--captions", "capfilt"]) == 2
 
 
+def test_a_view_of_earlier_scores_is_told(shard: Shard) -> None:
+    table = shard.table("scores")
+    fields = [f.with_metadata({"model_fingerprint": "n"}) if f.name.startswith("itm") else f for f in table.schema]
+    target = io.BytesIO()
+    pq.write_table(table.cast(pa.schema(fields)), target)
+    shard.storage.write("00000.scores.parquet", target.getvalue())
+    with pytest.raises(ShardError, match=r"was made of other itm_.*probability than are there now"):
+        list(caption_rows(Shard(shard.storage, "00000"), "capfilt"))
+
+
 def test_a_long_text_is_told_by_its_beginning(shard: Shard) -> None:
     table = shard.table("")
     longer = table.set_column(1, "caption", pa.array(["word " * 1_000_000, SAME, OTHER, OTHER, SAME]))
