@@ -111,12 +111,17 @@ class KeyedBeams(_Processor):
         return ruled
 
     def texts(self, found: Any) -> list[Decoded]:
-        """The texts that `generate` returned, with `sequences` and `beam_indices`, int64 (texts, length) each."""
+        """The texts that `generate` returned, with `sequences` and `beam_indices`, int64 (texts, length) each. Where
+        the rules left fewer texts than were asked for, its rows are empty: these are the text before them again."""
         rows = found.beam_indices.tolist()
         length = found.beam_indices.shape[1]
         tokens = found.sequences[:, found.sequences.shape[1] - length :].tolist()
         known = [(ids.tolist(), likely.tolist()) for ids, likely in self._known]
-        return [self._text(*text, known) for text in zip(tokens, rows, strict=True)]
+        made: list[Decoded] = []
+        for text in zip(tokens, rows, strict=True):
+            empty = bool(made) and text[1][0] < 0
+            made.append(made[-1] if empty else self._text(*text, known))
+        return made
 
     def _text(
         self, tokens: list[int], rows: list[int], known: Sequence[tuple[list[list[int]], list[list[float]]]]

@@ -23,6 +23,9 @@ from curate.models.vlm_prompts import prompt_text
 
 __all__ = ["Inputs"]
 
+NUMBERS = "num2words"
+"""A package that says numbers in words, of which SmolVLM's processor makes the text about a video."""
+
 
 class Inputs:
     """Inputs of the model in a folder, of this transformers config. Raises ConfigError for a folder without a
@@ -52,11 +55,16 @@ class Inputs:
         """Raise ConfigError where the model has no place for the question and `max_tokens`."""
         told = self._config.get_text_config(decoder=True)
         most = getattr(told, "max_position_embeddings", None)
+        two = bool(getattr(told, "is_encoder_decoder", False))  # the one reads the question, the other writes
         forms = (ALIKE,) if self.pictures.alike else FORMS
         asked = self._longest({forms[0], forms[len(forms) // 2], forms[-1]}, sampling.prompt)
         if not isinstance(most, int):
             return
-        if getattr(told, "is_encoder_decoder", False) or getattr(self._config, "is_encoder_decoder", False):
+        if two and asked > most:
+            raise ConfigError(
+                f"{self._path} has places for {most} tokens, and picture and prompt need {asked}; shorten the prompt"
+            )
+        if two or getattr(self._config, "is_encoder_decoder", False):
             asked = 2
         elif 2 * asked + sampling.max_tokens > most:  # else the three tell enough: no form has twice their tokens
             asked = self._longest(forms, sampling.prompt)
@@ -93,7 +101,7 @@ def _processor(path: Path) -> Any:
         return load_processor(path)
     except ConfigError as error:
         if "ideo processor" not in str(error):
-            raise
+            raise _told(path, error) from error
     from transformers import AutoProcessor
 
     try:
@@ -101,7 +109,19 @@ def _processor(path: Path) -> Any:
     except Exception as error:
         if is_memory(error):
             raise
-        first = str(error).strip().partition("\n")[0]
-        raise ConfigError(f"{path} has no processor that transformers can read: {first}") from error
+        raise _told(path, error) from error
     found.image_processor = load_image_processor(path)
     return found
+
+
+def _told(path: Path, error: Exception) -> ConfigError:
+    """What to do about a processor that cannot be read."""
+    if NUMBERS in str(error):
+        return ConfigError(
+            f"the processor of {path} needs the package {NUMBERS}, as transformers has SmolVLM's; install it: "
+            f"pip install {NUMBERS} (it is under the LGPL, so our extra `models` does not bring it)"
+        )
+    if isinstance(error, ConfigError):
+        return error
+    first = str(error).strip().partition("\n")[0]
+    return ConfigError(f"{path} has no processor that transformers can read: {first}")

@@ -34,6 +34,8 @@ TOKENS = (
     "bad_words_ids",
 )
 """What of a model's settings for generation counts here, beside the ends."""
+ONE = ("bos_token_id", "decoder_start_token_id", "forced_bos_token_id", "pad_token_id")
+"""Settings that are one token; all others are several."""
 
 
 class Writer:
@@ -54,8 +56,7 @@ class Writer:
     @property
     def ends(self) -> tuple[int, ...]:
         """Ids of the tokens that end a text; none where the model does not say."""
-        ends = self._tokens["eos_token_id"]
-        return tuple(ends) if isinstance(ends, list | tuple) else () if ends is None else (int(ends),)
+        return tuple(self._tokens["eos_token_id"] or ())
 
     def write(
         self, inputs: Mapping[str, Any], n: int, sampling: Sampling, draws: npt.NDArray[np.float64] | None
@@ -90,25 +91,50 @@ class Writer:
 
 
 def _tokens(owner: Any, model: Any, tokenizer: Any) -> dict[str, Any]:
-    """The tokens that count: of what decodes, else of the whole model, else of the vocabulary."""
+    """The tokens that count: of what decodes, else of the whole model, else of the vocabulary. What is no token of the
+    model counts for nothing (LLaMA's padding is -1): it would end the run once a text is shorter than another."""
     told: dict[str, Any] = {}
+    size = _vocabulary(owner)
     for config in (owner.generation_config, model.generation_config, owner.config, model.config):
         for name in (*TOKENS, "eos_token_id", "pad_token_id"):
             if told.get(name) is None:
-                told[name] = getattr(config, name, None)
+                told[name] = _known(name, getattr(config, name, None), size)
     for name in ("eos_token_id", "pad_token_id"):
         if told[name] is None:
-            told[name] = getattr(tokenizer, name, None)
+            told[name] = _known(name, getattr(tokenizer, name, None), size)
     return told
+
+
+def _vocabulary(owner: Any) -> int:
+    """How many tokens it reads."""
+    return int(owner.get_input_embeddings().weight.shape[0])
+
+
+def _known(name: str, value: Any, size: int) -> Any:
+    """A token, or a list of tokens (of texts of several, for `bad_words_ids`), below `size`; None for nothing."""
+    if name in ONE:
+        return value if _is_token(value, size) else None
+    several = value if isinstance(value, list | tuple) else [value]
+    if name == "bad_words_ids":
+        return [own for own in several if isinstance(own, list) and _all_tokens(own, size)] or None
+    return [token for token in several if _is_token(token, size)] or None
+
+
+def _all_tokens(values: list[Any], size: int) -> bool:
+    return bool(values) and all(_is_token(value, size) for value in values)
+
+
+def _is_token(value: Any, size: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < size
 
 
 def _plain(tokens: Mapping[str, Any], **options: Any) -> Any:
     """transformers' settings with these and nothing of its own. A finished row goes on with the padding."""
     from transformers import GenerationConfig
 
-    ends = tokens["eos_token_id"]
-    first = ends[0] if isinstance(ends, list | tuple) else ends
-    padding = next((token for token in (tokens["pad_token_id"], first) if token is not None), 0)
+    ends, padding = tokens["eos_token_id"], tokens["pad_token_id"]
+    if padding is None:
+        padding = ends[0] if ends else 0
     return GenerationConfig(
         **{name: tokens[name] for name in TOKENS if tokens.get(name) is not None},
         eos_token_id=ends,

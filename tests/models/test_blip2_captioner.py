@@ -87,7 +87,8 @@ def test_captions_do_not_depend_on_neighbours(folders, kind, n):
     sampling = Sampling(max_tokens=8, min_tokens=2)
     images = [model.prepare(pixels) for pixels in PICTURES]
     whole = model.generate(images, n, sampling, SEEDS)
-    assert [model.generate([image], n, sampling, [seed])[0] for image, seed in zip(images, SEEDS, strict=True)] == whole
+    for number in (0, 3, 10):
+        assert model.generate([images[number]], n, sampling, [SEEDS[number]])[0] == whole[number]
     assert model.generate(images[::-1], n, sampling, SEEDS[::-1])[::-1] == whole
     assert len({one.text for own in whole for one in own}) >= len(images)
 
@@ -115,11 +116,11 @@ def test_a_text_ends_where_transformers_ends_it(folders, tmp_path, kind, inside,
         (folder / name).write_text(json.dumps(about))
     plain = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).eval()
     model = open_captioner(settings(folder))
-    for pixels in PICTURES[:6]:
+    sampling = replace(GREEDY, max_tokens=30)
+    found = model.generate([model.prepare(pixels) for pixels in PICTURES[:6]], 1, sampling, SEEDS[:6])
+    for pixels, (one,) in zip(PICTURES, found, strict=False):
         inputs = model.inputs.processor(images=Image.fromarray(pixels), text="", return_tensors="pt")
         wanted = plain.generate(**inputs, do_sample=False, max_new_tokens=30)[0].tolist()
-        sampling = replace(GREEDY, max_tokens=30)
-        (one,) = model.generate([model.prepare(pixels)], 1, sampling, [0])[0]
         ended = len(wanted) - int(kind == "blip2_t5") - (inputs["input_ids"].shape[1] if kind == "blip2_opt" else 0)
         assert one.tokens + (one.finish == "stop") == ended
 

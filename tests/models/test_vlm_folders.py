@@ -154,6 +154,35 @@ def test_the_most_tokens_may_fill_all_places(folders):
                 require_captioner(own)
 
 
+def test_a_question_for_which_there_is_no_place_is_refused(folders):
+    """Of a model that reads the question apart from what it writes."""
+    require_captioner(settings(folders("florence2"), prompt="dog " * 230))
+    with pytest.raises(ConfigError, match="shorten the prompt"):
+        require_captioner(settings(folders("florence2"), prompt="dog " * 240))
+
+
+def test_a_place_for_a_picture_in_a_prompt_is_refused(folders, tmp_path):
+    for folder in (folders("llava"), write(tmp_path, "blip2_opt")):
+        with pytest.raises(ConfigError, match="has <image>, the place of the picture"):
+            require_captioner(settings(folder, prompt="a <image> of"))
+
+
+def test_a_processor_that_needs_a_package_says_which_and_why_it_is_not_here(folders, tmp_path, monkeypatch):
+    """SmolVLM's, whether the package is here or not."""
+    import transformers.models.smolvlm.processing_smolvlm as processing
+
+    monkeypatch.setattr(processing, "num2words", None)
+    folder = write(tmp_path, "idefics3")
+    edited(
+        folder,
+        "processor_config.json",
+        processor_class="SmolVLMProcessor",
+        video_processor={"video_processor_type": "SmolVLMVideoProcessor"},
+    )
+    with pytest.raises(ConfigError, match=r"pip install num2words \(it is under the LGPL"):
+        require_captioner(settings(folder))
+
+
 def test_the_digest_is_of_every_file_and_of_the_default_prompt(folders, copied, monkeypatch):
     folder = copied("llava")
     first = vlm.captioner_digest(settings(folders("llava")))
@@ -182,6 +211,48 @@ def test_the_digest_is_of_every_file_and_of_the_default_prompt(folders, copied, 
 )
 def test_default_prompts(kind, prompt):
     assert default_prompt(kind) == prompt
+
+
+ENDLESS = "{% for a in range(90000) %}{% for b in range(90000) %}{% endfor %}{% endfor %}"
+LONG = "{{ range(90000)|reject('in', range(90000)|list)|join }}"
+
+
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [
+        (ENDLESS, "more than 0.05 seconds"),
+        (LONG, "more than 0.05 seconds"),
+        ("{{ 10 ** 10 ** 10 }}", "a power"),
+        ("{{ 'a' * 99_999_999_999 }}", "number 99_999_999_999"),
+        ("{{ 'a'.ljust(0xffffffff) }}", "number 0xffffffff"),
+        ("a" * 200_001, "200,001 characters"),
+        ("{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}", "recursion"),
+        ("{{ raise_exception('not so') }}", "not so"),
+        ({"tools": "a"}, "none has the name default"),
+    ],
+)
+def test_a_template_that_asks_for_too_much_is_refused(folders, monkeypatch, template, words):
+    import sys
+    import time
+
+    import curate.models.vlm_prompts as module
+
+    monkeypatch.setattr(module, "MOST_S", 0.05)
+    processor = open_captioner(settings(folders("llava"))).inputs.processor
+    processor.chat_template = template
+    began, before = time.thread_time(), sys.gettrace()
+    with pytest.raises(ConfigError, match=words):
+        prompt_text(processor, "llava", "dog")
+    assert time.thread_time() - began < 1
+    assert sys.gettrace() is before
+
+
+def test_a_template_has_one_date_for_all_days(folders):
+    processor = open_captioner(settings(folders("llava"))).inputs.processor
+    asks = "{% if strftime_now is defined %}{{ strftime_now('%d %b %Y') }}{% endif %}\n" + processor.chat_template
+    processor.chat_template = {"default": asks, "tools": "a"}
+    text, _ = prompt_text(processor, "llava", "two dog")
+    assert text == "26 Jul 2024<s>user : <image> two dog </s> assistant : "
 
 
 class Plain:
@@ -227,6 +298,33 @@ def test_the_ends_that_the_folder_names_end_a_text(copied):
     only = copied("qwen2_vl")
     edited(only, "generation_config.json", eos_token_id=4)
     assert open_captioner(settings(only)).writer.ends == (4,)
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("llava", {"eos_token_id": [], "pad_token_id": -1}),
+        ("llava", {"eos_token_id": "x", "pad_token_id": 100_000}),
+        ("llava", {"eos_token_id": [3.5, [3], -1, 10**30], "suppress_tokens": "ab", "bad_words_ids": 5}),
+        ("llava", {"eos_token_id": True, "suppress_tokens": [100_000], "bad_words_ids": [[], [-1], ["a"]]}),
+        ("florence2", {"decoder_start_token_id": [3], "forced_bos_token_id": 100_000}),
+        ("florence2", {"decoder_start_token_id": 99_999, "forced_bos_token_id": -3, "eos_token_id": []}),
+    ],
+)
+def test_what_is_no_token_of_the_model_counts_for_nothing(folders, copied, kind, names):
+    """Its config.json names them rightly. Texts of different lengths, so that some go on with the padding."""
+    folder = copied(kind)
+    edited(folder, "generation_config.json", **names)
+    own = settings(folder, max_tokens=12, min_tokens=0)
+    require_captioner(own)
+    model = open_captioner(own)
+    assert model.writer.ends == (3,)
+    images = [model.prepare(np.full((40, 40, 3), shade, np.uint8)) for shade in (0, 255)]
+    found = model.generate(images, 8, own.sampling, [1, 2**64 - 1])
+    if kind == "llava":
+        assert {one.finish for each in found for one in each} == {"stop", "length"}
+        plain = open_captioner(settings(folders(kind)))
+        assert found == plain.generate(images, 8, own.sampling, [1, 2**64 - 1])
 
 
 @pytest.mark.parametrize("kind", ["llava", "florence2"])

@@ -1,5 +1,7 @@
 """Captions with boxes: what Florence-2 is asked about a caption, in which pieces, and what becomes of its answers."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tiny_vlm import picture, write
@@ -117,6 +119,7 @@ def test_phrases_of_the_model_itself_do_not_depend_on_neighbours(model, monkeypa
     import curate.models.vlm_grounding as module
 
     monkeypatch.setattr(module, "parse_boxes", lambda answer: (answer,))
+    monkeypatch.setattr(model.grounding, "_answer", replace(model.grounding._answer, max_tokens=12))
     images = [model.prepare(pixels) for pixels in PICTURES]
     sampling, seeds = Sampling(max_tokens=6, min_tokens=1), range(6)
     whole = model.generate(images, 2, sampling, seeds)
@@ -125,7 +128,8 @@ def test_phrases_of_the_model_itself_do_not_depend_on_neighbours(model, monkeypa
     assert model.generate(images[::-1], 2, sampling, seeds[::-1])[::-1] == whole
 
 
-def test_boxes_are_asked_for_or_not(model, tmp_path):
+def test_boxes_are_asked_for_or_not(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(model.grounding, "_answer", replace(model.grounding._answer, max_tokens=12))
     plain = CaptionerSettings(weights=str(write(tmp_path, "florence2")), precision="fp32", device="cpu")
     other = open_captioner(plain)
     assert other.grounding is None

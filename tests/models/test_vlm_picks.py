@@ -133,3 +133,17 @@ def test_a_beam_that_ended_early_is_read_to_its_end():
         picks(NONE, step.log_softmax(1))
     found = SimpleNamespace(sequences=torch.tensor([[1, 5, 0]]), beam_indices=torch.tensor([[0, 0, -1]]))
     assert [(text.tokens, text.finish) for text in picks.texts(found)] == [([1], "stop")]
+
+
+def test_where_the_rules_leave_fewer_texts_than_were_asked_for_the_last_stands_again():
+    """Else it would be a text without a token, cut off, of probability 1."""
+    picks = KeyedBeams(Sampling("beam", beams=2, max_tokens=3, min_tokens=0, repetition_penalty=1.0), [5])
+    picks(NONE.expand(4, 0), logits(5, 5, 1, 5).log_softmax(1))
+    picks(NONE.expand(4, 0), logits(5, 5, 5, 1).log_softmax(1))
+    found = SimpleNamespace(
+        sequences=torch.tensor([[5, 0], [0, 0], [1, 5], [5, 0]]),
+        beam_indices=torch.tensor([[0, -1], [-1, -1], [2, 2], [3, -1]]),
+    )
+    texts = picks.texts(found)
+    assert [(text.tokens, text.finish) for text in texts] == [([], "stop"), ([], "stop"), ([1], "stop"), ([], "stop")]
+    assert texts[0].log_probability == texts[1].log_probability == pytest.approx(float(logits(5)[0].log_softmax(0)[5]))

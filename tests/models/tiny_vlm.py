@@ -65,8 +65,12 @@ def tokenizer(*more: str, locations: int = 0, **named: str) -> Any:
 
 
 def write(folder: Path, kind: str, seed: int = 0) -> Path:
-    """One of KINDS or MORE_KINDS, `blip2_opt` or `blip2_t5`, as transformers saves it."""
-    model, processor = globals()[f"_{kind}"]()
+    """One of KINDS or MORE_KINDS, `blip2_opt` or `blip2_t5`, as transformers saves it; the same one each time."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model, processor = globals()[f"_{kind}"]()
     _save(folder, model, seed)
     processor.save_pretrained(folder)
     return folder
