@@ -23,7 +23,7 @@ from curate.errors import ConfigError
 from curate.manifest import fingerprint
 from curate.models.caption_settings import CaptionerSettings
 from curate.models.captioner import Generated, Sampling, uniforms
-from curate.models.coca_config import END, WORDS, coca_config
+from curate.models.coca_config import END, START, WORDS, coca_config
 from curate.models.coca_steps import CocaDecoder
 from curate.models.decoding import decode, rows_each
 from curate.models.device import computes, device, require_device
@@ -84,6 +84,8 @@ def _prompt(sampling: Sampling, places: int, padding: int) -> Prompt:
 
     found: list[int] = open_clip.tokenize([sampling.prompt], context_length=places + 2)[0].tolist()
     tokens = found[: found.index(END)]
+    if START in tokens[1:] or END in found[len(tokens) + 1 :]:
+        raise ConfigError(f"prompt = {sampling.prompt!r} has marks of the model in it; write it without")
     if padding in tokens[1:]:
         raise ConfigError(f"prompt = {sampling.prompt!r} has the padding among its tokens; write it without '!'")
     most = places + 1 - len(tokens)

@@ -35,6 +35,8 @@ Tokens = tuple[int, ...]
 """A text as the model reads it; it stands for the text."""
 MAX_CHARS = 20_000
 """What is read of a text at all: 35 tokens of words that have at most 100 letters are less."""
+READ_TOGETHER = 128
+"""Texts that a tokenizer is given at a time: of 20,000 signs each, all of them tokens, they take .3 GB there."""
 _PUNCTUATION = re.compile(r"[.!\"()*#:;~]")
 
 
@@ -181,11 +183,11 @@ def pre_caption(text: str, words: int) -> str:
 def plain_tokens(tokenizer: Any, texts: Sequence[str], most: int, vocabulary: int) -> list[Tokens]:
     """The first `most` tokens of each text, without a start or an end. A special token that is written out in a text is
     taken for the characters it is written with, and what is special all the same is left out."""
-    if not texts:
-        return []
-    sound = [text.encode("utf-8", "replace").decode() for text in texts]
-    found = tokenizer(sound, add_special_tokens=False, split_special_tokens=True, truncation=True, max_length=most)[
-        "input_ids"
-    ]
     special = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
-    return [tuple(token for token in own if token not in special and token < vocabulary) for own in found]
+    found: list[Tokens] = []
+    for start in range(0, len(texts), READ_TOGETHER):
+        sound = [text.encode("utf-8", "replace").decode() for text in texts[start : start + READ_TOGETHER]]
+        read = tokenizer(sound, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
+        firsts = [own[:most] for own in read]  # a tokenizer that is told to cut may cut at the other end
+        found += [tuple(token for token in own if token not in special and token < vocabulary) for own in firsts]
+    return found

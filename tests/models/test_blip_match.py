@@ -20,7 +20,7 @@ from curate.errors import ConfigError
 from curate.models.blip_match import BlipMatching, matcher_digest, require_matcher
 from curate.models.caption_settings import MatcherSettings
 from curate.models.hf_folder import load_image_processor, load_model, load_tokenizer
-from curate.models.match_units import places_of, pre_caption, sent
+from curate.models.match_units import READ_TOGETHER, places_of, plain_tokens, pre_caption, sent
 
 TEXTS = [
     "a dog",
@@ -236,6 +236,18 @@ def test_made_ready_twice_is_made_ready_once(text):
     once = pre_caption(text, 30)
     assert pre_caption(once, 30) == once
     assert not set(once) & set('.!"()*#:;~\n')
+
+
+def test_the_first_words_are_read_whatever_a_tokenizer_cuts(folder, tmp_path):
+    path = shutil.copytree(folder, tmp_path / "other")
+    told = json.loads((path / "tokenizer_config.json").read_text())
+    (path / "tokenizer_config.json").write_text(json.dumps(told | {"truncation_side": "left", "model_max_length": 9}))
+    text = "dog " + "cat " * 60
+    for own in (folder, path):
+        tokens = plain_tokens(load_tokenizer(own), [text] * (READ_TOGETHER + 1), 3, COUNT)
+        words = tiny_blip.vocabulary()
+        assert tokens == [tuple(map(words.index, ("dog", "cat", "cat")))] * (READ_TOGETHER + 1)
+    assert plain_tokens(load_tokenizer(folder), [], 3, COUNT) == []
 
 
 def test_at_most_35_tokens_are_read(matcher):

@@ -104,6 +104,8 @@ def test_a_clip_is_no_coca(tmp_path: Path) -> None:
         ({"max_tokens": 10, "prompt": "a dog " * 8}, "take 17; write max_tokens = 8 or less"),
         ({"max_tokens": 1, "prompt": "a dog " * 30}, "take 24; shorten the prompt"),
         ({"prompt": '!"$'}, "write it without '!'"),
+        ({"prompt": "a <end_of_text> dog"}, "has marks of the model in it"),
+        ({"prompt": "<start_of_text>a dog"}, "has marks of the model in it"),
     ],
 )
 def test_settings_that_a_coca_cannot_do(folder: Path, changes: dict[str, Any], words: str) -> None:
