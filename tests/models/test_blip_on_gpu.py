@@ -67,6 +67,20 @@ def test_the_next_pictures_are_sent_while_the_gpu_works_on_the_last(gpu: FakeCud
         assert gpu.default not in gpu.sent_on
 
 
+def test_two_may_be_on_their_way_at_once(gpu: FakeCuda) -> None:
+    """And a buffer is free again with the work on what was in it, not with that on the other."""
+    with gpu.device(1):
+        sent = SentPictures(SIZE, 1)
+        parts = [VIEWS[start : start + 4] for start in range(0, 24, 4)]
+        found, moved = [], [sent(parts[0]), sent(parts[1])]
+        for following in [*parts[2:], None, None]:
+            sent.wait()
+            found.append(gpu.tower(moved.pop(0)))
+            sent.free()
+            moved += [] if following is None else [sent(following)]
+        assert [answers(gpu, part)[0] for part in found] == [1, 5, 9, 13, 17, 21]
+
+
 def test_a_buffer_that_does_not_fit_is_told(gpu: FakeCuda) -> None:
     gpu.room = 3
     with gpu.device(1):

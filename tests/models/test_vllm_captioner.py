@@ -17,7 +17,7 @@ from curate.models.caption_settings import CaptionerSettings
 from curate.models.captioner import Generated, Sampling, seeds_of
 from curate.models.open_captioner import captioner_digest as any_digest
 from curate.models.vllm_captioner import VllmCaptioner, captioner_digest, open_captioner, require_captioner
-from curate.models.vllm_engine import vllm_module
+from curate.models.vllm_engine import GPU_SHARE, vllm_module
 
 
 @pytest.fixture(scope="module")
@@ -52,10 +52,17 @@ def test_what_the_engine_is_opened_with(folder: Path) -> None:
     model = VllmCaptioner(settings(folder), double)
     assert model.name == folder.name
     (options,) = double.opened
-    assert (options["model"], options["dtype"]) == (str(folder), "float32")
-    assert options["trust_remote_code"] is False
-    assert options["load_format"] == "safetensors"
-    assert options["limit_mm_per_prompt"]["image"] == 1
+    assert options == {
+        "model": str(folder),
+        "dtype": "float32",
+        "trust_remote_code": False,
+        "load_format": "safetensors",
+        "seed": 0,
+        "limit_mm_per_prompt": {"image": 1, "video": 0},
+        "mm_processor_cache_gb": 0,
+        "max_model_len": -1,
+        "gpu_memory_utilization": GPU_SHARE,
+    }
 
 
 def test_what_is_asked(folder: Path) -> None:
@@ -77,6 +84,7 @@ def test_vllm_puts_the_picture_before_paligemmas_words(tmp_path: Path) -> None:
     own = settings(tiny_vlm.write(tmp_path, "paligemma"))
     captions(VllmCaptioner(own, double), pictures(1), 1, own.sampling)
     assert double.asked[0][0]["prompt"] == "caption en"
+    assert double.calls[0]["tokenization_kwargs"] is None
 
 
 @pytest.mark.parametrize(
