@@ -189,19 +189,26 @@ def test_a_run_that_was_killed_gives_the_same_captions(
 ) -> None:
     job, out = config(tmp_path / "job.toml", pairs, captioner, batch=5, workers=2), tmp_path / "out"
     command = [str(CURATE), "run", str(job), "--out", str(out)]
-    kills = 0
-    while kills < 4:
+    killed_at = []
+    while len(killed_at) < 3:
         log = open(tmp_path / "log", "ab")  # noqa: SIM115
         process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-        time.sleep(4 + kills)
+        before = commits(out)
+        while commits(out) == before and process.poll() is None:
+            time.sleep(0.02)
         if process.poll() is not None:
             break
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        kills += 1
-    assert kills
+        killed_at.append(commits(out))
+    assert 1 <= killed_at[0] < commits(calm)
     assert subprocess.run(command, capture_output=True, check=False, timeout=300).returncode == 0
+    assert commits(out) == commits(calm)
     assert captions(out) == captions(calm)
+
+
+def commits(out: Path) -> int:
+    return len([*(out / "commits").glob("*/*.json")])
 
 
 def test_yields_and_examples_are_told(pairs: Path, captioner: Path, tmp_path: Path, calm: Path, capsys: Any) -> None:
