@@ -163,7 +163,7 @@ def _drawn(n: int, sampling: Sampling, seed: int) -> dict[str, Any]:
         "top_p": sampling.top_p if sampling.method == "nucleus" else 1.0,
         "top_k": 0 if greedy else sampling.top_k,
         "repetition_penalty": sampling.repetition_penalty,
-        "min_tokens": min(sampling.min_tokens, sampling.max_tokens),
+        "min_tokens": sampling.min_tokens,
         "max_tokens": sampling.max_tokens,
         "logprobs": 0,
     }

@@ -15,6 +15,7 @@ from tiny_blip import write_blip
 from curate.errors import ConfigError
 from curate.models.hf_config import MOST_LAYERS, MOST_TABLES
 from curate.models.hf_folder import (
+    KNOCK_S,
     folder_digest,
     load_config,
     load_image_processor,
@@ -300,6 +301,9 @@ def test_memory_that_ran_out_is_not_taken_for_a_broken_folder(made, monkeypatch)
     monkeypatch.setattr(BlipForImageTextRetrieval, "from_pretrained", full)
     with pytest.raises(RuntimeError, match="out of memory"):
         load_model(made, CLASS)
+    monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", full)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        load_tokenizer(made)
 
 
 @pytest.mark.parametrize(
@@ -325,6 +329,16 @@ def test_the_digest_is_of_what_transformers_may_read(made, folder, name, counts)
     path.write_bytes((path.read_bytes() if path.is_file() else b"") + b" ")
     os.utime(path, ns=(1, 1))
     assert (folder_digest(folder) != before) == counts
+
+
+def test_a_name_alone_is_no_digest(folder, tmp_path):
+    """But in the hub's own cache."""
+    shutil.move(folder / "model.safetensors", tmp_path / ("ab" * 32))
+    (folder / "model.safetensors").symlink_to(tmp_path / ("ab" * 32))
+    before = folder_digest(folder)
+    with open(tmp_path / ("ab" * 32), "ab") as file:
+        file.write(b" ")
+    assert folder_digest(folder) != before
 
 
 def test_the_digest_is_of_every_part(folder):
@@ -366,6 +380,7 @@ def hub(monkeypatch, tmp_path) -> list[str]:
 
     class Nowhere:
         def head(self, url, **options):
+            assert options == {"timeout": KNOCK_S}
             asked.append(str(url))
             raise OSError("[Errno -2] Name or service not known\nand more")
 
@@ -396,6 +411,13 @@ def test_without_a_network_a_model_of_the_hub_is_told_at_once(hub, tmp_path):
     assert hub == ["https://huggingface.co"], "and not 12 times"
     with pytest.raises(ConfigError, match="'owner/nil' at revision 'abc'"):
         model_folder("owner/nil", "abc")
+
+
+def test_where_the_hub_is_said_to_be_away_nobody_knocks(hub, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ConfigError, match="cannot download the model 'owner/away'"):
+        model_folder("owner/away")
+    assert hub == []
 
 
 def test_a_model_in_the_cache_asks_nobody(hub, made, tmp_path):

@@ -10,6 +10,7 @@ from zlib import crc32
 import numpy as np
 import pytest
 import tiny_vlm
+import torch
 from vllm_double import Answer, Double, EngineDeadError, Output, VLLMClientError
 
 from curate.errors import ConfigError, StageError
@@ -102,6 +103,18 @@ def test_how_it_is_drawn(folder: Path, changes: dict[str, Any], expected: dict[s
     captions(VllmCaptioner(settings(folder), double), pictures(1), 1, settings(folder, **changes).sampling)
     told = vars(double.asked[0][1])
     assert {name: told[name] for name in expected} == expected
+
+
+def test_vllm_takes_the_first_gpu_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("curate.models.vllm_captioner.computes", lambda precision, where: torch.bfloat16)
+    for index, double in ((0, Double()), (1, Double())):
+        monkeypatch.setattr("curate.models.vllm_captioner.device", lambda wanted, i=index: torch.device("cuda", i))
+        if index:
+            with pytest.raises(ConfigError, match="let Ray run the workers"):
+                VllmCaptioner(settings(folder), double)
+        else:
+            VllmCaptioner(settings(folder), double)
+    assert double.opened == []
 
 
 def test_captions_of_several_pictures(folder: Path) -> None:
