@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,9 @@ ALIKE = (0, 0)
 """The form of all pictures of a model to which all are alike."""
 PROBES = ((448, 448), (560, 224), (224, 560), (30, 40))
 """Sizes at which a processor is asked what it does. The first is square: nothing is filled up there."""
+LARGE = ((1680, 560), (560, 1680), (1400, 1400))
+"""Sizes at which a processor that brings small pictures into one shape may do more: Llama 3.2's tiles have 560 px, and
+their number stands beside the pixels alone."""
 LONGEST = 8
 """The longer side may be this many times the shorter one; a longer one is squeezed. Else a strip of 1 x 5,000 px, whose
 short side is brought to 336, would be 1.7 GB."""
@@ -79,6 +82,7 @@ class Pictures:
                 "preprocessor_config.json is missing; save its processor by save_pretrained"
             )
         self._own, self._where = own, where
+        self.alike = self._alike()
         self.scales = _tried(self._scales)
         self.colours = lru_cache(maxsize=len(FORMS) + 1)(self._colours)
 
@@ -91,12 +95,17 @@ class Pictures:
             image = image.resize(form, Image.Resampling.BICUBIC)
         return PreparedPicture(self._values(image, self.scales), form)
 
-    @cached_property
-    def alike(self) -> bool:
-        """Whether pictures of all sizes come out in one shape, with the same inputs beside them."""
-        found = (self._asked(Image.new("RGB", size)) for size in PROBES)
-        first = next(found)
-        return all(_same(first, other) for other in found)
+    def _alike(self) -> bool:
+        """Whether pictures of all sizes come out in one shape, with the same inputs beside them. Raises ConfigError."""
+        found = (self._asked(Image.new("RGB", size)) for size in PROBES + LARGE)
+        try:
+            first = next(found)
+            return all(_same(first, other) for other in found)
+        except Exception as error:
+            if is_memory(error) or isinstance(error, ConfigError):
+                raise
+            told = str(error).strip().partition("\n")[0][:300]
+            raise ConfigError(f"the preprocessing of {self._where} fails for a black picture: {told}") from error
 
     def _colours(self, form: tuple[int, int]) -> tuple[Floats, Floats]:
         """Factor and summand that make the model's numbers of bytes of this form; broadcast against `values`."""

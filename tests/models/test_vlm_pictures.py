@@ -153,6 +153,30 @@ def test_a_processor_that_does_more_than_a_factor_and_a_summand_keeps_its_floats
     np.testing.assert_allclose(prepared.values * factor + summand, wanted, atol=1e-5)
 
 
+class InTiles(Own):
+    """Says beside the pixels how many tiles a picture has, as Llama 3.2's does: one up to 560 px."""
+
+    def __call__(self, images, return_tensors, do_rescale=True, do_normalize=True):
+        found = super().__call__(images, return_tensors, do_rescale, do_normalize)
+        tiles = np.array([[-(-images.width // 560), -(-images.height // 560)]])
+        return found | {"aspect_ratio_ids": tiles.clip(max=self.most)}
+
+
+@pytest.mark.parametrize(("most", "alike"), [(1, True), (2, False)])
+def test_pictures_of_one_shape_are_not_alike_where_what_stands_beside_differs(most, alike):
+    own = InTiles(lambda v: v / 255, lambda v: v)
+    own.most = most
+    pictures = Pictures(own, "there")
+    assert pictures.alike is alike
+    assert pictures.scales
+    assert pictures.prepare(picture(0, 60, 20)).form == (ALIKE if alike else form_of(60, 20))
+
+
+def test_a_processor_that_fails_is_refused():
+    with pytest.raises(ConfigError, match="fails for a black picture: 'odd'"):
+        Pictures(Own(lambda v: {}["odd"]), "there")
+
+
 def test_a_processor_without_pixels_is_refused():
     with pytest.raises(ConfigError, match="makes patches"):
         Pictures(Own(lambda v: v, key="patches"), "there")
