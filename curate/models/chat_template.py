@@ -1,9 +1,10 @@
 """How a model's folder words a chat: a template that a stranger wrote, run in a sandbox and against a clock.
 
 transformers runs it by jinja, which keeps it from files and from Python's own objects, but not from looping for ever:
-three loops in each other are 10^15 rounds. So a clock looks at every line that it runs (0.1 ms more a prompt), and what
-comes out may not be much longer than what went in. A template that asks for the date (Llama 3 does) gets one that is
-always the same, for an answer may not depend on the day.
+three loops in each other are 10^15 rounds. So a clock looks at every line that it runs (0.1 ms more a prompt), what
+comes out may not be much longer than what went in, and powers and numbers above 100,000, by which one line could fill
+the memory, are refused; a template that doubles a text again and again can still fill it. One that asks for the date
+(Llama 3 does) gets one that is always the same, for an answer may not depend on the day.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from curate.models.memory import is_memory
 __all__ = ["chat_prompt", "require_chat"]
 
 TEMPLATE_S = 5.0
-MOST_CHARS_ADDED = 100_000
+MOST_CHARS_ADDED = MOST_NUMBER = 100_000
 PROBE = "Is this a question?"
 NOW = "strftime_now"
 SAME_DAY = f"{{% macro {NOW}(format) %}}26 Jul 2024{{% endmacro %}}\n"
@@ -34,7 +35,7 @@ def chat_prompt(tokenizer: Any, words: str) -> str:
     asked = [{"role": "user", "content": words}]
     try:
         with _clock(TEMPLATE_S):
-            own = tokenizer.get_chat_template()
+            own = _small(tokenizer.get_chat_template())
             told = SAME_DAY + own if NOW in own else own
             said = tokenizer.apply_chat_template(asked, chat_template=told, tokenize=False, add_generation_prompt=True)
     except Exception as error:
@@ -54,17 +55,30 @@ def require_chat(tokenizer: Any) -> None:
         raise ConfigError(f"{_whose(tokenizer)} leaves out what is asked; mend or remove it")
 
 
+def _small(template: str) -> str:
+    """The template. Raises ValueError where it could make much of one line."""
+    from jinja2 import Environment
+
+    for _, kind, word in Environment(autoescape=True).lex(template):
+        if kind == "operator" and word == "**":
+            raise ValueError("it has a power (**)")
+        whole = kind == "integer" and (len(word) > 7 or int(word.replace("_", ""), 0) > MOST_NUMBER)
+        if whole or (kind == "float" and float(word) > MOST_NUMBER):
+            raise ValueError(f"it has the number {word[:20]}, and {MOST_NUMBER:,} is the most")
+    return template
+
+
 def _whose(tokenizer: Any) -> str:
     return f"the chat template of {getattr(tokenizer, 'name_or_path', '') or 'this model'}"
 
 
 @contextmanager
 def _clock(seconds: float) -> Iterator[None]:
-    """Raise TimeoutError in Python code of this thread that is still called or running after so long."""
-    end_s, before = time.monotonic() + seconds, sys.gettrace()
+    """Raise TimeoutError in Python code of this thread that is still called or running after so long on a core."""
+    end_s, before = time.thread_time() + seconds, sys.gettrace()
 
     def look(frame: FrameType, event: str, value: object) -> Any:
-        if time.monotonic() > end_s:
+        if time.thread_time() > end_s:
             raise TimeoutError(f"it takes more than {seconds:g} s")
         return look
 

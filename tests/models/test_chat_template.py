@@ -38,7 +38,11 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
         ("{{ ''.__class__.__mro__ }}" + SAID, "fails: access to attribute '__class__'"),
         ("hello", "leaves out what is asked"),
         ("{{ messages[0]['content'][0]['text'] }}", "leaves out what is asked"),
-        (SAID + "{{ 'x' * 100001 }}", "makes 100,020 characters of 19"),
+        (SAID + "{{ 'x' * 100000 }}y", "makes 100,020 characters of 19"),
+        (SAID + "{{ 'x' * 100_001 }}", "fails: it has the number 100_001, and 100,000 is the most"),
+        (SAID + "{{ 'x' * 3000000000 }}", "fails: it has the number 3000000000"),
+        (SAID + "{{ 'x' * (3e9 | int) }}", "fails: it has the number 3e9"),
+        (SAID + "{{ 10 ** 9 ** 9 }}", "fails: it has a power"),
         (LOOPS + SAID, "fails: it takes more than 0.2 s"),
     ],
 )
