@@ -118,7 +118,9 @@ def captioner(start: str, seed: int, prompt: str, max_tokens: int) -> Trainee:
         f"BLIP captioner from {path.name}",
         module,
         ready,
-        lambda texts: _tokens(tokenizer, [prompt + pre_caption(t, WORDS) for t in texts], ends, max_tokens, vocabulary),
+        lambda texts: _tokens(
+            tokenizer, [f"{prompt} {pre_caption(t, WORDS)}" for t in texts], ends, max_tokens, vocabulary
+        ),
         padding,
         prompt_tokens,
         _recipe(rate),

@@ -100,7 +100,7 @@ def captioner(start: str, seed: int, prompt: str) -> Trainee:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = ToyCaptioner()
-    fresh = _take(model.state_dict(), {_as_captioner(name): tensor for name, tensor in given.items()})
+    fresh = _take(model.state_dict(), {_as_captioner(name): tensor for name, tensor in given.items()}, start)
 
     def write(folder: Path) -> None:
         _write(folder, TENSORS, tensors_of(model))
@@ -127,7 +127,7 @@ def matcher(start: str, seed: int) -> Trainee:
         torch.manual_seed(seed)
         model, clip = ToyMatcher(), ToyClip()
     module = ToyMatcherModule(model, clip)
-    fresh = _take(model.state_dict(), {_as_matcher(name): tensor for name, tensor in given.items()})
+    fresh = _take(model.state_dict(), {_as_matcher(name): tensor for name, tensor in given.items()}, start)
     _take(_heads(module.state_dict()), given)
 
     def write(folder: Path) -> None:
@@ -175,9 +175,15 @@ def _as_matcher(name: str) -> str:
     return {"words.weight": "text.words.weight", "positions": "text.positions"}.get(name, name)
 
 
-def _take(own: Tensors, given: Tensors) -> str:
-    """Copy what goes by the same name into a model's tensors, of words as many as both have; says what is lacking."""
+def _take(own: Tensors, given: Tensors, start: str = NEW) -> str:
+    """Copy what goes by the same name into a model's tensors, of words as many as both have; says what is lacking.
+
+    Raises ConfigError for a start, other than NEW, with nothing of it."""
     lacking = [name for name in own if name not in given]
+    if start != NEW and len(lacking) == len(own):
+        raise ConfigError(
+            f"{start} has no tensor of this toy, so it is no captioner and no matcher; name another start"
+        )
     with torch.no_grad():
         for name in own.keys() & given.keys():
             tensor, target = given[name], own[name]

@@ -179,6 +179,12 @@ def test_a_folder_of_something_else_is_refused(folders, tmp_path, change, words)
         open_captioner_start(str(tmp_path), 0)
 
 
+def test_a_prompt_without_a_space_at_its_end_is_the_same_prompt(folders):
+    one, other = (open_captioner_start(folders[CAPTIONER], 0, prompt) for prompt in ("a picture of ", "a picture of"))
+    assert torch.equal(one.tokenize(["red star"]), other.tokenize(["red star"]))
+    assert one.prompt_tokens == other.prompt_tokens == 3
+
+
 def test_a_prompt_leaves_room_for_a_text(folders):
     with pytest.raises(ConfigError, match="has 6 tokens, which leave no room below 8"):
         open_captioner_start(folders[CAPTIONER], 0, "a picture of a red star", 8)
