@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.dedup.digest import digest_strings, join_digests
-from curate.errors import CurateError, ShardError, StageError
+from curate.errors import ConfigError, CurateError, ShardError, StageError
 from curate.filter import Pixels
 from curate.shard import Shard
 from curate.train.pairs import Pairs, PairSource, open_pairs
@@ -30,6 +30,8 @@ __all__ = ["CaptionBatch", "Deal", "caption_batches", "each_text", "joined", "op
 MOST_BROKEN = 1_000
 """Broken pictures in a row after which a training gives up."""
 
+CAPTION = "caption"
+"""The column of a web set that may be lacking: pictures without any text."""
 Numbers = npt.NDArray[np.int64]
 Look = Callable[[Pixels, int, int], Any]
 
@@ -134,22 +136,38 @@ def joined(parts: Sequence[Pairs]) -> Pairs:
         sha256=pa.concat_arrays([part.sha256 for part in parts]),
         defects=pa.concat_arrays([part.defects for part in parts]),
         identity=np.concatenate([part.identity for part in parts]),
-        picture=np.concatenate([part.picture for part in parts]),
+        picture=np.concatenate([_picture_of(part, number) for number, part in enumerate(parts)]),
         rows=sum(part.rows for part in parts),
     )
 
 
+def _picture_of(part: Pairs, number: int) -> npt.NDArray[np.uint64]:
+    """Numbers of pictures. Those that are known by a key alone are others in each set: each may have a 000000000."""
+    by_key = np.asarray(pc.is_null(part.sha256))
+    other = np.uint64((number * 0x9E3779B97F4A7C15) % (1 << 64))
+    found: npt.NDArray[np.uint64] = np.where(by_key, part.picture ^ other, part.picture)
+    return found
+
+
 def web_captions(source: PairSource) -> tuple[Pairs, list[str | None]]:
-    """All pictures, those without a text too, and the text of each. Raises as `open_pairs`."""
+    """All pictures, those without a text too, and the text of each. Raises as `open_pairs`, for a `caption_column` of
+    another name than `caption` without a text, and for one that is no text or that only some shards have."""
     pictures = open_pairs(source, captions=False)
     try:
         with_text = open_pairs(source)
-    except CurateError:
+    except (ConfigError, ShardError) as error:
+        column = source.caption_column
+        if column != CAPTION or (isinstance(error, ShardError) and _some_have(pictures.shards, column)):
+            raise
         return pictures, [None] * len(pictures)
     texts: dict[tuple[int, str], str] = dict(
         zip(_names(with_text), with_text.captions.to_pylist(), strict=True),
     )
     return pictures, [texts.get(name) for name in _names(pictures)]
+
+
+def _some_have(shards: Sequence[Shard], column: str) -> bool:
+    return any(shard.storage.exists(shard.table_name()) and column in shard.column_files for shard in shards)
 
 
 def _names(pairs: Pairs) -> list[tuple[int, str]]:

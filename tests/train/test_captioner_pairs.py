@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from pair_shards import BROKEN, ToyPair, toy_pairs, write_shard, write_tar
 
-from curate.errors import ShardError, StageError
+from curate.errors import ConfigError, ShardError, StageError
 from curate.train.caption_pairs import Deal, caption_batches, each_text, joined, open_captions, web_captions
 from curate.train.pairs import PairSource, open_pairs
 
@@ -124,6 +124,43 @@ def test_pictures_without_any_text_are_found(tmp_path):
     folder = write_shard(tmp_path / "a", "00000", [replace(pair, caption=None) for pair in toy_pairs(2)])
     assert web_captions(PairSource((folder,)))[1] == [None, None]
     assert len(open_pairs(PairSource((folder,)), captions=False)) == 2
+
+
+@pytest.mark.parametrize(
+    ("columns", "asked", "words"),
+    [({}, "captoin", "has no column 'captoin'"), ({"captoin": [None, None]}, "captoin", "no pair with a picture"),
+     ({"texts": [["a"], ["b"]]}, "texts", "texts is a column of list"),
+     ({"caption": [1, 2]}, "caption", "caption is a column of int64, not of text")],
+)  # fmt: skip
+def test_a_web_column_that_has_no_text_is_no_web_without_texts(tmp_path, columns, asked, words):
+    folder = write_shard(tmp_path / "a", "00000", toy_pairs(2))
+    typed = {name: pa.array(own, pa.string()) if own[0] is None else own for name, own in columns.items()}
+    pq.write_table(pa.table({"key": ["00000", "00001"], **typed}), f"{folder}/00000.more.parquet")
+    with pytest.raises((ConfigError, ShardError), match=words):
+        web_captions(PairSource((folder,), caption_column=asked))
+
+
+def without(folder, column):
+    path = f"{folder}/00000.parquet"
+    pq.write_table(pq.read_table(path).drop_columns([column]), path)
+    return folder
+
+
+def test_a_web_without_the_column_of_texts_is_pictures_alone(tmp_path):
+    folder = without(write_shard(tmp_path / "a", "00000", toy_pairs(2)), "caption")
+    assert web_captions(PairSource((folder,)))[1] == [None, None]
+    write_shard(tmp_path / "a", "00001", toy_pairs(2))
+    with pytest.raises(ShardError, match="has no column 'caption'"):
+        web_captions(PairSource((folder,)))
+
+
+@pytest.mark.parametrize(("known", "pictures"), [(True, 3), (False, 6)])
+def test_pictures_of_two_sets_that_are_known_by_keys_alone_are_not_the_same(tmp_path, known, pictures):
+    folders = [write_shard(tmp_path / name, "00000", toy_pairs(3)) for name in "ab"]
+    if not known:
+        folders = [without(folder, "sha256") for folder in folders]
+    found = joined([open_captions(PairSource((folder,))) for folder in folders])
+    assert len(set(found.picture.tolist())) == pictures
 
 
 def test_the_order_does_not_depend_on_the_packing(tmp_path):
