@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
 from curate.config import build, read_toml, require_range
+from curate.errors import ConfigError
 from curate.models.settings import TOY, Precision
 from curate.train.caption_course import CourseSettings, Say
 from curate.train.caption_pairs import CaptionBatch, open_captions
@@ -111,7 +113,7 @@ def matcher_order(settings: MatcherOrder, pairs: Callable[[], Pairs]) -> ModelOr
     return ModelOrder(
         kind="matcher",
         start=settings.start,
-        pairs=pairs,
+        pairs=partial(_told_apart, pairs),
         open=partial(open_matcher_start, settings.start, training.seed, training.max_tokens),
         task=lambda trainee, own, computing: MatcherTask(trainee, own, computing, training, queue),
         course=training,
@@ -121,6 +123,17 @@ def matcher_order(settings: MatcherOrder, pairs: Callable[[], Pairs]) -> ModelOr
         device=settings.device,
         settings=settings,
     )
+
+
+def _told_apart(pairs: Callable[[], Pairs]) -> Pairs:
+    """The pairs; ConfigError for those that teach nothing but "matches"."""
+    found = pairs()
+    if len(np.unique(found.picture)) < 2 or len(pc.unique(found.captions)) < 2:
+        raise ConfigError(
+            f"{len(found):,} pairs of one picture, or of one text: a matcher finds nothing wrong among them to learn "
+            "from; name more shards"
+        )
+    return found
 
 
 @dataclass(frozen=True)

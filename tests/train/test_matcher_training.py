@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from pair_shards import toy_pairs, write_shard
@@ -16,6 +18,7 @@ from curate.train.caption_pairs import CaptionBatch, open_captions
 from curate.train.caption_start import open_matcher_start
 from curate.train.caption_training import Computing
 from curate.train.matcher import MatcherCourse, MatcherOrder, MatcherTask, read_settings, train_matcher
+from curate.train.momentum import itc_loss, soft_targets
 from curate.train.pairs import PairSource
 from curate.train.spread_training import Alone
 
@@ -84,10 +87,10 @@ def killed_at(step):
 
 def test_a_killed_training_ends_with_the_same_weights(clean, tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    train_matcher(order(clean, steps=100, batch=4, queue=10), whole)
+    train_matcher(order(clean, steps=24, batch=4, queue=10), whole)
     with pytest.raises(Killed):
-        train_matcher(order(clean, steps=100, batch=4, queue=10, checkpoint_steps=37), parts, killed_at(37))
-    train_matcher(order(clean, steps=100, batch=4, queue=10), parts)
+        train_matcher(order(clean, steps=24, batch=4, queue=10, checkpoint_steps=13), parts, killed_at(13))
+    train_matcher(order(clean, steps=24, batch=4, queue=10), parts)
     for name in ("model.safetensors", "itc.safetensors"):
         assert (whole / name).read_bytes() == (parts / name).read_bytes()
 
@@ -176,6 +179,38 @@ def test_a_batch_of_one_picture_has_no_negatives(clean, tmp_path):
     found, batch = task(clean)
     losses = found.gradient(0, CaptionBatch(np.zeros(8, np.int64), np.repeat(batch.views[:1], 8, axis=0)))
     assert torch.isfinite(losses).all()
+
+
+@pytest.mark.parametrize("lists", [[["one", "two"], []], [["one"], [" ONE"]]])
+def test_pairs_with_nothing_wrong_among_them_teach_no_matcher(tmp_path, lists):
+    folder = write_shard(tmp_path / "a", "00000", toy_pairs(2))
+    table = {"key": ["00000", "00001"], "texts": [[text.strip().lower() for text in own] for own in lists]}
+    pq.write_table(pa.table(table), f"{folder}/00000.more.parquet")
+    source = PairSource((folder,), caption_column="texts")
+    with pytest.raises(ConfigError, match=r"2 pairs of one picture, or of one text: a matcher finds nothing wrong"):
+        train_matcher(MatcherOrder(source, training=MatcherCourse(steps=1)), tmp_path / "out")
+    assert not (tmp_path / "out.training").exists()
+
+
+def test_targets_and_copies_have_no_gradient(clean):
+    """The temperature's gradient is that of the likeness alone, with the targets held."""
+    found, batch = task(clean, queue=0, momentum=1.0)
+    found.gradient(12, batch)
+    assert all(parameter.grad is None for parameter in found._slow.copy.parameters())
+    whole, temperature = found._whole(batch), torch.tensor(0.07, requires_grad=True)
+    with torch.no_grad():
+        pictures, texts = found.module.look(whole.views)[1], found.module.embed(whole.tokens)
+    same = whole.numbers[:, None] == whole.numbers
+
+    def slope(held):
+        loss = 0
+        for likes in (pictures @ texts.T, texts @ pictures.T):
+            opinion = likes / (temperature.detach() if held else temperature)
+            loss = loss + itc_loss(likes / temperature, soft_targets(opinion, same, 0.4)) / (2 * 8)
+        return float(torch.autograd.grad(loss, temperature)[0])
+
+    assert float(found.module.temperature.grad) == pytest.approx(slope(held=True), rel=1e-3)
+    assert slope(held=False) != pytest.approx(slope(held=True), rel=1e-2)
 
 
 @pytest.mark.parametrize(
