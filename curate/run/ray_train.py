@@ -8,6 +8,7 @@ and goes on at its last state.
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ def train_together(work: Callable[[Any, int], None], argument: Any, workers: Wor
         _require_room(ray, workers)
         trainer = TorchTrainer(
             _work,
-            train_loop_config={"work": work, "argument": argument, "gpus": workers.gpus},
+            train_loop_config={"work": work, "argument": argument, "gpus": workers.gpus, "folder": str(Path.cwd())},
             scaling_config=ScalingConfig(
                 num_workers=workers.count, use_gpu=workers.gpus, resources_per_worker=per_worker
             ),
@@ -76,7 +77,9 @@ def train_together(work: Callable[[Any, int], None], argument: Any, workers: Wor
 
 
 def _work(config: dict[str, Any]) -> None:
-    """What Ray Train calls on each worker."""
+    """What Ray Train calls on each worker, in a folder of Ray's own, where the paths of a config lead nowhere."""
+    if Path(config["folder"]).is_dir():
+        os.chdir(config["folder"])
     gpu = 0
     if config["gpus"]:
         from ray.train.torch import get_device

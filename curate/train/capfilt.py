@@ -34,7 +34,7 @@ from curate.stage import settings_of
 from curate.storage import plain_errors
 from curate.train.capfilt_texts import CAPTIONER, CaptionSet, Judges, write_texts, yields_of
 from curate.train.caption_course import Say
-from curate.train.caption_place import require_free
+from curate.train.caption_place import Place, require_free, write_owner
 from curate.train.captioner import CaptionerCourse, CaptionerOrder, train_captioner
 from curate.train.coupling import warn_if_coupled
 from curate.train.matcher import MatcherCourse, MatcherOrder, train_matcher
@@ -69,7 +69,7 @@ class CapfiltOrder:
     captions: CaptionerSettings = field(default_factory=CaptionerSettings)
     captioner: CaptionerCourse = field(default_factory=CaptionerCourse)
     matcher: MatcherCourse = field(default_factory=MatcherCourse)
-    evaluation: EvaluationSettings | None = None
+    evaluation: EvaluationSettings | None = field(default=None, metadata={"runtime": True})
     precision: Precision = "bf16"
     device: Literal["auto", "cpu", "cuda"] = field(default="auto", metadata={"runtime": True})
     threads: int = field(default=0, metadata={"runtime": True})
@@ -147,15 +147,12 @@ def _own(settings: CapfiltOrder, out: Path) -> None:
             known = None
         if known != mark:
             raise ConfigError(
-                f"{out} holds a loop that was begun with other settings (only rounds, threads and device may change); "
-                "choose another --out, or delete it"
+                f"{out} holds a loop that was begun with other settings (only rounds, [evaluation], threads and device "
+                "may change); choose another --out, or delete it"
             )
         return
     require_free(out)
-    with plain_errors(f"write {out}"):
-        out.mkdir(parents=True, exist_ok=True)
-        told = {"fingerprint": mark, "settings": settings_of(settings)}
-        owner.write_text(json.dumps(told, indent=1) + "\n", "utf-8")
+    write_owner(owner, {"fingerprint": mark, "settings": settings_of(settings)})
 
 
 def _texts(settings: CapfiltOrder, models: Path, folder: Path, say: Say) -> dict[str, Any]:
@@ -193,6 +190,7 @@ def _models(settings: CapfiltOrder, data: CaptionSet, folder: Path, say: Say, fi
     for kind in ("captioner", "matcher"):
         out = folder / kind
         if (out / "training.json").is_file():
+            Place(out, "").clear()
             continue
         partner = str(folder / "captioner") if kind == "matcher" else ""
         fit(settings.order_of(kind, partner), data, out, say)

@@ -26,7 +26,7 @@ from curate.models.memory import is_memory
 from curate.storage import plain_errors
 from curate.train.caption_pairs import CaptionBatch
 from curate.train.caption_start import Recipe
-from curate.train.spread_training import Peers
+from curate.train.spread_training import Peers, require_same
 
 __all__ = ["Course", "CourseSettings", "Task"]
 
@@ -127,10 +127,13 @@ class Course:
     def run(self, batches_from: Callable[[int], Iterator[CaptionBatch]]) -> list[list[float]]:
         """Train to the last step, from the state in `folder` where there is one; the task's losses at each step.
 
-        `batches_from` gives the batches from a step on. Raises StageError when a loss is not finite.
+        `batches_from` gives the batches from a step on. Raises StageError when a loss is not finite, and when workers
+        do not see the same state.
         """
         optimizer = torch.optim.AdamW(self._groups(), lr=0.0, betas=self.recipe.betas)
+        self._tidy()
         losses = self._restored(optimizer)
+        require_same(self.peers, len(losses), self._where, "state of the training; put --out where all see it")
         if losses:
             self.say(f"goes on at step {len(losses) + 1:,} of {self.steps:,}")
         batches = batches_from(len(losses))
@@ -148,6 +151,17 @@ class Course:
                 self.say(f"step {step + 1:,} of {self.steps:,}: {self._told(losses)}, state written")
         self.task.module.eval()
         return losses
+
+    @property
+    def _where(self) -> torch.device:
+        found: torch.device = next(self.task.module.parameters()).device
+        return found
+
+    def _tidy(self) -> None:
+        """Delete halves of states that a killed training left, gigabytes each."""
+        left = [] if self.peers.rank else [*self.folder.glob(f"{STATE}.*.part"), *self.folder.glob(".tmp*")]
+        for path in left:
+            path.unlink(missing_ok=True)
 
     def _told(self, losses: list[list[float]]) -> str:
         return ", ".join(f"{name} {loss:.4f}" for name, loss in zip(self.task.losses, losses[-1], strict=True))
@@ -167,7 +181,7 @@ class Course:
         for group in optimizer.param_groups:
             group["lr"] = self.rate(step)
         optimizer.zero_grad(set_to_none=True)
-        where = next(self.task.module.parameters()).device
+        where = self._where
         seed = (self.settings.seed * 1_000_003 + step) * 1_009 + self.peers.rank
         with _draws_of(seed, where), _telling_memory(self.settings.batch):
             found = self.task.gradient(step, batch)

@@ -11,12 +11,13 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from curate.errors import ConfigError
 from curate.storage import plain_errors
 from curate.train.spread_training import Peers
 
-__all__ = ["Place", "require_free"]
+__all__ = ["Place", "require_free", "write_owner"]
 
 OWNER = "training_of.json"
 
@@ -48,9 +49,7 @@ class Place:
                 )
             return
         if peers.rank == 0:
-            with plain_errors(f"write {self.folder}"):
-                self.folder.mkdir(parents=True, exist_ok=True)
-                owner.write_text(json.dumps({"training": self.training}) + "\n", "utf-8")
+            write_owner(owner, {"training": self.training})
 
     def finish(self, write: Callable[[Path], None]) -> None:
         """Have the model written, give it its name, and delete the state."""
@@ -60,7 +59,24 @@ class Place:
             model.mkdir()
             write(model)
             model.rename(self.out)
+        self.clear()
+
+    def clear(self) -> None:
+        """Delete the state, which is of no use beside a model; nothing where there is none."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def write_owner(owner: Path, told: dict[str, Any]) -> None:
+    """Say in a new folder whose it is, as JSON. Beside and renamed: other workers look for it at the same time."""
+    beside = owner.with_suffix(".part")
+    with plain_errors(f"write {owner.parent}"):
+        owner.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            beside.write_text(json.dumps(told, indent=1) + "\n", "utf-8")
+        except OSError:
+            beside.unlink(missing_ok=True)
+            raise
+        beside.replace(owner)
 
 
 def require_free(out: Path) -> None:

@@ -32,10 +32,10 @@ from curate.train.caption_start import Trainee, is_toy_start
 from curate.train.coupling import MOST_SHARED, require_weights, shared_weights, warn_if_coupled
 from curate.train.overlap import EvaluationSettings, find_overlap
 from curate.train.pairs import Pairs
-from curate.train.spread_training import Peers
+from curate.train.spread_training import Peers, require_same
 from curate.train.stream import cropping
 
-__all__ = ["REPORT", "Computing", "ModelOrder", "shown", "train_model"]
+__all__ = ["REPORT", "Computing", "ModelOrder", "shown", "train_model", "unreadable_of"]
 
 REPORT = "training.json"
 MOST_LOSSES = 1_000
@@ -100,7 +100,7 @@ def train_model(order: ModelOrder, out: Path, say: Say, peers: Peers) -> dict[st
     place = Place(out, fingerprint([order.kind, 1, told]))
     place.open(peers)
     run.facts |= {"pairs": len(pairs), "pairs_digest": pairs.digest(), "batch": batch}
-    _train(run, trainee, pairs, batch, place.folder)
+    _train(run, trainee, pairs, batch, place)
     if peers.rank:
         return {}
     place.finish(lambda folder: _write(run, trainee, folder))
@@ -129,7 +129,7 @@ def _check_overlap(run: _Run, pairs: Pairs) -> None:
         run.say(f"warning: {found.words()}")
 
 
-def _train(run: _Run, trainee: Trainee, pairs: Pairs, batch: int, folder: Path) -> None:
+def _train(run: _Run, trainee: Trainee, pairs: Pairs, batch: int, place: Place) -> None:
     """Train; losses and counts go to the report."""
     order, peers = run.order, run.peers
     before = torch.get_num_threads()
@@ -141,6 +141,7 @@ def _train(run: _Run, trainee: Trainee, pairs: Pairs, batch: int, folder: Path) 
     if trainee.fresh:
         run.say(f"{trainee.name}: the start lacks {trainee.fresh}; these are drawn by the seed")
     run.say(f"training {trainee.name} on {where}: {steps:,} steps of {batch:,} pairs, {peers.world} worker(s)")
+    require_same(peers, int(place.training[:15], 16), where, "pairs and start; put both where all see them")
     trainee.module.to(where)
     if order.course.recompute:
         trainee.recompute()
@@ -148,14 +149,13 @@ def _train(run: _Run, trainee: Trainee, pairs: Pairs, batch: int, folder: Path) 
     look = cropping(pairs, trainee.prepare, least, order.course.seed)
     deal = Deal(batch, order.course.seed, threads, peers.rank, peers.world)
     task = order.task(trainee, pairs, Computing(where, half, peers, batch, max(1.0, len(pairs) / batch)))
-    course = Course(task, trainee.recipe, order.course, steps, peers, folder, run.say, broken)
+    course = Course(task, trainee.recipe, order.course, steps, peers, place.folder, run.say, broken)
     with ExitStack() as ends:
         ends.callback(torch.set_num_threads, before)
         losses = course.run(
             lambda first: ends.enter_context(closing(caption_batches(pairs, look, deal, first, broken)))
         )
-    unreadable = torch.tensor([len(broken)], dtype=torch.float32, device=where)
-    peers.add([unreadable])
+    unreadable = unreadable_of(broken, len(pairs), peers, where)
     run.facts |= {
         "start": trainee.start,
         "start_name": trainee.name,
@@ -163,12 +163,23 @@ def _train(run: _Run, trainee: Trainee, pairs: Pairs, batch: int, folder: Path) 
         "steps": steps,
         "seed": order.course.seed,
         "workers": peers.world,
-        "unreadable_pictures": int(unreadable),
-        "unreadable_examples": [pairs.key(row) for row in sorted(broken)[:20]],
+        "unreadable_pictures": len(unreadable),
+        "unreadable_examples": [pairs.key(row) for row in unreadable[:20]],
         "first": dict(zip(task.losses, losses[0], strict=True)),
         "last": dict(zip(task.losses, np.mean(losses[-max(1, steps // 20) :], axis=0).tolist(), strict=True)),
         "losses": losses[:: -(-steps // MOST_LOSSES)],
     }
+
+
+def unreadable_of(broken: set[int], pairs: int, peers: Peers, where: Any) -> list[int]:
+    """The rows that any of the workers found broken: over several epochs most are found by each of them."""
+    if peers.world == 1:
+        return sorted(broken)
+    found = torch.zeros(pairs, device=where)
+    found[sorted(broken)] = 1
+    peers.add([found])
+    rows: list[int] = found.nonzero().flatten().tolist()
+    return rows
 
 
 def _write(run: _Run, trainee: Trainee, folder: Path) -> None:
@@ -177,9 +188,9 @@ def _write(run: _Run, trainee: Trainee, folder: Path) -> None:
     trainee.write(folder)
     if order.partner:
         pair = (folder, order.partner) if order.kind == "captioner" else (order.partner, folder)
-        share = shared_weights(*pair)
+        share = _share(pair, run.say)
         run.facts["shares_weights_with"] = {"model": order.partner, "share": share}
-        if share > MOST_SHARED:
+        if share is not None and share > MOST_SHARED:
             run.say(f"warning: {warn_if_coupled(*pair)}")
     about = {
         "kind": order.kind,
@@ -190,6 +201,15 @@ def _write(run: _Run, trainee: Trainee, folder: Path) -> None:
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
     }
     (folder / REPORT).write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", "utf-8")
+
+
+def _share(pair: tuple[str | Path, str | Path], say: Say) -> float | None:
+    """None, and a warning, for a partner that went while the model was trained: that is no reason to lose the model."""
+    try:
+        return shared_weights(*pair)
+    except ConfigError as error:
+        say(f"warning: nobody knows how many weights the two have in common: {error}")
+        return None
 
 
 def _version(package: str) -> str | None:

@@ -38,7 +38,7 @@ def shared_weights(captioner: str | Path, matcher: str | Path) -> float:
             one, other = ours[name](), theirs[name]()
             if name.endswith("words.weight") and one.ndim == other.ndim == 2:
                 one, other = one[: len(other)], other[: len(one)]
-            if one.shape == other.shape:
+            if one.shape == other.shape and one.is_floating_point():
                 common += one.numel()
                 equal += one.numel() if bool((one == other).all()) else 0
     return equal / common if common else 0.0
@@ -46,7 +46,8 @@ def shared_weights(captioner: str | Path, matcher: str | Path) -> float:
 
 def require_weights(where: str | Path) -> None:
     """Raise ConfigError unless there is a model whose weights can be compared."""
-    _files(where, "captioner")
+    with ExitStack() as files:
+        _tensors(_files(where, "captioner"), files)
 
 
 def warn_if_coupled(captioner: CaptionerSettings | str | Path, matcher: MatcherSettings | str | Path) -> str | None:

@@ -17,7 +17,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-__all__ = ["Alone", "Peers", "SharedTraining", "Together", "carry_out", "peers_of_process"]
+from curate.errors import StageError
+
+__all__ = ["Alone", "Peers", "SharedTraining", "Together", "carry_out", "peers_of_process", "require_same"]
 
 
 class Peers(Protocol):
@@ -77,6 +79,13 @@ class _Gather(torch.autograd.Function):
         whole = slopes[0].contiguous()
         torch.distributed.all_reduce(whole)
         return whole.chunk(torch.distributed.get_world_size())[torch.distributed.get_rank()]
+
+
+def require_same(peers: Peers, told: int, where: Any, what: str) -> None:
+    """Raise StageError unless all workers tell the same number: else they would add up gradients of other models."""
+    found = peers.gather(torch.tensor([told], dtype=torch.int64, device=where)).tolist()
+    if len(set(found)) > 1:
+        raise StageError(f"the {peers.world} workers do not see the same {what}")
 
 
 @dataclass(frozen=True)

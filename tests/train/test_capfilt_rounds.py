@@ -1,6 +1,7 @@
 """The loop of CapFilt on a small toy web: two rounds, their yields, stopped in and between rounds, bad configs."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from curate.train.capfilt import CapfiltOrder, read_settings, train_capfilt
 from curate.train.capfilt_texts import CaptionSet, Judges, write_texts, yields_of
 from curate.train.captioner import CaptionerCourse
 from curate.train.matcher import MatcherCourse
+from curate.train.overlap import EvaluationSettings
 from curate.train.pairs import PairSource
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -35,14 +37,14 @@ def sets(tmp_path_factory):
 
 def order(sets, rounds=2, **more):
     clean, web = sets
-    chosen = {"steps": 12, "batch": 8, "threads": 1}
+    chosen = {"steps": 8, "batch": 8, "threads": 1}
     return CapfiltOrder(
         PairSource((web,)),
         PairSource((clean,)),
         rounds=rounds,
         captions=CaptionerSettings(captions=2, batch=0),
-        captioner=CaptionerCourse(**chosen, checkpoint_steps=5),
-        matcher=MatcherCourse(**chosen, queue=16, checkpoint_steps=5),
+        captioner=CaptionerCourse(**chosen, checkpoint_steps=3),
+        matcher=MatcherCourse(**chosen, queue=16, checkpoint_steps=3),
         precision="fp32",
         device="cpu",
         threads=1,
@@ -77,6 +79,29 @@ def test_each_round_has_texts_models_and_yields(done):
         for kind in ("captioner", "matcher")
     ]
     assert len(set(weights)) == 6
+    for kind in ("captioner", "matcher"):
+        told = [json.loads((out / f"round-{n}" / kind / "training.json").read_text()) for n in (0, 1, 2)]
+        assert len({about["start"] for about in told}) == 1
+
+
+def test_a_round_is_written_and_judged_by_the_models_before_it(done, sets, tmp_path):
+    # Made again by those, a table is the same bytes; by those of another round it is not.
+    out, _ = done
+
+    def texts_by(captioner, matcher):
+        common = {"precision": "fp32", "device": "cpu"}
+        judges = Judges(
+            CaptionerSettings(weights=str(out / f"round-{captioner}/captioner"), captions=2, batch=0, **common),
+            MatcherSettings(weights=str(out / f"round-{matcher}/matcher"), captions=("synthetic",), **common),
+            0.3,
+        )
+        paths = write_texts(PairSource((sets[1],)), judges, tmp_path / "texts", 1, lambda text: None)
+        return [path.read_bytes() for path in paths]
+
+    made = [path.read_bytes() for path in sorted((out / "round-2/texts").iterdir())]
+    assert texts_by(1, 1) == made
+    assert texts_by(0, 1) != made
+    assert texts_by(1, 0) != made
 
 
 def test_the_yields_are_those_of_the_tables(done):
@@ -167,9 +192,17 @@ def test_a_loop_that_is_done_does_nothing_and_more_rounds_go_on(done, sets):
         train_capfilt(order(sets, rounds=3, min_probability=0.3), done[0], fit=fit)
 
 
-def test_texts_of_other_models_are_made_anew(done, sets, tmp_path):
-    import shutil
+def test_evaluation_may_change_and_a_state_beside_a_model_goes(done, sets, tmp_path):
+    out = tmp_path / "loop"
+    shutil.copytree(done[0], out)
+    (out / "round-1/matcher.training").mkdir()
+    (out / "round-1/matcher.training/state.safetensors").write_bytes(b"")
+    evaluation = EvaluationSettings(images=(sets[0],), action="refuse")
+    train_capfilt(order(sets, min_probability=0.3, evaluation=evaluation), out)
+    assert bytes_of(out) == bytes_of(done[0])
 
+
+def test_texts_of_other_models_are_made_anew(done, sets, tmp_path):
     out = tmp_path / "loop"
     shutil.copytree(done[0], out)
     (path,) = (out / "round-2/texts").glob("00001-*")

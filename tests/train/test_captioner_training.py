@@ -1,6 +1,7 @@
 """A captioner is trained from the toy: the loss falls, a killed training ends with the same weights, bad configs."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ from safetensors.torch import load_file, save_file
 from curate.config import build
 from curate.errors import ConfigError, StageError
 from curate.train.caption_course import Course
-from curate.train.caption_start import open_captioner_start
+from curate.train.caption_place import write_owner
+from curate.train.caption_start import open_captioner_start, open_matcher_start
+from curate.train.caption_training import unreadable_of
 from curate.train.captioner import CaptionerCourse, CaptionerOrder, read_settings, train_captioner
 from curate.train.lm import lm_loss, lm_targets
 from curate.train.overlap import EvaluationSettings
@@ -97,9 +100,8 @@ def killed_at(step):
     return say
 
 
-@pytest.mark.parametrize(("steps", "stops"), [(100, (37,)), (24, (5, 12))])
-def test_a_killed_training_ends_with_the_same_weights(clean, tmp_path, steps, stops):
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
+def test_a_killed_training_ends_with_the_same_weights(clean, tmp_path):
+    whole, parts, steps, stops = tmp_path / "whole", tmp_path / "parts", 24, (5, 12)
     train_captioner(order(clean, steps=steps, batch=4), whole)
     for step in stops:
         settings = order(clean, steps=steps, batch=4, checkpoint_steps=step)
@@ -130,6 +132,90 @@ def test_a_broken_state_is_told(clean, tmp_path):
         save_file({key: tensor for key, tensor in tensors.items() if key != name}, state)
         with pytest.raises(ConfigError, match=r"is no state of this training"):
             train_captioner(order(clean), tmp_path / "out")
+
+
+def test_halves_of_states_do_not_stay(clean, tmp_path):
+    with pytest.raises(Killed):
+        train_captioner(order(clean, checkpoint_steps=2), tmp_path / "out", killed_at(2))
+    left = [tmp_path / "out.training" / name for name in ("state.safetensors.1234.part", ".tmpAbC123")]
+    for path in left:
+        path.write_bytes(b"half")
+    with pytest.raises(Killed):
+        train_captioner(order(clean, checkpoint_steps=4), tmp_path / "out", killed_at(4))
+    assert not any(path.exists() for path in left)
+
+
+def test_whose_a_folder_is_can_be_read_at_any_moment(tmp_path):
+    """Workers read it while the first one writes it."""
+    owner, told = tmp_path / "new" / "training_of.json", {"training": "x" * 200_000}
+    write_owner(owner, told)
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(lambda: [write_owner(owner, told) for _ in range(200)])
+        while not done.done():
+            assert json.loads(owner.read_text("utf-8")) == told
+        done.result()
+    assert [path.name for path in owner.parent.iterdir()] == ["training_of.json"]
+
+
+class Second(Alone):
+    """The first of two workers, of which the other tells what it is given."""
+
+    world = 2
+
+    def __init__(self, step, broken=()):
+        self.step, self.broken = step, broken
+
+    def gather(self, own):
+        return torch.cat([own, torch.full_like(own, self.step)])
+
+    def add(self, tensors):
+        for tensor in tensors:
+            tensor[list(self.broken)] += 1
+
+
+def test_workers_with_other_states_do_not_train_together(tmp_path):
+    def course(peers):
+        settings = CaptionerCourse(checkpoint_steps=1)
+        recipe = open_captioner_start("toy", 0).recipe
+        return Course(Single([1.0, 1.0]), recipe, settings, 2, peers, tmp_path, lambda text: None)
+
+    course(Alone()).run(lambda first: iter([None] * 2))
+    assert len(course(Second(1)).run(lambda first: iter([None]))) == 2
+    with pytest.raises(StageError, match="the 2 workers do not see the same state of the training; put --out where"):
+        course(Second(0)).run(lambda first: iter([None]))
+
+
+def test_a_picture_that_two_workers_found_broken_is_one():
+    assert unreadable_of({3, 1}, 6, Second(0, [3, 5]), "cpu") == [1, 3, 5]
+    assert unreadable_of(set(), 6, Second(0), "cpu") == []
+    assert unreadable_of({3, 1}, 6, Alone(), "cpu") == [1, 3]
+
+
+def test_a_partner_that_is_damaged_is_told_before_and_one_that_went_is_a_warning(clean, tmp_path):
+    partner = tmp_path / "matcher" / "model.safetensors"
+    partner.parent.mkdir()
+    partner.write_bytes(b"no tensors")
+    with pytest.raises(ConfigError, match="is damaged"):
+        train_captioner(order(clean, matcher=str(partner.parent), steps=2), tmp_path / "out")
+    save_file({"a": torch.zeros(2)}, partner)
+    heard = []
+
+    def say(text):
+        heard.append(text)
+        if text.startswith("training toy captioner"):
+            partner.unlink()
+
+    shown = train_captioner(order(clean, matcher=str(partner.parent), steps=2), tmp_path / "out", say)
+    assert shown["shares_weights_with"] == [{"model": str(partner.parent), "share": None}]
+    assert any(line.startswith("warning: nobody knows how many weights") for line in heard)
+
+
+def test_a_start_with_nothing_of_a_toy_is_told(tmp_path):
+    (tmp_path / "toy.json").write_text('{"kind": "captioner"}')
+    save_file({"classifier.weight": torch.zeros(2, 3)}, tmp_path / "model.safetensors")
+    for opened in (open_captioner_start, open_matcher_start):
+        with pytest.raises(ConfigError, match="has no tensor of this toy, so it is no captioner and no matcher"):
+            opened(str(tmp_path), 0)
 
 
 def test_another_seed_gives_other_weights_and_the_start_stays(clean, tmp_path):

@@ -35,6 +35,20 @@ def test_one_number_that_differs_makes_a_tensor_another(tmp_path):
     assert warn_if_coupled(*pair) is None
 
 
+def test_numbers_of_places_are_no_weights(tmp_path):
+    places = torch.arange(512)
+    pair = folder(tmp_path / "c", a=random(0, 9), ids=places), folder(tmp_path / "m", a=random(1, 9), ids=places)
+    assert shared_weights(*pair) == 0.0
+
+
+def test_a_model_in_several_files_is_compared_whole(tmp_path):
+    ours, theirs = folder(tmp_path / "c", a=random(0, 9), b=random(1, 9)), tmp_path / "m"
+    theirs.mkdir()
+    for number, (name, seed) in enumerate((("a", 0), ("b", 2)), 1):
+        save_file({name: random(seed, 9)}, theirs / f"model-0000{number}-of-00002.safetensors")
+    assert shared_weights(ours, theirs) == 0.5
+
+
 def test_the_toys_words_are_the_same_rows(tmp_path):
     words = random(0, 46, 4)
     pair = folder(tmp_path / "c", words__weight=words), folder(tmp_path / "m", text__words__weight=words[:44].clone())
