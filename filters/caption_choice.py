@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.config import require_range
+from curate.errors import ShardError
 from curate.filter import Filter, Verdict, verdict
 from curate.models.settings import check_model_name
 
@@ -40,6 +41,10 @@ class CaptionChoice(Filter):
         return (f"{self.view}_texts",)
 
     def judge(self, columns: pa.Table) -> Verdict:
-        texts = pc.fill_null(pc.list_value_length(columns[0]), 0)
+        try:
+            texts = pc.fill_null(pc.list_value_length(columns[0]), 0)
+        except pa.ArrowNotImplementedError:
+            kind = columns[0].type
+            raise ShardError(f"{self.columns[0]} is a column of {kind}, and no view's; name a view as `view`") from None
         few = pc.less(texts, self.min_texts)
         return verdict(len(columns), ("no_text_kept", pc.equal(texts, 0)), ("too_few_texts_kept", few))

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from curate.config import build_filters
-from curate.errors import ConfigError
+from curate.errors import ConfigError, ShardError
 from filters.caption_choice import CaptionChoice
 
 NONE, FEW = "no_text_kept", "too_few_texts_kept"
@@ -32,6 +32,12 @@ def test_the_column_is_that_of_the_view() -> None:
     assert CaptionChoice("blip2").columns == ("blip2_texts",)
     assert CaptionChoice().scorers({}) == ()
     assert reasons(CaptionChoice("blip2")) == reasons(CaptionChoice())
+
+
+def test_a_column_that_no_view_wrote_is_told() -> None:
+    table = pa.table({"ocr_texts": ["a"]})
+    with pytest.raises(ShardError, match="ocr_texts is a column of string, and no view's"):
+        CaptionChoice("ocr").judge(table)
 
 
 @pytest.mark.parametrize(
