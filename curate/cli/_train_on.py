@@ -30,6 +30,8 @@ def train_model(settings: Any, out: Path, options: argparse.Namespace, pairs: Ca
 
     training = SharedTraining(settings, out.absolute(), pairs, say)
     require_free(training.out)
+    if options.gpus and options.on == "local":
+        raise ConfigError("--gpus is for --on ray; in this process a GPU is taken where there is one")
     if options.on == "local":
         carry_out(training, 0)
         return

@@ -157,10 +157,11 @@ def _given(start: str, seed: int) -> tuple[dict[str, Tensor], str]:
     if not path.is_file():
         raise ConfigError(f"{start} has no {TENSORS}; name a folder that a training wrote")
     tensors = read_tensors(path)
-    heads = Path(start) / HEADS
+    files, heads = [path], Path(start) / HEADS
     if start != TOY and heads.is_file():
+        files.append(heads)
         tensors |= read_tensors(heads)
-    return tensors, fingerprint(["toy", file_digest(path)])
+    return tensors, fingerprint(["toy", *map(file_digest, files)])
 
 
 def _heads(tensors: Tensors) -> dict[str, Tensor]:

@@ -41,6 +41,8 @@ REPORT = "training.json"
 MOST_LOSSES = 1_000
 NAMES = {"captioner": "synthetic", "matcher": "itm"}
 """What configs call them."""
+LOOKED_AT = ("captioner", "matcher", "evaluation")
+"""Settings of which a model's weights do not depend: they may change while it is trained."""
 PACKAGES = ("curate-vl", "torch", "transformers", "safetensors", "numpy", "pillow")
 
 
@@ -96,7 +98,8 @@ def train_model(order: ModelOrder, out: Path, say: Say, peers: Peers) -> dict[st
     run.say(f"pairs to learn from: {len(pairs):,}")
     _check_overlap(run, pairs)
     trainee = order.open()
-    told = {"start": trainee.start, "pairs": pairs.digest(), "settings": settings_of(order.settings), "batch": batch}
+    counted = {name: value for name, value in settings_of(order.settings).items() if name not in LOOKED_AT}
+    told = {"start": trainee.start, "pairs": pairs.digest(), "settings": counted, "batch": batch}
     place = Place(out, fingerprint([order.kind, 1, told]))
     place.open(peers)
     run.facts |= {"pairs": len(pairs), "pairs_digest": pairs.digest(), "batch": batch}

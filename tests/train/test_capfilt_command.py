@@ -69,6 +69,8 @@ def test_a_number_of_workers_that_trains_nothing_is_told(clean, tmp_path, capsys
     words = ["train", "captioner", str(config), "--out", str(tmp_path / "o"), "--on", "ray", "--workers", "0"]
     assert main(words) != 0
     assert "--workers 0 trains nothing" in capsys.readouterr().err
+    assert main([*words[:5], "--gpus"]) != 0
+    assert "--gpus is for --on ray" in capsys.readouterr().err
 
 
 def test_a_ray_without_ray_train_is_told(monkeypatch, tmp_path):

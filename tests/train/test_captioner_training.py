@@ -123,6 +123,17 @@ def test_another_training_does_not_go_on_with_a_state(clean, tmp_path):
         train_captioner(order(clean, seed=1), tmp_path / "out")
 
 
+def test_what_is_only_looked_at_may_change(clean, tmp_path):
+    with pytest.raises(Killed):
+        train_captioner(order(clean, checkpoint_steps=2, steps=4), tmp_path / "out", killed_at(2))
+    partner, heard = tmp_path / "matcher", []
+    partner.mkdir()
+    save_file({"a": torch.zeros(2)}, partner / "model.safetensors")
+    evaluation = EvaluationSettings(images=(clean,))
+    train_captioner(order(clean, steps=4, matcher=str(partner), evaluation=evaluation), tmp_path / "out", heard.append)
+    assert "goes on at step 3 of 4" in heard
+
+
 def test_a_broken_state_is_told(clean, tmp_path):
     with pytest.raises(Killed):
         train_captioner(order(clean, checkpoint_steps=2), tmp_path / "out", killed_at(2))

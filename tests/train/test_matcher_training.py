@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from pair_shards import toy_pairs, write_shard
+from safetensors.torch import load_file, save_file
 
 from curate.config import build
 from curate.errors import ConfigError
@@ -100,6 +101,15 @@ def test_a_matcher_is_trained_further_with_its_heads(trained, clean, tmp_path):
     theirs = open_matcher_start(str(trained[0]), seed=6).module
     assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
     assert float(ours.temperature.detach()) != pytest.approx(0.07, abs=1e-9)
+
+
+def test_the_heads_count_for_what_a_start_is(trained, tmp_path):
+    for file in trained[0].iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    assert open_matcher_start(str(tmp_path), 0).start == open_matcher_start(str(trained[0]), 0).start
+    heads = load_file(tmp_path / "itc.safetensors")
+    save_file({name: tensor + 1 for name, tensor in heads.items()}, tmp_path / "itc.safetensors")
+    assert open_matcher_start(str(tmp_path), 0).start != open_matcher_start(str(trained[0]), 0).start
 
 
 def test_a_captioner_is_a_start_of_a_matcher(clean, tmp_path):
