@@ -51,7 +51,8 @@ def make_engine(
     if name == "ray":
         from curate.run.ray import RayEngine
 
-        return RayEngine(ray_address, settings.workers or None)
+        asked = settings.workers or settings.threads
+        return RayEngine(ray_address, workers(settings) * runtime(settings, {}).threads if asked else None)
     from curate.run.processes import ProcessEngine
 
     return ProcessEngine(workers(settings), gpus(visible_gpus))

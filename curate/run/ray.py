@@ -43,7 +43,7 @@ class RayEngine:
         self._running: dict[Any, Unit] = {}
         self._waiting: deque[Unit] = deque()
         self._actors: dict[Any, Any] = {}
-        self._slots, self._gpus, self._threads = 1, 0, 1
+        self._slots, self._gpus, self._threads, self._widest = 1, 0, 1, 1.0
         self._asked = -CAPACITY_FRESH_S
 
     @property
@@ -54,7 +54,8 @@ class RayEngine:
             resources = self._ray.cluster_resources()
             self._slots = max(1, int(resources.get("CPU", 1)))
             self._gpus = int(resources.get("GPU", 0))
-            self._threads = _threads(self._ray.nodes())
+            nodes = self._ray.nodes()
+            self._threads, self._widest = _threads(nodes), _widest(nodes)
         return self._slots
 
     def submit(self, unit: Unit) -> None:
@@ -68,7 +69,7 @@ class RayEngine:
             self._submit_task(unit)
 
     def _submit_task(self, unit: Unit) -> None:
-        cpus = max(unit.cpus, unit.runtime.threads)
+        cpus = min(max(unit.cpus, unit.runtime.threads), self._widest)  # what no node has is waited for without end
         task = self._remote.options(num_cpus=cpus, name=f"{unit.tasks[0].stage.label} {unit.shard}")
         self._running[task.remote(unit)] = unit
 
@@ -160,6 +161,11 @@ def _threads(nodes: list[dict[str, Any]]) -> int:
     """Threads of an actor: the CPUs that stand beside each GPU, on the node that has fewest."""
     alive = [node["Resources"] for node in nodes if node["Alive"]]
     return min((max(1, int(r.get("CPU", 0) // r["GPU"])) for r in alive if r.get("GPU", 0) >= 1), default=1)
+
+
+def _widest(nodes: list[dict[str, Any]]) -> float:
+    """CPUs of the node that has most, at least 1."""
+    return max((float(node["Resources"].get("CPU", 0)) for node in nodes if node["Alive"]), default=1.0) or 1.0
 
 
 def require_answer(address: str) -> None:

@@ -11,8 +11,10 @@ from gpu_stages import Where, all_done, committed, notes, overlap, unit
 from test_scheduler import products, run
 from toy_stages import Rows, Share, Sum, Times, job
 
+from curate.run import make_engine
 from curate.run.ray import GpuWorker, RayEngine, _threads
 from curate.run.scheduler import Progress, RunSettings, run_job
+from curate.stage import Runtime
 from curate.storage import Storage
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
@@ -60,6 +62,23 @@ def test_a_cluster_is_started_when_there_is_none_and_only_when_there_is_work(tmp
     assert not ray.is_initialized(), "what we started we stopped"
     again = run(job(Rows(), shards=4), tmp_path, RayEngine(cpus=2))
     assert (again.made, again.skipped) == (0, 4)
+
+
+def test_more_threads_than_any_node_has_are_not_waited_for(tmp_path: Path) -> None:
+    outcome = run_job(
+        job(Rows(), Times(3), shards=2), Storage(str(tmp_path)), RayEngine(cpus=1), runtime=Runtime(threads=64)
+    )
+    assert outcome.made == 4
+
+
+@pytest.mark.parametrize(
+    ("settings", "cpus"),
+    [(RunSettings(), None), (RunSettings(workers=3, threads=2), 6), (RunSettings(workers=2, threads=1), 2)],
+)
+def test_a_cluster_of_our_own_has_a_cpu_for_each_thread(settings: RunSettings, cpus: int | None) -> None:
+    engine = make_engine("ray", settings)
+    assert isinstance(engine, RayEngine)
+    assert engine._cpus == cpus
 
 
 def test_two_nodes_and_one_is_killed_in_the_middle(tmp_path: Path, cluster: Any) -> None:
