@@ -68,6 +68,15 @@ def test_pictures_that_are_all_broken_end_it(tmp_path):
         dealt(open_captions(PairSource((folder,))), 1, batch=2)
 
 
+@pytest.mark.parametrize("readable", range(5))
+def test_one_readable_picture_stands_in_for_all(tmp_path, readable):
+    told = [ToyPair(BROKEN, f"star {n}") for n in range(5)]
+    told[readable] = toy_pairs(1)[0]
+    rows, broken = dealt(open_captions(PairSource((write_shard(tmp_path / "a", "00000", told),))), 6, batch=4)
+    assert rows == [[readable] * 4] * 6
+    assert broken == set(range(5)) - {readable}
+
+
 def with_lists(folder, lists, name="mix_texts"):
     keys = [f"{number:05d}" for number in range(len(lists))]
     kind = pa.list_(pa.string())
