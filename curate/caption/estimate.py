@@ -2,7 +2,7 @@
 
 right = (accepted - accepts_wrong) / (accepts_right - accepts_wrong), the estimate of Rogan and Gladen (1978) for the
 share of the ill by a test with known errors; intervals by the bootstrap (Efron 1979), 1,000 times in 0.1 s. In
-simulations they hold the truth 91 to 98 times of 100 from 100 pictures on; of 20 pictures 71 to 93 times, least where
+simulations they hold the truth 89 to 98 times of 100 from 100 pictures on; of 20 pictures 71 to 93 times, least where
 nearly all texts are right.
 """
 

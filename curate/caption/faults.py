@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import pyarrow as pa
 
 from curate.filter import Batch, Scorer
+from curate.models.caption_settings import CaptionerSettings
+from curate.models.open_captioner import asked_prompt
 
 __all__ = ["FAULTS", "FindFaults", "fault_of", "faults_column"]
 
@@ -137,10 +139,12 @@ def _repeats(items: Sequence[str], one: int, several: int) -> bool:
 
 @dataclass(frozen=True)
 class FindFaults(Scorer):
-    """Faults of the captions of `captioner`, which was asked with `prompt`. Null for a row without captions."""
+    """Faults of the captions of `captioner`, which was asked with `prompt`, or where that is empty with what `model`
+    asks of itself (which the captions' own fingerprint covers). Null for a row without captions."""
 
     captioner: str
     prompt: str = ""
+    model: CaptionerSettings | None = field(default=None, metadata={"runtime": True})
 
     version: ClassVar[int] = 2
 
@@ -157,12 +161,13 @@ class FindFaults(Scorer):
         return {faults_column(self.captioner): pa.list_(pa.string())}
 
     def score(self, batch: Batch) -> Mapping[str, pa.Array]:
+        prompt = self.prompt or (asked_prompt(self.model) if self.model else "")
         known: dict[tuple[str | None, str | None], str | None] = {}
         rows: list[list[str | None] | None] = []
         for texts, ends in zip(*(batch.columns[name].to_pylist() for name in self.reads), strict=True):
             own = None if texts is None else list(zip(texts, ends or [None] * len(texts), strict=True))
             for pair in own or ():
                 if pair not in known:
-                    known[pair] = fault_of(*pair, self.prompt)
+                    known[pair] = fault_of(*pair, prompt)
             rows.append(None if own is None else [known[pair] for pair in own])
         return {faults_column(self.captioner): pa.array(rows, pa.list_(pa.string()))}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from curate.manifest import fingerprint
 from curate.models.caption_settings import CaptionerSettings
 from curate.models.captioner import Generated, seeds_of
 from curate.models.device import computed_precision, require_device
-from curate.models.open_captioner import captioner_digest, require_captioner
+from curate.models.open_captioner import asked_prompt, captioner_digest, require_captioner
 from curate.models.opened import opened_captioner
 from curate.models.settings import TOY, settings_that_count
 
@@ -78,7 +78,7 @@ class WriteCaptions(Scorer):
 
     def provenance(self) -> Mapping[str, str]:
         """Model, revision and decoding, of every caption in the file."""
-        own, drawn = self.settings, self.settings.sampling
+        own, drawn = self.settings, replace(self.settings.sampling, prompt=asked_prompt(self.settings))
         words = (
             "toy captioner" if own.weights == TOY else " ".join(filter(None, (own.architecture, _last(own.weights))))
         )

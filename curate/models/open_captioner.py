@@ -16,6 +16,7 @@ from curate.models.captioner import Captioner, Matcher
 from curate.models.settings import TOY
 
 __all__ = [
+    "asked_prompt",
     "captioner_digest",
     "matcher_digest",
     "open_captioner",
@@ -52,6 +53,8 @@ class MatcherModule(Protocol):
 
 CAPTIONERS = {"blip": "blip", "blip-2": "blip2"}
 """Back ends of captioners by `model_type` in a folder's config.json; any other is of the generic one."""
+WITH_DEFAULT = ("blip2", "vlm", "vllm_captioner")
+"""Back ends that ask with a prompt of their own where the config has none."""
 MATCHERS = {"blip": "blip_match", "blip-2": "blip2_match"}
 
 
@@ -68,6 +71,16 @@ def captioner_digest(settings: CaptionerSettings) -> str:
 def require_captioner(settings: CaptionerSettings) -> None:
     """Raise ConfigError for what would fail on every shard."""
     _captioners(settings).require_captioner(settings)
+
+
+def asked_prompt(settings: CaptionerSettings) -> str:
+    """What the model is asked with: the config's prompt, or where it has none the one of the model's kind, which its
+    digest covers. Raises ConfigError."""
+    if settings.prompt or _captioner_kind(settings) not in WITH_DEFAULT:
+        return settings.prompt
+    from curate.models.vlm_prompts import default_prompt
+
+    return default_prompt(_model_type(settings.weights, settings.revision))
 
 
 def open_matcher(settings: MatcherSettings) -> Matcher:

@@ -26,7 +26,7 @@ def model_steps(name: str, settings: AnyModel) -> Iterator[Stage]:
         yield Score(ScoreMatches(name, settings))
     elif isinstance(settings, CaptionerSettings):
         yield Score(WriteCaptions(name, settings))
-        yield Score(FindFaults(name, settings.sampling.prompt))
+        yield Score(FindFaults(name, settings.prompt, settings))
     else:
         yield Score(picture_scorer(name, settings))
         yield from (Score(CompareTexts(name, settings, captioner)) for captioner in settings.captions)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from curate.caption.faults import FAULTS, FindFaults, fault_of
 from curate.filter import Batch
+from curate.models.caption_settings import CaptionerSettings
 
 SOUND = [
     "a man riding a wave on top of a surfboard",
@@ -148,3 +149,15 @@ def test_columns_are_aligned_and_nulls_stay() -> None:
         [],
         ["truncated", "empty_text"],
     ]
+
+
+def test_an_echo_of_a_models_own_prompt_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A config without a prompt leaves the question to the model's kind; its echo is one all the same."""
+    monkeypatch.setattr("curate.caption.faults.asked_prompt", lambda settings: "Describe this image in one sentence.")
+    table = pa.table(
+        {"synthetic_captions": [["Describe this image in one sentence. A dog."]], "synthetic_finish": [["stop"]]}
+    )
+    for model, fault in ((CaptionerSettings(weights="x/y"), "prompt_echo"), (None, None)):
+        found = FindFaults("synthetic", model=model).score(Batch(table))
+        assert found["synthetic_faults"].to_pylist() == [[fault]]
+    assert FindFaults("synthetic", model=CaptionerSettings()).identity() == FindFaults("synthetic").identity()
