@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import tracemalloc
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -241,6 +242,17 @@ def test_a_killed_process_leaves_every_answer_that_it_added(tmp_path: Path) -> N
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     assert set(map(str, told)) <= Journal(Storage(str(tmp_path)), "a", "2").read().keys()
+
+
+def test_a_journal_that_is_left_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when it is left by an exception: what a power cut may cost is a second of answers."""
+    synced: list[int] = []
+    sync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda handle: (synced.append(os.fstat(handle).st_size), sync(handle)))
+    with suppress(KeyError), Journal(Storage(str(tmp_path)), "a", "1") as journal:
+        journal.add("k", Answer("kept"))
+        raise KeyError
+    assert synced == [(tmp_path / "a/1.jsonl").stat().st_size]
 
 
 def test_an_object_store_gets_files_of_many_answers(s3: Storage) -> None:

@@ -150,6 +150,17 @@ def test_a_web_server_in_place_of_an_endpoint_costs_few_requests(server: ChatSer
     assert run(shard, own)["fused_status"].count("bad_answer") == 199
 
 
+@pytest.mark.parametrize(("workers", "most"), [(1, 4), (4, 1)])
+def test_workers_share_what_is_under_way_at_once(server: ChatServer, tmp_path: Path, workers: int, most: int) -> None:
+    def slow(connection: socket.socket, asked: Asked) -> bytes:
+        time.sleep(0.05)
+        return completion(f"Fused {web_of(asked)}.")
+
+    server.otherwise = slow
+    run(shard_of(tmp_path, [f"text {row}" for row in range(12)]), settings(server), Runtime(workers=workers))
+    assert server.most_active == most
+
+
 def test_the_key_is_in_the_header_and_in_no_file(server: ChatServer, tmp_path: Path) -> None:
     key = tmp_path / "key"
     key.write_text("sk-secret")
