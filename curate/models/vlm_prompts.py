@@ -51,8 +51,8 @@ def prompt_text(processor: Any, model_type: str, prompt: str) -> tuple[str, dict
     words = prompt or default_prompt(model_type)
     if len(words) > MOST_CHARS:
         raise ConfigError(f"prompt has {len(words):,} characters; {MOST_CHARS:,} are the most")
-    place = getattr(processor, "image_token", None)
-    if place is not None and str(place) in words:
+    place = str(getattr(processor, "image_token", None) or "")
+    if place and place in words:
         raise ConfigError(f"prompt = {words!r} has {place}, the place of the picture, which it is given by itself")
     if model_type in PLACES_ITSELF:
         return words, {}

@@ -34,6 +34,8 @@ TOKENS = (
     "bad_words_ids",
 )
 """What of a model's settings for generation counts here, beside the ends."""
+MOST_TOKENS = 1 << 24
+"""Of a vocabulary whose size a model does not say."""
 ONE = ("bos_token_id", "decoder_start_token_id", "forced_bos_token_id", "pad_token_id")
 """Settings that are one token; all others are several."""
 
@@ -94,7 +96,7 @@ def _tokens(owner: Any, model: Any, tokenizer: Any) -> dict[str, Any]:
     """The tokens that count: of what decodes, else of the whole model, else of the vocabulary. What is no token of the
     model counts for nothing (LLaMA's padding is -1): it would end the run once a text is shorter than another."""
     told: dict[str, Any] = {}
-    size = _vocabulary(owner)
+    size = int(getattr(owner.config.get_text_config(decoder=True), "vocab_size", 0) or MOST_TOKENS)
     for config in (owner.generation_config, model.generation_config, owner.config, model.config):
         for name in (*TOKENS, "eos_token_id", "pad_token_id"):
             if told.get(name) is None:
@@ -103,11 +105,6 @@ def _tokens(owner: Any, model: Any, tokenizer: Any) -> dict[str, Any]:
         if told[name] is None:
             told[name] = _known(name, getattr(tokenizer, name, None), size)
     return told
-
-
-def _vocabulary(owner: Any) -> int:
-    """How many tokens it reads."""
-    return int(owner.get_input_embeddings().weight.shape[0])
 
 
 def _known(name: str, value: Any, size: int) -> Any:

@@ -41,6 +41,7 @@ def test_bytes_factor_and_summand_are_what_the_processor_makes(inputs, kind):
     found = own.pixels([prepared, prepared], CPU, torch.float32)
     assert prepared.values.dtype == np.uint8
     assert prepared.nbytes == prepared.values.size
+    assert sum(one.nbytes for one in own.pictures.colours(prepared.form)) < 4_000
     torch.testing.assert_close(found.reshape(wanted.shape), wanted.float(), atol=1e-5, rtol=0)
     assert own.pixels([prepared], CPU, torch.bfloat16).dtype == torch.bfloat16
 
