@@ -403,10 +403,10 @@ def test_coca_vit_b_32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         for block in model.text_decoder.cross_attn:
             block.attn.out_proj.weight.mul_(8)
     save_file({k: v.contiguous() for k, v in model.state_dict().items()}, tmp_path / "coca.safetensors")
-    own = settings(tmp_path / "coca.safetensors", architecture="coca_ViT-B-32", max_tokens=20)
-    views = pictures(3, 224)
+    own = settings(tmp_path / "coca.safetensors", architecture="coca_ViT-B-32", max_tokens=8)
+    views = pictures(2, 224)
     found = captions(open_captioner(own), views, 1, own.sampling)
-    out = model.generate(normalised(model, views), seq_len=22, generation_type="top_k", top_k=1, min_seq_len=0)
+    out = model.generate(normalised(model, views), seq_len=10, generation_type="top_k", top_k=1, min_seq_len=0)
     words = [open_clip.decode(row[1:-1]).split("<end_of_text>")[0].strip() for row in out]
     assert [one.text for (one,) in found] == words
-    assert len({one.text for (one,) in found}) == 3
+    assert len({one.text for (one,) in found}) == 2
