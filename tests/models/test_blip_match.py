@@ -225,6 +225,7 @@ def test_a_special_token_in_a_text_is_its_characters(tmp_path, own):
         ('say "hi" (now): #1; ~2*3!', "say hi now 1 2 3"),
         ("don't, a-b/c?", "don't, a-b/c?"),
         ("x " * 31, " ".join(["x"] * 30)),
+        ("x" * 20_001, "x" * 20_000),
         ("", ""),
     ],
 )
@@ -249,6 +250,8 @@ def test_the_first_words_are_read_whatever_a_tokenizer_cuts(folder, tmp_path):
         words = tiny_blip.vocabulary()
         assert tokens == [tuple(map(words.index, ("dog", "cat", "cat")))] * (READ_TOGETHER + 1)
     assert plain_tokens(load_tokenizer(folder), [], 3, COUNT) == []
+    dog, cat = map(tiny_blip.vocabulary().index, ("dog", "cat"))
+    assert plain_tokens(load_tokenizer(folder), ["dog cat"], 3, cat) == [(dog,)], "the model has no more tokens"
 
 
 def test_at_most_35_tokens_are_read(matcher):
