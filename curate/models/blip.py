@@ -5,7 +5,7 @@ out every attention, launches each step piece by piece, and has the keys and val
 captions. What comes to pass in which order is laid out so that a GPU always has work: while it looks at the pictures
 of one unit those of the next are copied, and it looks at these while texts are made of the tokens of the first.
 
-A unit has a fixed number of pictures, `CPU_UNIT` on a CPU and `GPU_UNIT` or `batch` on a GPU, and is filled up where
+A unit has a fixed number of pictures, `CPU_UNIT` on a CPU and `gpu_unit` or `batch` on a GPU, and is filled up where
 fewer come, because the last bits of a product depend on its shape. When memory runs out it is halved.
 """
 
@@ -40,6 +40,7 @@ from curate.models.hf_folder import (
 from curate.models.hf_pictures import square_preprocess
 from curate.models.memory import is_memory
 from curate.models.sent_pictures import SentPictures
+from curate.score import BATCH_BYTES
 
 __all__ = ["BlipCaptioner", "captioner_digest", "open_captioner", "require_captioner"]
 
@@ -108,7 +109,7 @@ class BlipCaptioner:
         self._decoder = BlipDecoder(model.text_decoder, where, kind)
         self._vision = BlipVision(model.vision_model, self.prepare.mean, self.prepare.std, where, kind)
         self._sent = SentPictures(self.prepare.size, where) if where.type == "cuda" else None
-        self.unit = (settings.batch or GPU_UNIT) if where.type == "cuda" else CPU_UNIT
+        self.unit = (settings.batch or gpu_unit(self.prepare.size)) if where.type == "cuda" else CPU_UNIT
         """Pictures that are computed together."""
 
     def generate(
@@ -122,10 +123,17 @@ class BlipCaptioner:
         done: list[list[Generated]] = []
         while len(done) < len(images):
             if not self._go_on(images, seeds, wanted, done):
-                self._decoder.free()
-                self._sent = SentPictures(self.prepare.size, self._where) if self._sent else None
+                self._give_back()
                 self.unit //= 2
         return done
+
+    def _give_back(self) -> None:
+        """Free what the pictures took. A copy that is under way ends before: it has a stream of its own, and would go
+        on into memory that is somebody else's."""
+        if self._sent:
+            torch.cuda.synchronize(self._where)
+            self._sent = SentPictures(self.prepare.size, self._where)
+        self._decoder.free()
 
     def _go_on(self, images: Sequence[Any], seeds: Sequence[int], wanted: _Wanted, done: list[Any]) -> bool:
         """Make what is not done yet; False where memory ran out and fewer pictures may fit. The exception ends here:
@@ -161,7 +169,7 @@ class BlipCaptioner:
 
     def _look(self, pictures: Tensor) -> None:
         """Have the decoder see these pictures, up to a unit of them; on a GPU this is begun and not waited for."""
-        piece = min(self._vision.piece, self.unit)
+        piece = even(self.unit, self._vision.piece)
         with torch.inference_mode():
             if self._sent:
                 self._sent.wait()
@@ -184,6 +192,17 @@ class BlipCaptioner:
     def _told(self, found: list[list[Decoded]]) -> list[list[Generated]]:
         texts = iter(self._words.batch_decode([text.tokens for row in found for text in row], skip_special_tokens=True))
         return [[Generated(next(texts), t.log_probability, len(t.tokens), t.finish) for t in row] for row in found]
+
+
+def gpu_unit(size: int) -> int:
+    """How many pictures of `size` px a unit has on a GPU: up to GPU_UNIT, and so that a scorer hands over whole units.
+    Of 384 px it hands over 228: two units of 114, where of 128 the second would have 28 places filled up."""
+    return even(min(2 * GPU_UNIT, -(-BATCH_BYTES // (3 * size * size))), GPU_UNIT)
+
+
+def even(count: int, most: int) -> int:
+    """The size of the fewest equal parts that hold `count`, none above `most`."""
+    return -(-count // -(-count // most))
 
 
 def _prompt(text: str, words: Any, config: Any) -> tuple[int, ...]:
