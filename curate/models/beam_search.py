@@ -55,7 +55,8 @@ class _Texts:
 def beam_search(
     decoder: _Goes, logits: Tensor, prompts: Tensor, rules: Rules, beams: int
 ) -> list[tuple[list[int], float]]:
-    """`beams` texts of each picture, the best first: tokens, -1 after the end, and the bare model's log-probability.
+    """`beams` texts of each picture, the best first: tokens, -1 after the end, and the bare model's log-probability,
+    which is not a number where the model's logits are none.
 
     `logits`: those after the prompts, float32 (pictures x beams, vocabulary); `prompts`: int64 (pictures x beams, p).
     """
@@ -84,7 +85,8 @@ def beam_search(
             break
         decoder.reorder((parents.gather(1, places) + first_rows).flatten())
         logits = decoder.step(running.tokens[:, :, place].flatten())
-    flat = finished.tokens.flatten(0, 1).tolist(), finished.plain.flatten().tolist()
+    plain = finished.plain.masked_fill(finished.plain <= NEVER / 2, torch.nan)
+    flat = finished.tokens.flatten(0, 1).tolist(), plain.flatten().tolist()
     return list(zip(*flat, strict=True))
 
 

@@ -157,7 +157,7 @@ class _Loop:
             return tokens, undecided
         rows = undecided.nonzero()[:, 0]
         if len(rows):
-            tokens[rows] = drawn(scores[rows], numbers[rows], sampling, scores.shape[1]).tokens
+            tokens[rows] = drawn(scores, numbers, sampling, scores.shape[1], rows).tokens
         return tokens, None
 
 

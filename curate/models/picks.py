@@ -72,8 +72,13 @@ def rules_of(sampling: Sampling, end_ids: Tensor, vocabulary: int) -> Rules:
     return Rules(sampling, end_ids, words.index_fill(0, end_ids, False))
 
 
-def drawn(scores: Tensor, draws: Tensor, sampling: Sampling, candidates: int = CANDIDATES) -> Drawn:
+def drawn(
+    scores: Tensor, draws: Tensor, sampling: Sampling, candidates: int = CANDIDATES, only: Tensor | None = None
+) -> Drawn:
     """Draw a token of each row of scores, float32 (rows, vocabulary), by its number of [0, 1), float64 (rows,).
+
+    With `only`, int64 (some,), of these rows alone, and as among all: the sum over one row by itself is cut among
+    threads, and among the blocks of a GPU, where that over many rows is not.
 
     Temperature, then the cut to the `top_k` likeliest, then that to the fewest which have `top_p` of what is left: as
     transformers' warpers, but for tokens that are equally likely where a cut falls: these are kept by their ids, there
@@ -81,10 +86,11 @@ def drawn(scores: Tensor, draws: Tensor, sampling: Sampling, candidates: int = C
     """
     if sampling.temperature != 1:
         scores = scores / sampling.temperature
-    vocabulary = scores.shape[1]
+    vocabulary, whole = scores.shape[1], scores.logsumexp(1, keepdim=True)
+    if only is not None:
+        scores, draws, whole = scores[only], draws[only], whole[only]
     some = 4 * candidates < vocabulary and _may_do(sampling, candidates)
     values, ids = scores.topk(candidates) if some else scores.sort(dim=1, descending=True, stable=True)
-    whole = scores.logsumexp(1, keepdim=True)
     masses = _masses(values, whole)
     until = masses.cumsum(1)
     kept, mass = _kept(until, masses, scores, whole, sampling)

@@ -267,8 +267,28 @@ def flat(vocabulary: int) -> tuple[Table, torch.Tensor, Any]:
 def test_tokens_beyond_the_likeliest_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     sampling = Sampling(max_tokens=5)
     found = decode(*flat(5_000)[:2], sampling, flat(5_000)[2], [9], 2)
-    monkeypatch.setattr(curate.models.decoding, "drawn", lambda s, u, how, _=0: drawn(s, u, how, s.shape[1]))
+    monkeypatch.setattr(
+        curate.models.decoding, "drawn", lambda s, u, how, _=0, only=None: drawn(s, u, how, s.shape[1], only)
+    )
     assert decode(*flat(5_000)[:2], sampling, flat(5_000)[2], [9], 2) == found
+
+
+def test_what_is_drawn_again_is_weighed_among_all_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How many rows need it depends on the pictures beside, and a sum over fewer rows may have other last bits."""
+    weigh, rows, again = torch.Tensor.logsumexp, set(), []
+
+    def watched(*given: Any) -> Any:
+        again.append(len(given[4]) if len(given) > 4 else 0)
+        return drawn(*given)
+
+    monkeypatch.setattr(curate.models.decoding, "drawn", watched)
+    monkeypatch.setattr(torch.Tensor, "logsumexp", lambda s, *a, **more: rows.add(len(s)) or weigh(s, *a, **more))
+    table, prompt, draws = flat(5_000)
+    told, spread = table.step, torch.tensor([1.0, 9, 9, 9, 1, 9])[:, None]
+    monkeypatch.setattr(table, "step", lambda tokens: told(tokens) * spread)
+    decode(table, prompt, Sampling(max_tokens=5), draws, [9], 2)
+    assert any(0 < some < 6 for some in again)
+    assert rows == {6}
 
 
 @pytest.mark.parametrize(("vocabulary", "answers"), [(5_000, False), (4_000, True)])
@@ -289,7 +309,7 @@ def test_a_model_that_overflows_still_gives_texts(sampling: Sampling) -> None:
     draws = uniforms([3], 1, 12)
     ((found,),) = decode(table, torch.zeros((1, 1), dtype=torch.int64), sampling, draws, [END], 1)
     assert all(0 <= token < 50 for token in found.tokens)
-    assert not np.isfinite(found.log_probability) or sampling.method == "beam"
+    assert not np.isfinite(found.log_probability)
 
 
 @pytest.mark.parametrize("rows", [[0], [0, 1, 2, 3]])
