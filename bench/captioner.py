@@ -8,7 +8,8 @@ Weights are random, of the real architectures and at 384 px, made here: speed do
 whose words are drawn wide enough that a nucleus has some 70 tokens, as that of a trained model has tens. The end is
 forbidden, so all texts are of full length. A trained model ends earlier, and both sides then compute less. transformers
 gets its pixels as floats that lie ready; ours starts from bytes. CPU seconds are those of one thread; nothing else is
-counted out. Needs torch and transformers only, of what models need.
+counted out. Needs torch, transformers, pyarrow and fsspec (which torch brings along); not ray, open_clip, cv2,
+simplejpeg, pycurl or numba.
 """
 
 from __future__ import annotations

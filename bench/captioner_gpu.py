@@ -1,7 +1,8 @@
 """The GPU half of `bench.captioner`: BLIP-large at 384 px, batches of several sizes, and where the time goes.
 
 Wall time between two waits for the GPU; every size is run once before. First it is checked there that a step that is
-replayed as a graph says the same as one that is launched, and that greedy texts in float32 are those of transformers.
+replayed as a graph says the same as one that is launched, that captions do not depend on what stands beside them, and
+that greedy texts in float32 are those of transformers.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import argparse
 import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import torch
 
 from bench.captioner import Peer, opened, ours, pictures, sampling_of, written
 from curate.models.blip import BlipCaptioner
+from curate.models.captioner import seeds_of
 
 __all__ = ["on_gpu"]
 
@@ -60,6 +62,10 @@ def checks(folder: Path) -> None:
     captioner._decoder._run = None
     launched = ours(captioner, views, ("nucleus", 2), TOKENS)
     print(f"recorded and launched steps: {_same(graphed, launched)} of {len(graphed)} texts equal, graph: {recorded}")
+    captioner._decoder.free()
+    for text, order in (("the other way round", range(15, -1, -1)), ("five of them", (3, 14, 0, 7, 9))):
+        told = _told(captioner, views, order)
+        print(f"captions of pictures {text}: {_same(told, [graphed[2 * n + k] for n in order for k in (0, 1)])} equal")
     del captioner
     _free()
     greedy = ours(opened(folder, "fp32", WHERE, 8), views[:8], ("greedy", 1), TOKENS)
@@ -67,6 +73,14 @@ def checks(folder: Path) -> None:
     theirs = Peer(folder, "fp32", WHERE).texts(views[:8], ("greedy", 1), TOKENS)
     print(f"greedy in float32 beside transformers: {_same(greedy, theirs)} of {len(greedy)} texts equal")
     _free()
+
+
+def _told(captioner: BlipCaptioner, views: list[Any], order: Sequence[int]) -> list[str]:
+    """Two captions of each of these pictures, drawn by the seeds that `ours` gives them."""
+    seeds = seeds_of([str(number) for number in range(len(views))], 0)
+    sampling = sampling_of("nucleus", TOKENS)
+    found = captioner.generate([views[n] for n in order], 2, sampling, [seeds[n] for n in order])
+    return [text.text for row in found for text in row]
 
 
 def _ours(captioner: BlipCaptioner, batch: int, n: int) -> dict[str, Any]:
@@ -97,6 +111,7 @@ def _row(program: str, n: int, batch: int, rate: float, what: str = "") -> dict[
     return row | {"pictures_per_s": round(rate, 1), "gb": round(held, 1)}
 
 
+@torch.inference_mode()
 def parts(folder: Path, precision: str, batch: int = 128) -> None:
     """Print what the tower, the keys and values, and a step of 1 and of 10 captions take, and the tower compiled."""
     captioner = opened(folder, precision, WHERE, batch)
