@@ -42,6 +42,11 @@ bench: .venv/.bench  ## side by side with the peers, in one run
 	$(BIN)/python -m bench.semantic
 	$(BIN)/python -m bench.bloom
 	$(BIN)/python -m bench.copies
+	$(BIN)/python -m bench.captioner
+	$(BIN)/python -m bench.recaption
+	$(BIN)/python -m bench.coca
+	$(BIN)/python -m bench.toy_captioner
+	$(BIN)/python -m bench.capfilt
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
