@@ -56,7 +56,7 @@ def beam_search(
     decoder: _Goes, logits: Tensor, prompts: Tensor, rules: Rules, beams: int
 ) -> list[tuple[list[int], float]]:
     """`beams` texts of each picture, the best first: tokens, -1 after the end, and the bare model's log-probability,
-    which is not a number where the model's logits are none.
+    which is not a number where there are not so many texts (the end was forced at once, say).
 
     `logits`: those after the prompts, float32 (pictures x beams, vocabulary); `prompts`: int64 (pictures x beams, p).
     """

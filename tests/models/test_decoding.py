@@ -231,6 +231,15 @@ def test_a_text_of_no_tokens() -> None:
     assert table.place == 0
 
 
+@pytest.mark.parametrize("logits", [[0.0, 0.0, 0.0, 5.0], [0.0, -50.0, -50.0, 1.0]])
+def test_beams_that_find_no_text_have_no_log_probability(logits: list[float]) -> None:
+    """The end is forced at once, so there is one text, which is empty; what else is told must not pass for another."""
+    sampling = Sampling("beam", beams=3, min_tokens=0, repetition_penalty=1.0, stop_probability=0.5)
+    (found,) = decode(Table([logits]), torch.zeros((1, 1), dtype=torch.int64), sampling, None, [3], 3)
+    assert found[0] == Decoded([], pytest.approx(float(torch.tensor(logits).log_softmax(0)[3]), abs=1e-5), "stop")
+    assert all(np.isnan(text.log_probability) for text in found[1:])
+
+
 def test_one_beam_is_greedy(gpt2: Any) -> None:
     greedy, beam = Sampling("greedy", max_tokens=9), Sampling("beam", beams=1, max_tokens=9)
     assert texts(gpt2, greedy, range(5)) == texts(gpt2, beam, range(5))
