@@ -13,12 +13,15 @@ from safetensors.torch import load_file
 from curate.errors import ConfigError
 from curate.models.caption_settings import CaptionerSettings, MatcherSettings
 from curate.models.open_captioner import open_captioner, open_matcher
+from curate.train.caption_pairs import CaptionBatch
 from curate.train.caption_start import open_captioner_start, open_matcher_start
-from curate.train.captioner import CaptionerCourse, CaptionerOrder, train_captioner
+from curate.train.caption_training import Computing
+from curate.train.captioner import CaptionerCourse, CaptionerOrder, CaptionerTask, train_captioner
 from curate.train.coupling import shared_weights
 from curate.train.lm import lm_loss, lm_targets
 from curate.train.matcher import MatcherCourse, MatcherOrder, train_matcher
 from curate.train.pairs import PairSource, open_pairs
+from curate.train.spread_training import Alone
 
 CAPTIONER, MATCHER = "BlipForConditionalGeneration", "BlipForImageTextRetrieval"
 
@@ -66,6 +69,19 @@ def test_the_language_modelling_loss_is_that_of_transformers(folders, clean, pro
         ).loss
     assert float(ours) == pytest.approx(float(theirs), rel=1e-5)
     assert (tokens[:, 0] == model.config.text_config.bos_token_id).all()
+
+
+def test_what_is_learned_is_smoothed_as_blips_and_not_the_prompt(folders, clean):
+    trainee = open_captioner_start(folders[CAPTIONER], 0, "a picture of ")
+    views, texts = pictures(trainee, clean)
+    computing = Computing(torch.device("cpu"), False, Alone(), 4, 1.0)
+    task = CaptionerTask(trainee, open_pairs(PairSource((clean,))), computing, CaptionerCourse())
+    found = task.gradient(0, CaptionBatch(np.arange(4), views.numpy()))
+    tokens = trainee.tokenize(texts)
+    targets = lm_targets(tokens, trainee.padding, 3)
+    with torch.no_grad():
+        wanted = lm_loss(trainee.module.logits(views, tokens[:, :-1]), targets, 0.1) / (targets >= 0).sum()
+    assert float(found) == pytest.approx(float(wanted), rel=1e-5)
 
 
 def test_both_heads_of_a_matcher_are_those_of_transformers(folders, clean):

@@ -301,6 +301,15 @@ def test_the_rate_rises_and_falls_to_a_twentieth(tmp_path, step, share):
     assert course.rate(step) == pytest.approx(share / 2, rel=0.01)
 
 
+def test_biases_and_what_is_no_matrix_do_not_decay(tmp_path):
+    task = Single([])
+    course = Course(task, open_captioner_start("toy", 0).recipe, CaptionerCourse(), 1, Alone(), tmp_path, print)
+    large, small = course._groups()
+    assert (large["weight_decay"], small["weight_decay"]) == (0.02, 0.0)
+    assert large["params"] == [task.module.weight]
+    assert small["params"] == [task.module.bias]
+
+
 def test_memory_that_runs_out_is_told(tmp_path):
     task = Single([])
     task.gradient = lambda step, batch: (_ for _ in ()).throw(torch.OutOfMemoryError("no more"))

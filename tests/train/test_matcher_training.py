@@ -1,6 +1,7 @@
 """A matcher is trained from the toy: both losses fall, a killed training ends with the same weights, bad configs."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from curate.models.open_captioner import open_matcher
 from curate.train.caption_pairs import CaptionBatch, open_captions
 from curate.train.caption_start import open_matcher_start
 from curate.train.caption_training import Computing
+from curate.train.itm import draws, hard_negatives, itm_loss
 from curate.train.matcher import MatcherCourse, MatcherOrder, MatcherTask, read_settings, train_matcher
 from curate.train.momentum import itc_loss, soft_targets
 from curate.train.pairs import PairSource
@@ -169,6 +171,29 @@ def test_the_contrastive_loss_is_that_of_a_count_by_hand(clean):
         logs = likes - np.log(np.exp(likes).sum(1, keepdims=True))
         wanted += -(logs * targets).sum() / (2 * 8)
     assert loss == pytest.approx(wanted, rel=1e-4)
+
+
+def test_the_matching_loss_is_that_of_each_pair_and_of_two_wrong_ones(tmp_path):
+    """Rows 0 and 1 are of one picture, rows 2 and 3 have one text, so neither is a negative of the other."""
+    told = toy_pairs(8)
+    told[1], told[3] = replace(told[0], caption="a red star"), replace(told[3], caption=told[2].caption)
+    found, batch = task(write_shard(tmp_path / "a", "00000", told), momentum=1.0, queue=0)
+    same = torch.eye(8, dtype=torch.bool)
+    for one, other in ((0, 1), (2, 3)):
+        same[one, other] = same[other, one] = True
+    tokens, module = found._whole(batch).tokens, found.module
+    with torch.no_grad():
+        seen, pictures = module.look(torch.from_numpy(batch.views))
+        texts = module.embed(tokens)
+        likes = pictures @ texts.T / 0.07
+    for step in range(4):
+        drawn = draws(0, step, 8)
+        text, picture = (hard_negatives(x, same, own).choice for x, own in zip((likes, likes.T), drawn, strict=True))
+        with torch.no_grad():
+            right = module.judge(seen, tokens)
+            wrong = torch.cat([module.judge(seen, tokens[text]), module.judge(seen[picture], tokens)])
+        wanted = float(itm_loss(right, wrong, torch.ones(16, dtype=torch.bool))) / 24
+        assert float(found.gradient(step, batch)[1]) == pytest.approx(wanted, rel=1e-4)
 
 
 @pytest.mark.parametrize(("step", "share"), [(0, 0.0), (6, 0.2), (12, 0.4), (500, 0.4)])
