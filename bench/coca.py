@@ -47,7 +47,7 @@ def main() -> None:
         times = f"{row['open_clip_s']:.2f} | {row['ours_s']:.2f} | {row['ratio']:.1f}x"
         print(f"| {row['tokens']} | {times} | {same} | {row['tower_s']:.2f} |")
     kept = {"what": title, "rows": rows}
-    target = ROOT / "bench" / "results" / f"{options.architecture}_{options.device}.json"
+    target = ROOT / "bench" / "results" / f"{options.architecture}_{options.device}_{options.precision}.json"
     target.write_text(json.dumps(kept, indent=1) + "\n")
 
 

@@ -5,7 +5,6 @@ A back end is a module with the functions that the protocols below name. It is i
 
 from __future__ import annotations
 
-import json
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
@@ -138,13 +137,10 @@ def _is_toy(weights: str) -> bool:
 
 
 def _model_type(weights: str, revision: str) -> str:
+    from curate.models.hf_config import told_config
     from curate.models.hf_folder import model_folder
 
-    path = model_folder(weights, revision) / "config.json"
-    try:
-        return str(json.loads(path.read_text("utf-8"))["model_type"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"{path} does not say its model_type ({error!r}); save the model anew") from error
+    return str(told_config(model_folder(weights, revision))["model_type"])
 
 
 def _module(name: str) -> Any:
