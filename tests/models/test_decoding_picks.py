@@ -1,5 +1,6 @@
 """Which token is drawn, beside transformers' warpers and a plain count in numpy."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -169,3 +170,20 @@ def test_a_likely_end_is_taken(share: float, forced: bool, penalty: float) -> No
     )
     assert found[0, 2:].isinf().all() == forced
     assert found[0, :2].isfinite().all()
+
+
+@pytest.mark.parametrize("sampling", [s for s in SAMPLINGS if s.top_k != 1])
+@pytest.mark.parametrize("place", [4, 5])
+def test_all_rules_together_are_those_of_transformers(sampling: Sampling, place: int) -> None:
+    """In their order: penalty, the end that must wait, then temperature and the cuts."""
+    from transformers import RepetitionPenaltyLogitsProcessor
+
+    count, logits = 4_000, scores_of(9, 1, 30)
+    had = logits.topk(4).indices
+    rules = rules_of(replace(sampling, repetition_penalty=1.9, min_tokens=5), torch.tensor([7, 9]), 30)
+    expected = RepetitionPenaltyLogitsProcessor(1.9)(had, logits.clone())
+    expected[:, [7, 9]] = -torch.inf if place < 5 else expected[:, [7, 9]]
+    numbers = (torch.arange(count, dtype=torch.float64) + 0.5) / count
+    scores = rules.scores(logits, logits.logsumexp(1), had, place).expand(count, -1)
+    shares = torch.bincount(drawn(scores, numbers, sampling).tokens, minlength=30) / count
+    assert torch.allclose(shares.double(), kept_by_transformers(expected, sampling)[0], atol=1.1 / count)
