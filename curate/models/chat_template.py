@@ -19,9 +19,12 @@ from typing import Any
 from curate.errors import ConfigError
 from curate.models.memory import is_memory
 
-__all__ = ["chat_prompt", "require_chat"]
+__all__ = ["chat_prompt", "clock", "require_chat", "tamed"]
 
-TEMPLATE_S = 5.0
+TEMPLATE_S = 2.0
+"""Of a core; real ones take .1 ms."""
+MOST_TEMPLATE_CHARS = 200_000
+"""The longest that are published have some 20,000 characters."""
 MOST_CHARS_ADDED = MOST_NUMBER = 100_000
 PROBE = "Is this a question?"
 NOW = "strftime_now"
@@ -31,12 +34,11 @@ SAME_DAY = f"{{% macro {NOW}(format) %}}26 Jul 2024{{% endmacro %}}\n"
 
 def chat_prompt(tokenizer: Any, words: str) -> str:
     """A user's first message by the tokenizer's template, and the beginning of the answer. Raises ConfigError for a
-    template that fails, that takes more than 5 s, or that adds more than 100,000 characters."""
+    template that fails, that takes more than 2 s, or that adds more than 100,000 characters."""
     asked = [{"role": "user", "content": words}]
     try:
-        with _clock(TEMPLATE_S):
-            own = _small(tokenizer.get_chat_template())
-            told = SAME_DAY + own if NOW in own else own
+        with clock():
+            told = tamed(tokenizer.get_chat_template())
             said = tokenizer.apply_chat_template(asked, chat_template=told, tokenize=False, add_generation_prompt=True)
     except Exception as error:
         if is_memory(error):
@@ -55,17 +57,20 @@ def require_chat(tokenizer: Any) -> None:
         raise ConfigError(f"{_whose(tokenizer)} leaves out what is asked; mend or remove it")
 
 
-def _small(template: str) -> str:
-    """The template. Raises ValueError where it could make much of one line."""
+def tamed(template: str) -> str:
+    """The template, with one date for all days. Raises ValueError for one that is too long, or could make much of one
+    line."""
     from jinja2 import Environment
 
+    if len(template) > MOST_TEMPLATE_CHARS:
+        raise ValueError(f"it has {len(template):,} characters, and {MOST_TEMPLATE_CHARS:,} are the most")
     for _, kind, word in Environment(autoescape=True).lex(template):
         if kind == "operator" and word == "**":
             raise ValueError("it has a power (**)")
         whole = kind == "integer" and (len(word) > 7 or int(word.replace("_", ""), 0) > MOST_NUMBER)
         if whole or (kind == "float" and float(word) > MOST_NUMBER):
             raise ValueError(f"it has the number {word[:20]}, and {MOST_NUMBER:,} is the most")
-    return template
+    return SAME_DAY + template if NOW in template else template
 
 
 def _whose(tokenizer: Any) -> str:
@@ -73,14 +78,14 @@ def _whose(tokenizer: Any) -> str:
 
 
 @contextmanager
-def _clock(seconds: float) -> Iterator[None]:
-    """Raise TimeoutError in Python code of this thread that is still called or running after so long on a core."""
-    end_s, before = time.thread_time() + seconds, sys.gettrace()
+def clock() -> Iterator[None]:
+    """Raise TimeoutError in Python code of this thread that is still called or running after TEMPLATE_S on a core."""
+    end_s, before = time.thread_time() + TEMPLATE_S, sys.gettrace()
 
     def look(frame: FrameType, event: str, value: object) -> Any:
         if time.thread_time() > end_s:
-            raise TimeoutError(f"it takes more than {seconds:g} s")
-        return look
+            raise TimeoutError(f"it takes more than {TEMPLATE_S:g} s")
+        return look if frame.f_code.co_filename == "<template>" else None  # of all others each call is enough
 
     sys.settrace(look)
     try:

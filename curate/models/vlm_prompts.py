@@ -5,21 +5,15 @@ where it belongs; the rest get the token for a picture before the words. A confi
 is part of the model's digest, because captions depend on it: Florence-2 knows tasks and no questions, PaliGemma was
 trained on `caption en`, BLIP-2 goes on from the picture itself.
 
-A template is a program that a stranger wrote. transformers runs it in a sandbox, which bounds neither its time nor its
-memory, and tells it the date. Here it has one date for all days, two seconds of a core (real ones take .1 ms), and no
-powers or large numbers, by which one line could fill the memory or take hours. One that grows a text line by line can
-still fill the memory.
+A template is a program that a stranger wrote; it is run within bounds (`curate.models.chat_template`).
 """
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from curate.errors import ConfigError
+from curate.models.chat_template import clock, tamed
 
 __all__ = ["default_prompt", "prompt_text"]
 
@@ -28,13 +22,6 @@ DEFAULTS = {"florence2": "<CAPTION>", "paligemma": "caption en", "blip-2": "", "
 PLACES_ITSELF = ("florence2", "blip-2", "instructblip")
 """Types of models whose processors put the picture before the words themselves."""
 MOST_CHARS = 20_000
-MOST_TEMPLATE_CHARS, MOST_NUMBER, MOST_S = 200_000, 100_000, 2.0
-"""Length of a template, a number that stands in it, and seconds of a core that it may take. The longest that are
-published have some 20,000 characters."""
-DATE = "26 Jul 2024"
-"""Today's date, to a template that asks: Llama 3's own, where there is no clock. With the true one, captions of a run
-that goes on after midnight would be others."""
-DATED = "{% macro strftime_now(form) %}" + DATE + "{% endmacro %}{{ '' }}"
 
 
 def default_prompt(model_type: str) -> str:
@@ -76,46 +63,14 @@ def _chat(processor: Any, words: str) -> str:
         if "default" not in template:
             raise ValueError(f"of its {len(template)} templates none has the name default")
         template = template["default"]
-    _require_small(template)
-    if "strftime_now" in template:
-        template = DATED + template
+    template = tamed(template)
     parts = [{"type": "image"}] + ([{"type": "text", "text": words}] if words else [])
-    with _bounded():
+    with clock():
         return str(
             processor.apply_chat_template(
                 [{"role": "user", "content": parts}], chat_template=template, add_generation_prompt=True
             )
         )
-
-
-def _require_small(template: str) -> None:
-    from jinja2 import Environment
-
-    if len(template) > MOST_TEMPLATE_CHARS:
-        raise ValueError(f"it has {len(template):,} characters, and {MOST_TEMPLATE_CHARS:,} are the most")
-    for _, kind, value in Environment(autoescape=False).lex(template):  # noqa: S701 - nothing is rendered
-        if kind == "operator" and value == "**":
-            raise ValueError("it raises to a power")
-        digits = value.replace("_", "")
-        if kind == "integer" and (len(digits) > 6 or int(digits, 0) > MOST_NUMBER):
-            raise ValueError(f"it has the number {value[:20]}, and {MOST_NUMBER:,} is the most")
-
-
-@contextmanager
-def _bounded() -> Iterator[None]:
-    """Raises TimeoutError in what this thread does after MOST_S of its processor time."""
-    until, before = time.thread_time() + MOST_S, sys.gettrace()
-
-    def watch(frame: Any, event: str, argument: Any) -> Any:
-        if time.thread_time() > until:
-            raise TimeoutError(f"it takes more than {MOST_S:g} seconds")
-        return watch if frame.f_code.co_filename == "<template>" else None  # of all others each call is enough
-
-    sys.settrace(watch)
-    try:
-        yield
-    finally:
-        sys.settrace(before)
 
 
 def _image_token(processor: Any, model_type: str) -> str:
