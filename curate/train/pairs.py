@@ -134,9 +134,17 @@ def pairs_of(shards: Sequence[Shard], source: PairSource, captions: bool = True)
         sha256=columns["sha256"],
         defects=columns[DEFECT],
         identity=np.stack([np.asarray(columns["high"]), np.asarray(columns["low"])], axis=1),
-        picture=digest_strings(pc.coalesce(columns["sha256"], columns["key"]))[:, 0],
+        picture=_picture_numbers(columns["sha256"], columns["key"], owner),
         rows=sum(rows for _, rows in found),
     )
+
+
+def _picture_numbers(sha256: pa.Array, keys: pa.Array, owner: npt.NDArray[np.int32]) -> npt.NDArray[np.uint64]:
+    """uint64 (n,): by the digest, and where there is none by shard and key, for two tars may both begin with key 0."""
+    numbers: npt.NDArray[np.uint64] = digest_strings(pc.coalesce(sha256, keys))[:, 0]
+    with np.errstate(over="ignore"):
+        apart = (owner.astype(np.uint64) + np.uint64(1)) * np.uint64(0xC2B2AE3D27D4EB4F)
+    return np.where(np.asarray(pc.is_null(sha256)), numbers ^ apart, numbers)
 
 
 def _shards(folder: str) -> list[Shard]:

@@ -74,6 +74,16 @@ def test_any_webdataset_will_do(tmp_path, pairs):
     assert open_folder(str(tmp_path / "c"), caption_column="alt").captions.to_pylist() == ["x"] * 12
 
 
+def test_pictures_of_two_tars_with_one_key_are_two_pictures(tmp_path, pairs):
+    """Where nobody knows a digest, a key is a number that every tar begins with."""
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        write_tar(tmp_path / name / "00000.tar", pairs[:2])
+    found = open_folder(str(tmp_path / "a"), str(tmp_path / "b"))
+    assert found.sha256.null_count == 4
+    assert len(set(found.picture.tolist())) == 4
+
+
 def test_a_jpeg_goes_before_a_mask_beside_it(tmp_path, pairs):
     from curate.tar import TarWriter
 
