@@ -16,7 +16,7 @@ SUMMARY = "the loop of CapFilt: caption, filter, train both models anew, for som
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", type=Path, metavar="CONFIG.toml", help="see configs/train/capfilt.toml")
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="of the rounds; goes on with a loop that was begun")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="of the rounds, new or begun")
     _train_on.add_arguments(parser)
 
 

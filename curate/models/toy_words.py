@@ -25,7 +25,7 @@ _WORDS = (
     "there is are sit sits picture image showing the to of on at and with"
 )
 VOCABULARY = ("<pad>", "<unk>", "<start>", *_WORDS.split())
-"""The word of each number. The shipped weights depend on the order: after any change all three models are trained anew."""
+"""The word of each number. The shipped weights depend on the order: after a change all three are trained anew."""
 
 CONTEXT_LENGTH = 24
 """Numbers in a text: the start and 23 words; the longest toy caption has 15."""
