@@ -37,7 +37,7 @@ from bench.capfilt_data import WORLDS, Pairs, Plan, altered, clean_pairs, draws,
 from bench.capfilt_notes import Notes, result_name, table
 from curate.manifest import fingerprint
 from curate.models.captioner import Sampling, seeds_of
-from curate.models.device import computes
+from curate.models.device import computes, work_on
 from curate.models.toy import load_toy_captioner
 from curate.models.toy_captioner import ToyCaptioner
 from curate.models.toy_captioning import ToyCaptioning
@@ -171,6 +171,7 @@ class Experiment:
 
 def run(notes: Notes, plan: Plan, seed: int, asked: Iterable[tuple[str, int]]) -> None:
     """Make what is not in the notes yet: new captioners of each (variant, steps), and what they need."""
+    work_on(0, threads=1)
     torch.set_num_threads(1)
     experiment = Experiment(plan, seed, notes.path.with_suffix(""), notes)
     for variant, steps in asked:

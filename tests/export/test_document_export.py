@@ -240,7 +240,7 @@ def test_other_settings_that_cannot_be(data: Storage, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is the data set itself; choose another --out"):
         export("m4", data, data)
     with pytest.raises(ConfigError, match="format webdataset takes no --min-similarity"):
-        check_options("webdataset", {"min_similarity": 0.2})
+        exporter("webdataset")(data, min_similarity=0.2)
     check_options("webdataset", {})
     check_options("mmc4", {"min_similarity": 0.2})
     with pytest.raises(ShardError, match="holds no data set"):

@@ -45,6 +45,7 @@ def cluster() -> Iterator[Any]:
     head = {"num_cpus": 1, "object_store_memory": 80 << 20, "include_dashboard": False, "_system_config": QUICK_DEATH}
     made = Cluster(initialize_head=True, head_node_args=head)
     made.add_node(num_cpus=2, object_store_memory=80 << 20)
+    made.wait_for_nodes()
     yield made
     ray.shutdown()
     made.shutdown()

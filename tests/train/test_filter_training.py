@@ -439,7 +439,7 @@ def test_a_training_that_fails_leaves_nothing_behind(start, tmp_path):
     [({}, "needs a value for 'clean'"),
      ({"clean": {"shards": ["a"], "caption": "b"}}, r"\[clean\] has no key 'caption'"),
      ({"clean": {"shards": []}}, "shards = \\[\\] names no folder"),
-     ({"clean": {"shards": ["a"]}, "model": {"kind": "matcher"}}, "a filter is trained from a CLIP"),
+     ({"clean": {"shards": ["a"]}, "model": {"kind": "isc", "weights": "x.pt"}}, "a filter is trained from a CLIP"),
      ({"clean": {"shards": ["a"]}, "training": {"crop_ratio": 0.5}}, "the toy learns where shapes are"),
      ({"clean": {"shards": ["a"]}, "training": {"epochs": 0}}, "train nothing"),
      ({"clean": {"shards": ["a"]}, "training": {"batch": 1}}, "batch = 1 is out of range"),
