@@ -66,9 +66,12 @@ def test_a_cluster_is_started_when_there_is_none_and_only_when_there_is_work(tmp
 
 
 def test_more_threads_than_any_node_has_are_not_waited_for(tmp_path: Path) -> None:
-    outcome = run_job(
-        job(Rows(), Times(3), shards=2), Storage(str(tmp_path)), RayEngine(cpus=1), runtime=Runtime(threads=64)
-    )
+    engine = RayEngine(cpus=1)
+    try:
+        work = job(Rows(), Times(3), shards=2)
+        outcome = run_job(work, Storage(str(tmp_path)), engine, runtime=Runtime(threads=64))
+    finally:
+        engine.close()
     assert outcome.made == 4
 
 
