@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from curate.dedup.digest import Digests, digest_strings, join_digests
 from curate.shard import Shard
 
-__all__ = ["IDENTITY", "identities", "keyed"]
+__all__ = ["CAPTION", "IDENTITY", "finish", "identities", "identities_of", "keyed"]
 
 IDENTITY = ("url", "sha256")
 """What a step that asks for identities reads, beside the caption, which counts where the source has one."""
@@ -28,6 +28,11 @@ def identities(shard: Shard) -> Digests:
     columns = shard.columns([*IDENTITY, *({CAPTION} & shard.column_files.keys())])
     if CAPTION not in columns.column_names:
         columns = columns.append_column(CAPTION, pa.nulls(len(columns), pa.string()))
+    return identities_of(columns)
+
+
+def identities_of(columns: pa.Table) -> Digests:
+    """The same from columns of text: those of IDENTITY, and CAPTION. Raises pyarrow.ArrowException for what is none."""
     url, caption, sha256 = (
         digest_strings(pc.fill_null(columns[name].cast(pa.large_string()), "")) for name in ("url", CAPTION, "sha256")
     )
@@ -38,11 +43,11 @@ def keyed(digests: Digests, seed: int) -> npt.NDArray[np.uint64]:
     """A number for each digest, drawn by a seed: sorted by it, rows are in a random order that a seed gives again."""
     with np.errstate(over="ignore"):
         salt = np.array([seed], np.uint64) * _STEP + _STEP
-        mixed = digests[:, 0] ^ _finish(salt)[0]
-        return _finish(_finish(mixed) ^ digests[:, 1])
+        mixed = digests[:, 0] ^ finish(salt)[0]
+        return finish(finish(mixed) ^ digests[:, 1])
 
 
-def _finish(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+def finish(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     """The last steps of SplitMix64: every bit of the answer depends on every bit of the value."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -27,8 +27,8 @@ from curate.models.blip_decoder import BlipDecoder
 from curate.models.blip_vision import BlipVision
 from curate.models.caption_settings import CaptionerSettings
 from curate.models.captioner import Generated, Sampling, uniforms
-from curate.models.decoding import Decoded, decode, rows_each, sent
-from curate.models.device import computes, device, require_device
+from curate.models.decoding import Decoded, decode, rows_each
+from curate.models.device import computes, device, require_device, sent
 from curate.models.hf_folder import (
     folder_digest,
     load_config,

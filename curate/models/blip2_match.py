@@ -20,7 +20,7 @@ from curate.errors import ConfigError
 from curate.filter import Pixels
 from curate.manifest import fingerprint
 from curate.models.caption_settings import MatcherSettings
-from curate.models.device import computes, device, require_device
+from curate.models.device import computes, device, require_device, sent
 from curate.models.hf_folder import (
     folder_digest,
     load_config,
@@ -30,7 +30,7 @@ from curate.models.hf_folder import (
     require_model_files,
 )
 from curate.models.hf_pictures import normalised, square_preprocess
-from curate.models.match_units import PairUnits, Tokens, pair_logits, plain_tokens, pre_caption, second_of_two, sent
+from curate.models.match_units import PairUnits, Tokens, pair_logits, plain_tokens, pre_caption, second_of_two
 
 __all__ = ["Blip2Matching", "matcher_digest", "open_matcher", "require_matcher"]
 

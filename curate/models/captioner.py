@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from curate.config import require_range
 from curate.dedup.digest import digest_strings
-from curate.dedup.identity import keyed
+from curate.dedup.identity import finish, keyed
 from curate.filter import Pixels
 
 __all__ = ["Captioner", "Finish", "Generated", "Matcher", "Method", "Phrase", "Sampling", "seeds_of", "uniforms"]
@@ -142,12 +142,6 @@ def uniforms(seeds: Sequence[int], n: int, length: int) -> npt.NDArray[np.float6
         own = np.array(seeds, np.uint64)[:, None, None]
         caption = np.arange(n, dtype=np.uint64)[None, :, None]
         token = np.arange(length, dtype=np.uint64)[None, None, :]
-        stream = _finish(own + (caption + np.uint64(1)) * _STEP)
-        mixed = _finish(stream + (token + np.uint64(1)) * _STEP)
+        stream = finish(own + (caption + np.uint64(1)) * _STEP)
+        mixed = finish(stream + (token + np.uint64(1)) * _STEP)
     return (mixed >> np.uint64(11)).astype(np.float64) * 2.0**-53
-
-
-def _finish(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))

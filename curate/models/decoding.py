@@ -20,9 +20,10 @@ from torch import Tensor
 
 from curate.models.beam_search import beam_search
 from curate.models.captioner import Finish, Sampling
+from curate.models.device import sent
 from curate.models.picks import Rules, drawn, rules_of
 
-__all__ = ["Decoded", "Decoder", "decode", "rows_each", "sent"]
+__all__ = ["Decoded", "Decoder", "decode", "rows_each"]
 
 STEPS_UNASKED = 4
 
@@ -100,11 +101,6 @@ def _one_a_row(
     loop = _Loop(decoder, prompts, rules, numbers)
     texts = loop.run(logits, sure=not prompts.is_cuda)
     return loop.run(decoder.start(prompts), sure=True) or [] if texts is None else texts
-
-
-def sent(values: Tensor, where: torch.device) -> Tensor:
-    """A tensor of the host on a device. A GPU is not waited for: work that was given to it before goes on."""
-    return values.pin_memory().to(where, non_blocking=True) if where.type == "cuda" else values.to(where)
 
 
 @dataclass(frozen=True)

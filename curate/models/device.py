@@ -11,7 +11,7 @@ from typing import Any, Literal
 from curate.errors import ConfigError
 from curate.models.settings import Precision
 
-__all__ = ["computed_precision", "computes", "device", "require_device", "work_number", "work_on"]
+__all__ = ["computed_precision", "computes", "device", "require_device", "sent", "work_number", "work_on"]
 
 _own = {"gpu": 0, "threads": 1, "work": 0}
 
@@ -72,3 +72,8 @@ def computed_precision(precision: Precision, wanted: Literal["auto", "cpu", "cud
 
     names: dict[Any, Precision] = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
     return names[computes(precision, device(wanted))]
+
+
+def sent(values: Any, where: Any) -> Any:
+    """A tensor of the host on a device; to a GPU from pinned memory, so that nothing waits for it."""
+    return values.pin_memory().to(where, non_blocking=True) if where.type == "cuda" else values

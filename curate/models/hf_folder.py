@@ -24,7 +24,7 @@ from curate.manifest import fingerprint
 from curate.models.hf_config import CONFIG, require_local, settings_json, told_config
 from curate.models.hf_headers import Header, headers, not_real
 from curate.models.memory import is_memory
-from curate.source.model_file import file_digest
+from curate.models.model_files import content_digest
 
 __all__ = [
     "folder_digest",
@@ -118,23 +118,7 @@ def folder_digest(path: Path) -> str:
     """
     weights = {file.name for file in _weights(path)}
     names = {file.name for pattern in FILES[:-1] for file in path.glob(pattern) if file.is_file()}
-    return fingerprint(["transformers", 1, [[name, _digest(path / name)] for name in sorted(names | weights)]])
-
-
-def _digest(path: Path) -> str:
-    try:
-        real = path.resolve()
-        if real.parent.name == "blobs" and re.fullmatch("[0-9a-f]{64}", real.name):
-            return real.name
-        about = real.stat()
-        return _digest_of(real, about.st_size, about.st_mtime_ns)
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
-
-
-@lru_cache(maxsize=1024)
-def _digest_of(path: Path, size: int, changed_ns: int) -> str:
-    return file_digest(path)
+    return fingerprint(["transformers", 1, [[name, content_digest(path / name)] for name in sorted(names | weights)]])
 
 
 def _weights(folder: Path) -> list[Path]:

@@ -28,7 +28,6 @@ __all__ = [
     "plain_tokens",
     "pre_caption",
     "second_of_two",
-    "sent",
 ]
 
 Tokens = tuple[int, ...]
@@ -140,11 +139,6 @@ class PairUnits:
                 raise
         self.free()
         return None
-
-
-def sent(values: Any, where: Any) -> Any:
-    """A tensor of the host on a device; to a GPU from pinned memory, so that nothing waits for it."""
-    return values.pin_memory().to(where, non_blocking=True) if where.type == "cuda" else values
 
 
 def pair_logits(

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from curate.source.model_file import config_digest
+from curate.errors import ConfigError
+from curate.source.model_file import config_digest, file_digest
 
-__all__ = ["digest_of"]
+__all__ = ["content_digest", "digest_of"]
 
 
 def digest_of(path: str, option: str, parts: Sequence[str] = ()) -> str:
@@ -27,6 +29,24 @@ def digest_of(path: str, option: str, parts: Sequence[str] = ()) -> str:
         return _cached(path, option)
     every = [_cached(str(Path(path) / part), option) for part in parts]
     return hashlib.sha256("\n".join(every).encode()).hexdigest()
+
+
+def content_digest(path: Path) -> str:
+    """SHA-256 (hex) of a file of a model, computed once while it does not change; one in the cache of the Hugging Face
+    hub is named by it. Raises ConfigError."""
+    try:
+        real = path.resolve()
+        if real.parent.name == "blobs" and re.fullmatch("[0-9a-f]{64}", real.name):
+            return real.name
+        about = real.stat()
+        return _digest_of(real, about.st_size, about.st_mtime_ns)
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+
+
+@lru_cache(maxsize=1_024)
+def _digest_of(path: Path, size: int, changed_ns: int) -> str:
+    return file_digest(path)
 
 
 def _cached(path: str, option: str) -> str:

@@ -26,13 +26,13 @@ from curate.models.captioner import Generated, Sampling, uniforms
 from curate.models.decoding import decode, rows_each
 from curate.models.device import computes, device, require_device
 from curate.models.memory import is_memory
+from curate.models.model_files import content_digest
 from curate.models.settings import TOY, Precision
 from curate.models.toy import load_toy_captioner, prepare
 from curate.models.toy_captioner import END, PLACES, ToyCaptioner, caption_text, caption_tokens
 from curate.models.toy_decoder import ToyDecoder, memory_of
 from curate.models.toy_words import UNKNOWN
 from curate.models.weights import TOY_FILES
-from curate.source.model_file import file_digest
 
 __all__ = ["ToyCaptioning", "captioner_digest", "open_captioner", "require_captioner"]
 
@@ -47,7 +47,7 @@ def open_captioner(settings: CaptionerSettings) -> ToyCaptioning:
 
 def captioner_digest(settings: CaptionerSettings) -> str:
     """Digest of its weights. Raises ConfigError."""
-    return fingerprint(["toy captioner", 1, file_digest(_file(settings))])
+    return fingerprint(["toy captioner", 1, content_digest(_file(settings))])
 
 
 def require_captioner(settings: CaptionerSettings) -> None:

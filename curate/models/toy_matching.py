@@ -19,10 +19,10 @@ from curate.manifest import fingerprint
 from curate.models.caption_settings import MatcherSettings
 from curate.models.device import device, require_device
 from curate.models.memory import is_memory
+from curate.models.model_files import content_digest
 from curate.models.settings import TOY
 from curate.models.toy import load_toy_matcher, prepare, tokenize
 from curate.models.weights import TOY_FILES
-from curate.source.model_file import file_digest
 
 __all__ = ["ToyMatching", "matcher_digest", "open_matcher", "require_matcher"]
 
@@ -37,7 +37,7 @@ def open_matcher(settings: MatcherSettings) -> ToyMatching:
 
 def matcher_digest(settings: MatcherSettings) -> str:
     """Digest of its weights. Raises ConfigError."""
-    return fingerprint(["toy matcher", 1, file_digest(_file(settings))])
+    return fingerprint(["toy matcher", 1, content_digest(_file(settings))])
 
 
 def require_matcher(settings: MatcherSettings) -> None:

@@ -18,7 +18,7 @@ from curate.models.chat_template import clock, tamed
 __all__ = ["default_prompt", "prompt_text"]
 
 CHAT = "Describe this image in one sentence."
-DEFAULTS = {"florence2": "<CAPTION>", "paligemma": "caption en", "blip-2": "", "git": "", "vision-encoder-decoder": ""}
+DEFAULTS = {"florence2": "<CAPTION>", "paligemma": "caption en", "blip-2": "", "git": ""}
 PLACES_ITSELF = ("florence2", "blip-2", "instructblip")
 """Types of models whose processors put the picture before the words themselves."""
 MOST_CHARS = 20_000

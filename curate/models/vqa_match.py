@@ -32,9 +32,9 @@ from curate.errors import ConfigError
 from curate.filter import Pixels
 from curate.manifest import fingerprint
 from curate.models.caption_settings import MatcherSettings
-from curate.models.device import computes, device, require_device
+from curate.models.device import computes, device, require_device, sent
 from curate.models.hf_folder import folder_digest, load_config, load_model, model_folder, require_model_files
-from curate.models.match_units import PairUnits, Tokens, sent
+from curate.models.match_units import PairUnits, Tokens
 from curate.models.memory import is_memory
 from curate.models.vlm_inputs import Inputs
 from curate.models.vlm_pictures import ALIKE, PIXELS, PreparedPicture

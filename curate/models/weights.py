@@ -19,9 +19,9 @@ from typing import Any
 
 from curate.errors import ConfigError
 from curate.models.memory import is_memory
+from curate.models.model_files import content_digest
 from curate.models.settings import TOY, ModelSettings
 from curate.registry import nearest
-from curate.source.model_file import file_digest
 
 __all__ = [
     "CONFIG",
@@ -145,7 +145,7 @@ def weights_digest(settings: ModelSettings) -> str:
     """SHA-256 (hex) of the tensors' file, and of the config beside it in a folder. Raises ConfigError."""
     path = weights_file(settings)
     config = path.parent / CONFIG if Path(settings.weights).is_dir() else None
-    return _digest(path) + (f"+{_digest(config)}" if config else "")
+    return content_digest(path) + (f"+{content_digest(config)}" if config else "")
 
 
 def embedding_length(settings: ModelSettings) -> int:
@@ -183,22 +183,6 @@ def _architecture(name: str) -> Path:
     if name not in known:
         raise ConfigError(f"no architecture {name!r} in open_clip; {nearest(name, sorted(known))}")
     return known[name]
-
-
-def _digest(path: Path) -> str:
-    real = path.resolve()
-    if real.parent.name == "blobs" and re.fullmatch("[0-9a-f]{64}", real.name):
-        return real.name
-    try:
-        about = real.stat()
-        return _digest_of(real, about.st_size, about.st_mtime_ns)
-    except OSError as error:
-        raise ConfigError(f"cannot read the weights {path}: {error.strerror}") from error
-
-
-@lru_cache(maxsize=64)
-def _digest_of(path: Path, size: int, changed_ns: int) -> str:
-    return file_digest(path)
 
 
 def read_tensors(path: Path) -> dict[str, Any]:

@@ -20,8 +20,9 @@ import curate.models.match_units
 from curate.errors import ConfigError
 from curate.models.blip_match import BlipMatching, matcher_digest, require_matcher
 from curate.models.caption_settings import MatcherSettings
+from curate.models.device import sent
 from curate.models.hf_folder import load_image_processor, load_model, load_tokenizer
-from curate.models.match_units import READ_TOGETHER, places_of, plain_tokens, pre_caption, sent
+from curate.models.match_units import READ_TOGETHER, places_of, plain_tokens, pre_caption
 
 TEXTS = [
     "a dog",

@@ -353,7 +353,7 @@ def test_the_digest_is_of_every_part(folder):
 
 def test_a_file_is_digested_once(folder, monkeypatch):
     before = folder_digest(folder)
-    monkeypatch.setattr("curate.models.hf_folder.file_digest", lambda path: pytest.fail(f"{path} is read again"))
+    monkeypatch.setattr("curate.models.model_files.file_digest", lambda path: pytest.fail(f"{path} is read again"))
     assert folder_digest(folder) == before
 
 

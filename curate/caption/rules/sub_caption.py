@@ -22,8 +22,8 @@ from curate.caption.rules._repeats import first_equal
 from curate.caption.rules._required import check_names, require_captioner
 from curate.caption.rules._sources import CAPTION, Numbers, Source, web, written_by
 from curate.config import require_range
-from curate.dedup.digest import Digests, digest_strings, join_digests
-from curate.dedup.identity import IDENTITY, keyed
+from curate.dedup.digest import Digests, join_digests
+from curate.dedup.identity import IDENTITY, identities_of, keyed
 from curate.errors import ShardError
 from curate.text import SPACE
 
@@ -132,14 +132,13 @@ def _single_spaced(texts: pa.Array) -> pa.Array:
 
 
 def _identities(columns: pa.Table) -> Digests:
-    """As `curate.dedup.identity.identities`, of rows without their shard. Raises ShardError for what is no text."""
-    url, caption, sha256 = (digest_strings(_text(columns, name)) for name in ("url", CAPTION, "sha256"))
-    return join_digests(join_digests(url, caption), sha256)
+    """Who the rows are. Raises ShardError for what is no text."""
+    return identities_of(pa.table({name: _text(columns, name) for name in (*IDENTITY, CAPTION)}))
 
 
 def _text(columns: pa.Table, name: str) -> pa.ChunkedArray:
     try:
-        return pc.fill_null(columns[name].cast(pa.large_string()), "")
+        return columns[name].cast(pa.large_string())
     except pa.ArrowException:
         kind = columns.schema.field(name).type
         raise ShardError(f"{name} is a column of {kind}, and pieces are drawn by its text") from None
