@@ -6,6 +6,7 @@ from safetensors.torch import save_file
 
 from curate.errors import ConfigError
 from curate.models.caption_settings import CaptionerSettings, MatcherSettings
+from curate.train import coupling
 from curate.train.coupling import MOST_SHARED, shared_weights, warn_if_coupled
 
 
@@ -89,3 +90,14 @@ def test_a_folder_without_a_model_and_a_damaged_one_are_told(tmp_path):
     with pytest.raises(ConfigError, match="is damaged"):
         shared_weights(tmp_path / "empty", tmp_path / "empty")
     assert warn_if_coupled(tmp_path / "empty", folder(tmp_path / "m", a=random(0, 3))) is None
+
+
+def test_of_tensors_that_differ_at_once_no_more_than_a_row_is_read(tmp_path, monkeypatch):
+    read = []
+    rows = coupling._Stored.rows
+    monkeypatch.setattr(coupling._Stored, "rows", lambda own, count: (read.append(count), rows(own, count))[1])
+    pair = folder(tmp_path / "c", a=random(0, 50, 4)), folder(tmp_path / "m", a=random(1, 50, 4))
+    assert shared_weights(*pair) == 0.0
+    assert read == [1, 1]
+    one = torch.tensor(3.0)
+    assert shared_weights(folder(tmp_path / "d", a=one), folder(tmp_path / "n", a=one.clone())) == 1.0
