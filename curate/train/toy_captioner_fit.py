@@ -9,8 +9,6 @@ rises over 80 steps, gradients cut at length 1.
 from __future__ import annotations
 
 import json
-import math
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,16 +16,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from curate.errors import StageError
 from curate.models.toy import ToyClip, normalized, save_toy
 from curate.models.toy_captioner import ToyCaptioner, caption_tokens
 from curate.models.toy_words import PADDING
 from curate.storage import plain_errors
 from curate.train.toy_data import batches
-from curate.train.toy_fit import Course
+from curate.train.toy_fit import Course, fit, optimizer_of
 
 __all__ = [
     "RATE",
@@ -42,12 +39,6 @@ __all__ = [
 
 RATE, TOWER_RATE = 2e-3, 1.5e-3
 """Highest rates: from nothing, and from a tower that knows something already."""
-LEAST_RATE_RATIO = 0.05
-WARMUP_STEPS = 80
-WEIGHT_DECAY = 0.02
-BETAS = (0.9, 0.98)
-MOST_GRADIENT = 1.0
-SAY_EVERY = 100
 
 Loss = Callable[[ToyCaptioner, Tensor, Tensor], Tensor]
 
@@ -100,25 +91,11 @@ def fit_captioner(
         torch.manual_seed(course.seed)
         model = ToyCaptioner()
     model.train()
-    optimizer = _optimizer(model, rate)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, course.steps))
-    started = time.monotonic()
-    for step, draw in enumerate(draws, 1):
-        with torch.autocast("cpu", torch.bfloat16, enabled=course.half):
-            loss = loss_of(model, normalized(draw.views), caption_tokens(draw.captions))
-        value = loss.item()
-        if not math.isfinite(value):
-            raise StageError(f"toy captioner: the loss is {value} at step {step}; try another --seed")
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), MOST_GRADIENT)
-        optimizer.step()
-        schedule.step()
-        if step % SAY_EVERY == 0 or step == course.steps:
-            seconds = time.monotonic() - started
-            course.say(f"toy captioner: step {step:,} of {course.steps:,}, loss {value:.3f}, {seconds:.0f} s")
-    model.eval()
-    return model
+
+    def loss(draw: Draw) -> Tensor:
+        return loss_of(model, normalized(draw.views), caption_tokens(draw.captions))
+
+    return fit(model, draws, loss, course, optimizer_of(model, rate, fused=True), "toy captioner")
 
 
 def save_captioner(model: ToyCaptioner, folder: Path, about: Mapping[str, str]) -> None:
@@ -129,19 +106,3 @@ def save_captioner(model: ToyCaptioner, folder: Path, about: Mapping[str, str]) 
     save_toy(model, folder / "model.safetensors", about)
     with plain_errors(f"write {folder / 'toy.json'}"):
         (folder / "toy.json").write_text(json.dumps({"kind": "captioner", **about}, indent=1) + "\n", "utf-8")
-
-
-def _optimizer(model: nn.Module, rate: float) -> torch.optim.AdamW:
-    large = [p for p in model.parameters() if p.ndim > 1]
-    small = [p for p in model.parameters() if p.ndim <= 1]
-    groups = [{"params": large, "weight_decay": WEIGHT_DECAY}, {"params": small, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, rate, BETAS, fused=True)
-
-
-def _rate(step: int, steps: int) -> float:
-    """A linear rise, then half a cosine down to LEAST_RATE_RATIO."""
-    warmup = min(WARMUP_STEPS, steps // 2)
-    if step < warmup:
-        return (step + 1) / warmup
-    done = (step - warmup) / max(1, steps - warmup)
-    return LEAST_RATE_RATIO + (1 - LEAST_RATE_RATIO) * (1 + math.cos(math.pi * min(1.0, done))) / 2

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -25,7 +25,7 @@ from curate.models.toy import ToyClip, ToyMatcher, normalized, tokenize, trimmed
 from curate.models.toy_words import START, UNKNOWN
 from curate.train.toy_data import BATCH, Batch, batches
 
-__all__ = ["Course", "Say", "fit_clip", "fit_matcher"]
+__all__ = ["Course", "Say", "fit", "fit_clip", "fit_matcher", "optimizer_of"]
 
 CLIP_RATE, MATCHER_RATE = 2e-3, 1e-3
 """Highest rates. At 2e-3 the matcher first forgets what its towers know: AUC .995 after 450 steps, else .9995."""
@@ -41,6 +41,8 @@ SAY_EVERY = 100
 
 Say = Callable[[str], None]
 Model = TypeVar("Model", bound=nn.Module)
+Drawn = TypeVar("Drawn")
+"""What one step learns from."""
 
 
 @dataclass(frozen=True)
@@ -71,16 +73,33 @@ def fit_matcher(clip: ToyClip, course: Course) -> ToyMatcher:
 
 
 def _fit(model: Model, loss_of: Callable[[Batch], Tensor], course: Course, rate: float, name: str) -> Model:
-    """Train a model on drawn batches."""
+    """Train a model on the batches of its course."""
+    return fit(model, batches(course.seed, course.steps), loss_of, course, optimizer_of(model, rate), name)
+
+
+def optimizer_of(model: nn.Module, rate: float, fused: bool = False) -> torch.optim.AdamW:
+    """AdamW with the decay of the toys on matrices alone. `fused` is faster, and rounds otherwise."""
     large = [p for p in model.parameters() if p.ndim > 1]
     small = [p for p in model.parameters() if p.ndim <= 1]
     groups = [{"params": large, "weight_decay": WEIGHT_DECAY}, {"params": small, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, rate, BETAS)
+    return torch.optim.AdamW(groups, rate, BETAS, fused=fused or None)
+
+
+def fit(
+    model: Model,
+    draws: Iterable[Drawn],
+    loss_of: Callable[[Drawn], Tensor],
+    course: Course,
+    optimizer: torch.optim.Optimizer,
+    name: str,
+) -> Model:
+    """Train a model in place, a step on each of `draws`; it is in eval mode then. Raises StageError when the loss is
+    not finite."""
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, course.steps))
     started = time.monotonic()
-    for step, batch in enumerate(batches(course.seed, course.steps), 1):
+    for step, draw in enumerate(draws, 1):
         with torch.autocast("cpu", torch.bfloat16, enabled=course.half):
-            loss = loss_of(batch)
+            loss = loss_of(draw)
         value = loss.item()
         if not math.isfinite(value):
             raise StageError(f"{name}: the loss is {value} at step {step}; try another --seed")
