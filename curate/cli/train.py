@@ -7,7 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from curate.cli import _train_capfilt, _train_captioner, _train_matcher, _train_metadata
+from curate.cli import _train_capfilt, _train_metadata, _train_model
 from curate.cli._output import add_format, show
 
 __all__ = ["add_arguments", "run"]
@@ -78,8 +78,8 @@ def _say(text: str) -> None:
 KINDS = {
     "tiny": ("the three toy models, in some minutes on two cores", _tiny_arguments, _tiny),
     "filter": ("a CLIP fine-tuned on clean pairs (after DFN), as a scorer", _filter_arguments, _filter),
-    "captioner": (_train_captioner.SUMMARY, _train_captioner.add_arguments, _train_captioner.train),
-    "matcher": (_train_matcher.SUMMARY, _train_matcher.add_arguments, _train_matcher.train),
+    "captioner": _train_model.kind("captioner"),
+    "matcher": _train_model.kind("matcher"),
     "capfilt": (_train_capfilt.SUMMARY, _train_capfilt.add_arguments, _train_capfilt.train),
     "metadata": (_train_metadata.SUMMARY, _train_metadata.add_arguments, _train_metadata.train),
 }

@@ -9,18 +9,17 @@ punctuation a space, 50 words, 32 tokens; what a column holds is not cut.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from curate.errors import ConfigError
-from curate.filter import Pixels
 from curate.manifest import fingerprint
 from curate.models.caption_settings import MatcherSettings
-from curate.models.device import computes, device, require_device, sent
+from curate.models.device import computes, device, free_memory, require_device, sent
 from curate.models.hf_folder import (
     folder_digest,
     load_config,
@@ -30,7 +29,7 @@ from curate.models.hf_folder import (
     require_model_files,
 )
 from curate.models.hf_pictures import normalised, square_preprocess
-from curate.models.match_units import PairUnits, Tokens, pair_logits, plain_tokens, pre_caption, second_of_two
+from curate.models.match_units import ItmMatcher, PairUnits, Tokens, plain_tokens, pre_caption
 
 __all__ = ["Blip2Matching", "matcher_digest", "open_matcher", "require_matcher"]
 
@@ -72,8 +71,8 @@ def _marks(tokenizer: Any, config: Any, path: Path) -> tuple[int, int, int]:
     return marks
 
 
-class Blip2Matching:
-    """One model on one device; not for two threads at once, but for `prepare`."""
+class Blip2Matching(ItmMatcher):
+    """A `curate.models.captioner.Matcher`."""
 
     def __init__(self, settings: MatcherSettings) -> None:
         path = model_folder(settings.weights, settings.revision)
@@ -88,21 +87,7 @@ class Blip2Matching:
         *self._ends, self._pad = _marks(self._tokenizer, config.qformer_config, path)
         self.prepare_picture = square_preprocess(path, config.vision_config.image_size)
         kind = self._where.type
-        self._units = PairUnits(self, LENGTHS, PICTURES[kind], ROWS[kind], self._free)
-
-    def prepare(self, pixels: Pixels) -> npt.NDArray[np.uint8]:
-        """uint8 (side, side, 3)."""
-        return self.prepare_picture(pixels)
-
-    def match(self, images: Sequence[Any], texts: Sequence[Sequence[str]]) -> list[npt.NDArray[np.float32]]:
-        """As `curate.models.captioner.Matcher`. A text without a word (empty, white space, `!!!`) has no probability:
-        not a number."""
-        return [second_of_two(own) for own in self.logits(images, texts)]
-
-    def logits(self, images: Sequence[Any], texts: Sequence[Sequence[str]]) -> list[npt.NDArray[np.float32]]:
-        """As `curate.models.match_units.pair_logits`."""
-        known = self._read(list(dict.fromkeys(text for own in texts for text in own)))
-        return pair_logits(self._units, images, texts, known)
+        self._units = PairUnits(self, LENGTHS, PICTURES[kind], ROWS[kind], partial(free_memory, self._where))
 
     def _read(self, texts: Sequence[str]) -> dict[str, Tokens | None]:
         """Each text as tokens, [CLS] to [SEP]; None where no word is left."""
@@ -134,7 +119,3 @@ class Blip2Matching:
             encoder_hidden_states=seen[place],
         ).last_hidden_state
         return model.itm_head(found[:, :queries]).mean(dim=1)
-
-    def _free(self) -> None:
-        if self._where.type == "cuda":
-            torch.cuda.empty_cache()

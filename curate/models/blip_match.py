@@ -14,20 +14,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch.nn import functional
 
 from curate.errors import ConfigError
-from curate.filter import Pixels
 from curate.manifest import fingerprint
 from curate.models.blip_vision import BlipVision
 from curate.models.caption_settings import MatcherSettings
-from curate.models.device import computes, device, require_device, sent
+from curate.models.device import computes, device, free_memory, require_device, sent
 from curate.models.hf_folder import (
     folder_digest,
     load_config,
@@ -37,7 +36,7 @@ from curate.models.hf_folder import (
     require_model_files,
 )
 from curate.models.hf_pictures import square_preprocess
-from curate.models.match_units import PairUnits, Tokens, pair_logits, plain_tokens, pre_caption, second_of_two
+from curate.models.match_units import ItmMatcher, PairUnits, Tokens, plain_tokens, pre_caption
 
 __all__ = ["BlipMatching", "matcher_digest", "open_matcher", "require_matcher"]
 
@@ -48,7 +47,6 @@ WORDS = 30
 PICTURES, ROWS = {"cpu": 4, "cuda": 64}, {"cpu": 4, "cuda": 64}
 MAY_HAVE = ("*.position_ids",)
 """Numbers from 0 on, which older versions wrote."""
-Logits = npt.NDArray[np.float32]
 
 
 def open_matcher(settings: MatcherSettings) -> BlipMatching:
@@ -107,8 +105,8 @@ class _Seen:
     layers: list[tuple[Any, Any]]
 
 
-class BlipMatching:
-    """One model on one device; not for two threads at once, but for `prepare`."""
+class BlipMatching(ItmMatcher):
+    """A `curate.models.captioner.Matcher`."""
 
     def __init__(self, settings: MatcherSettings) -> None:
         path = model_folder(settings.weights, settings.revision)
@@ -123,21 +121,7 @@ class BlipMatching:
         self.prepare_picture = ready = square_preprocess(path, config.vision_config.image_size)
         self._vision = BlipVision(self._model.vision_model, ready.mean, ready.std, self._where, self._kind)
         kind = self._where.type
-        self._units = PairUnits(self, LENGTHS, PICTURES[kind], ROWS[kind], self._free)
-
-    def prepare(self, pixels: Pixels) -> npt.NDArray[np.uint8]:
-        """uint8 (side, side, 3)."""
-        return self.prepare_picture(pixels)
-
-    def match(self, images: Sequence[Any], texts: Sequence[Sequence[str]]) -> list[npt.NDArray[np.float32]]:
-        """As `curate.models.captioner.Matcher`. A text without a word (empty, white space, `!!!`) has no probability:
-        not a number."""
-        return [second_of_two(own) for own in self.logits(images, texts)]
-
-    def logits(self, images: Sequence[Any], texts: Sequence[Sequence[str]]) -> list[Logits]:
-        """As `curate.models.match_units.pair_logits`."""
-        known = self._read(list(dict.fromkeys(text for own in texts for text in own)))
-        return pair_logits(self._units, images, texts, known)
+        self._units = PairUnits(self, LENGTHS, PICTURES[kind], ROWS[kind], partial(free_memory, self._where))
 
     def _read(self, texts: Sequence[str]) -> dict[str, Tokens | None]:
         """Each text as tokens, [ENC] to [SEP]; None where no word is left."""
@@ -168,10 +152,6 @@ class BlipMatching:
             x = layer.crossattention.output(crossed, x)
             x = layer.feed_forward_chunk(x)
         return self._model.itm_head(x[:, 0]).float()
-
-    def _free(self) -> None:
-        if self._where.type == "cuda":
-            torch.cuda.empty_cache()
 
 
 def _heads(x: Any, own: Any) -> Any:

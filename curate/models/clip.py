@@ -12,17 +12,14 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from functools import lru_cache
-from threading import Lock
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from curate.errors import ConfigError, CurateError, StageError
 from curate.manifest import fingerprint
 from curate.models.device import computes, device, work_number
-from curate.models.kept_models import KeptModels
+from curate.models.kept_models import OpenModels
 from curate.models.memory import is_memory
 from curate.models.settings import ModelSettings
 from curate.models.towers import Towers, open_towers
@@ -53,37 +50,12 @@ def clip_fingerprint(settings: ModelSettings) -> str:
     return fingerprint(["clip", 2, *about])
 
 
-_loading = Lock()
-_models: KeptModels[Clip | ConfigError] = KeptModels()
+_models: OpenModels[ModelSettings, Clip] = OpenModels(weights_digest, lambda settings: Clip(settings))
 
 
 def open_clip_model(settings: ModelSettings) -> Clip:
-    """The model, loaded once per process, whichever thread asks first. Raises ConfigError, and StageError for what
-    may go better next time, such as memory."""
-    with _loading:
-        work = work_number()
-        found = _models.get(settings, _digest(settings, work), work, lambda: _load(settings))
-    if isinstance(found, ConfigError):
-        raise found
-    return found
-
-
-@lru_cache(maxsize=64)
-def _digest(settings: ModelSettings, work: int) -> str:
-    """As `weights_digest`, asked for once per piece of work: it takes as long as a tenth of a picture."""
-    return weights_digest(settings)
-
-
-def _load(settings: ModelSettings) -> Clip | ConfigError:
-    """The model, or why there is none: every picture of a shard may ask, and reading 1.7 GB takes seconds."""
-    try:
-        return Clip(settings)
-    except ConfigError as error:
-        return error
-    except CurateError:
-        raise
-    except Exception as error:
-        raise StageError(f"cannot load the model {settings.weights!r}: {type(error).__name__}: {error}") from error
+    """The model, loaded once per process, whichever thread asks first. Raises as `OpenModels.get`."""
+    return _models.get(settings)
 
 
 class Clip:

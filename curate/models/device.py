@@ -11,7 +11,16 @@ from typing import Any, Literal
 from curate.errors import ConfigError
 from curate.models.settings import Precision
 
-__all__ = ["computed_precision", "computes", "device", "require_device", "sent", "work_number", "work_on"]
+__all__ = [
+    "computed_precision",
+    "computes",
+    "device",
+    "free_memory",
+    "require_device",
+    "sent",
+    "work_number",
+    "work_on",
+]
 
 _own = {"gpu": 0, "threads": 1, "work": 0}
 
@@ -77,3 +86,11 @@ def computed_precision(precision: Precision, wanted: Literal["auto", "cpu", "cud
 def sent(values: Any, where: Any) -> Any:
     """A tensor of the host on a device; to a GPU from pinned memory, so that nothing waits for it."""
     return values.pin_memory().to(where, non_blocking=True) if where.type == "cuda" else values
+
+
+def free_memory(where: Any) -> None:
+    """Give back what torch holds of a GPU's memory and does not use."""
+    import torch
+
+    if where.type == "cuda":
+        torch.cuda.empty_cache()

@@ -10,9 +10,14 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from functools import lru_cache
+from threading import Lock
+from typing import Generic, Protocol, TypeVar
 
-__all__ = ["KeptModels"]
+from curate.errors import ConfigError, CurateError, StageError
+from curate.models.device import work_number
+
+__all__ = ["KeptModels", "OpenModels"]
 
 Model = TypeVar("Model")
 IDLE = 3
@@ -62,3 +67,50 @@ class KeptModels(Generic[Model]):
             del self._kept[settings]
         while len(self._kept) >= MOST:
             self._kept.popitem(last=False)
+
+
+class Weighted(Protocol):
+    """Settings that can be a key, and name what is loaded."""
+
+    @property
+    def weights(self) -> str: ...
+
+    def __hash__(self) -> int: ...
+
+
+Settings = TypeVar("Settings", bound=Weighted)
+
+
+class OpenModels(Generic[Settings, Model]):
+    """Models of one kind, each loaded once per process, whichever thread asks first. `digest` tells of settings which
+    files they are, and is asked once per piece of work, for it looks at them all; `load` makes the model."""
+
+    def __init__(self, digest: Callable[[Settings], str], load: Callable[[Settings], Model]) -> None:
+        self._load, self._asking = load, Lock()
+        self._digest = lru_cache(maxsize=64)(lambda settings, work: digest(settings))
+        self._kept: KeptModels[Model | ConfigError] = KeptModels()
+
+    def get(self, settings: Settings) -> Model:
+        """The model of these settings. Raises ConfigError, and StageError for what may go better next time, such as
+        memory."""
+        with self._asking:
+            work = work_number()
+            found = self._kept.get(settings, self._digest(settings, work), work, lambda: self._tried(settings))
+        if isinstance(found, ConfigError):
+            raise found
+        return found
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._kept.clear()
+
+    def _tried(self, settings: Settings) -> Model | ConfigError:
+        """The model, or why there is none: every picture of a shard may ask, and reading 1.7 GB takes seconds."""
+        try:
+            return self._load(settings)
+        except ConfigError as error:
+            return error
+        except CurateError:
+            raise
+        except Exception as error:
+            raise StageError(f"cannot load the model {settings.weights!r}: {type(error).__name__}: {error}") from error

@@ -10,6 +10,7 @@ halved and stay so; a score may then move in its last bits.
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -17,9 +18,12 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from curate.filter import Pixels
 from curate.models.memory import is_memory
+from curate.models.preprocess import Preprocess
 
 __all__ = [
+    "ItmMatcher",
     "Look",
     "PairUnits",
     "Tokens",
@@ -139,6 +143,32 @@ class PairUnits:
                 raise
         self.free()
         return None
+
+
+class ItmMatcher(ABC):
+    """What the matchers with two logits have in common. One model on one device; not for two threads at once, but for
+    `prepare`."""
+
+    prepare_picture: Preprocess
+    _units: PairUnits
+
+    def prepare(self, pixels: Pixels) -> npt.NDArray[np.uint8]:
+        """uint8 (side, side, 3)."""
+        return self.prepare_picture(pixels)
+
+    def match(self, images: Sequence[Any], texts: Sequence[Sequence[str]]) -> list[npt.NDArray[np.float32]]:
+        """As `curate.models.captioner.Matcher`. A text without a word (empty, white space, `!!!`) has no probability:
+        not a number."""
+        return [second_of_two(own) for own in self.logits(images, texts)]
+
+    def logits(self, images: Sequence[Any], texts: Sequence[Sequence[str]]) -> list[npt.NDArray[np.float32]]:
+        """As `pair_logits`."""
+        known = self._read(list(dict.fromkeys(text for own in texts for text in own)))
+        return pair_logits(self._units, images, texts, known)
+
+    @abstractmethod
+    def _read(self, texts: Sequence[str]) -> dict[str, Tokens | None]:
+        """Each text as tokens with both their ends; None where no word is left."""
 
 
 def pair_logits(

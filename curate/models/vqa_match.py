@@ -21,6 +21,7 @@ import re
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from curate.errors import ConfigError
 from curate.filter import Pixels
 from curate.manifest import fingerprint
 from curate.models.caption_settings import MatcherSettings
-from curate.models.device import computes, device, require_device, sent
+from curate.models.device import computes, device, free_memory, require_device, sent
 from curate.models.hf_folder import folder_digest, load_config, load_model, model_folder, require_model_files
 from curate.models.match_units import PairUnits, Tokens
 from curate.models.memory import is_memory
@@ -211,7 +212,7 @@ class VqaMatching:
         self._one_token = _one_token(self._model, self._questions.pad)
         self._right = bool(getattr(config.get_text_config(decoder=True), "is_encoder_decoder", False))
         kind = self._where.type
-        self._units = PairUnits(self, (), PICTURES[kind], ROWS[kind], self._free)
+        self._units = PairUnits(self, (), PICTURES[kind], ROWS[kind], partial(free_memory, self._where))
         self._texts: dict[Tokens, dict[str, Any]] = {}
         self._units.lengths = self._lengths(path)
 
@@ -291,10 +292,6 @@ class VqaMatching:
     def _padded(self, values: Any, length: int, fill: int) -> Any:
         missing = length - values.shape[1]
         return torch.nn.functional.pad(values, (0, missing) if self._right else (missing, 0), value=fill)
-
-    def _free(self) -> None:
-        if self._where.type == "cuda":
-            torch.cuda.empty_cache()
 
 
 def _one_token(model: Any, pad: int) -> Any:

@@ -20,7 +20,8 @@ from curate.models import opened, text_scores
 from curate.models.caption_scores import WriteCaptions
 from curate.models.caption_settings import CaptionerSettings
 from curate.models.captioner import Generated
-from curate.models.kept_models import KeptModels
+from curate.models.kept_models import OpenModels
+from curate.models.open_captioner import captioner_digest
 from curate.models.settings import ModelSettings, build_models
 from curate.models.text_scores import CompareTexts
 from curate.score import Score
@@ -50,8 +51,7 @@ class Sayer:
 
 def sayer(monkeypatch: pytest.MonkeyPatch, says: Says) -> Sayer:
     double = Sayer(says)
-    monkeypatch.setattr(opened, "_captioners", KeptModels())
-    monkeypatch.setattr(opened, "open_captioner", lambda settings: double)
+    monkeypatch.setattr(opened, "_captioners", OpenModels(captioner_digest, lambda settings: double))
     return double
 
 
