@@ -8,18 +8,18 @@ synthetic one. The decoding stands in the captioner's table, because it is part 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
 from curate.config import require_range
-from curate.models.captioner import Method, Sampling
+from curate.models.captioner import Sampling
 from curate.models.settings import TOY, Precision, require_once
 
 __all__ = ["CaptionerSettings", "MatcherSettings"]
 
 
 @dataclass(frozen=True)
-class CaptionerSettings:
+class CaptionerSettings(Sampling):
     """One captioner. Raises ValueError for what does not go together.
 
     `weights`: `toy`; the folder of a model as transformers saves it, or its id on the Hugging Face hub (then with
@@ -37,16 +37,6 @@ class CaptionerSettings:
     engine: Literal["own", "vllm"] = "own"
     precision: Precision = "bf16"
     captions: int = 1
-    method: Method = "nucleus"
-    top_p: float = 0.9
-    top_k: int = 0
-    temperature: float = 1.0
-    beams: int = 3
-    max_tokens: int = 20
-    min_tokens: int = 5
-    repetition_penalty: float = 1.1
-    stop_probability: float = 1.0
-    prompt: str = ""
     seed: int = 0
     boxes: bool = False
     batch: int = field(default=0, metadata={"runtime": True})
@@ -60,7 +50,7 @@ class CaptionerSettings:
             raise ValueError('weights = "" is no model; name a folder, an id of the hub, or "toy"')
         if self.weights == TOY and (self.architecture or self.revision or self.engine != "own" or self.boxes):
             raise ValueError('weights = "toy" takes no architecture, revision, engine or boxes')
-        _ = self.sampling
+        super().__post_init__()
         if self.method == "greedy" and self.captions != 1:
             raise ValueError("method = 'greedy' gives one caption a picture; draw with 'nucleus' for more")
         if self.method == "beam" and self.captions > self.beams:
@@ -69,18 +59,7 @@ class CaptionerSettings:
     @property
     def sampling(self) -> Sampling:
         """How captions are drawn."""
-        return Sampling(
-            self.method,
-            self.top_p,
-            self.top_k,
-            self.temperature,
-            self.beams,
-            self.max_tokens,
-            self.min_tokens,
-            self.repetition_penalty,
-            self.stop_probability,
-            self.prompt,
-        )
+        return Sampling(**{own.name: getattr(self, own.name) for own in fields(Sampling)})
 
 
 @dataclass(frozen=True)
