@@ -28,7 +28,7 @@ from curate.models.blip_vision import BlipVision
 from curate.models.caption_settings import CaptionerSettings
 from curate.models.captioner import Generated, Sampling, uniforms
 from curate.models.decoding import Decoded, decode, rows_each
-from curate.models.device import computes, device, require_device, sent
+from curate.models.device import computes, device, on_one_thread, require_device, sent
 from curate.models.hf_folder import (
     folder_digest,
     load_config,
@@ -112,6 +112,7 @@ class BlipCaptioner:
         self.unit = (settings.batch or gpu_unit(self.prepare.size)) if where.type == "cuda" else CPU_UNIT
         """Pictures that are computed together."""
 
+    @on_one_thread
     def generate(
         self, images: Sequence[Any], n: int, sampling: Sampling, seeds: Sequence[int]
     ) -> list[list[Generated]]:

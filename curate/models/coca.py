@@ -26,7 +26,7 @@ from curate.models.captioner import Generated, Sampling, uniforms
 from curate.models.coca_config import END, START, WORDS, coca_config
 from curate.models.coca_steps import CocaDecoder
 from curate.models.decoding import decode, rows_each
-from curate.models.device import computes, device, require_device
+from curate.models.device import computes, device, on_one_thread, require_device
 from curate.models.memory import is_memory
 from curate.models.settings import ModelSettings
 from curate.models.towers import open_towers, require_towers
@@ -115,6 +115,7 @@ class CocaCaptioner:
         self._rows = ROWS[self._where.type]
         self._decoders: dict[tuple[int, int, int], CocaDecoder] = {}
 
+    @on_one_thread
     def generate(
         self, images: Sequence[Any], n: int, sampling: Sampling, seeds: Sequence[int]
     ) -> list[list[Generated]]:

@@ -6,7 +6,9 @@ it is always the first. Two workers with two threads each on two cores are slowe
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, Literal, ParamSpec, TypeVar
 
 from curate.errors import ConfigError
 from curate.models.settings import Precision
@@ -16,12 +18,15 @@ __all__ = [
     "computes",
     "device",
     "free_memory",
+    "on_one_thread",
     "require_device",
     "sent",
     "work_number",
     "work_on",
 ]
 
+P = ParamSpec("P")
+T = TypeVar("T")
 _own = {"gpu": 0, "threads": 1, "work": 0}
 
 
@@ -94,3 +99,25 @@ def free_memory(where: Any) -> None:
 
     if where.type == "cuda":
         torch.cuda.empty_cache()
+
+
+def on_one_thread(call: Callable[P, T]) -> Callable[P, T]:
+    """A method that has torch compute on one thread of the CPU while it lasts.
+
+    With two, a product of matrices is cut between them, and the last bits of a row depend on which rows stand beside
+    it (BLIP and CoCa in float32): a caption would depend on its neighbours, and on how many workers share the cores.
+    Workers, one a core, are what uses them all.
+    """
+
+    @wraps(call)
+    def alone(*arguments: P.args, **named: P.kwargs) -> T:
+        import torch
+
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            return call(*arguments, **named)
+        finally:
+            torch.set_num_threads(threads)
+
+    return alone

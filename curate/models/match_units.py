@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from curate.filter import Pixels
+from curate.models.device import on_one_thread
 from curate.models.memory import is_memory
 from curate.models.preprocess import Preprocess
 
@@ -161,6 +162,7 @@ class ItmMatcher(ABC):
         not a number."""
         return [second_of_two(own) for own in self.logits(images, texts)]
 
+    @on_one_thread
     def logits(self, images: Sequence[Any], texts: Sequence[Sequence[str]]) -> list[npt.NDArray[np.float32]]:
         """As `pair_logits`."""
         known = self._read(list(dict.fromkeys(text for own in texts for text in own)))

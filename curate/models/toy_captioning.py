@@ -24,7 +24,7 @@ from curate.manifest import fingerprint
 from curate.models.caption_settings import CaptionerSettings
 from curate.models.captioner import Generated, Sampling, uniforms
 from curate.models.decoding import decode, rows_each
-from curate.models.device import computes, device, require_device
+from curate.models.device import computes, device, on_one_thread, require_device
 from curate.models.memory import is_memory
 from curate.models.model_files import content_digest
 from curate.models.settings import TOY, Precision
@@ -108,6 +108,7 @@ class ToyCaptioning:
         """uint8 (32, 32, 3)."""
         return prepare(pixels)
 
+    @on_one_thread
     def generate(
         self, images: Sequence[Any], n: int, sampling: Sampling, seeds: Sequence[int]
     ) -> list[list[Generated]]:

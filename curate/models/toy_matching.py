@@ -17,7 +17,7 @@ import torch
 from curate.filter import Pixels
 from curate.manifest import fingerprint
 from curate.models.caption_settings import MatcherSettings
-from curate.models.device import device, require_device
+from curate.models.device import device, on_one_thread, require_device
 from curate.models.memory import is_memory
 from curate.models.model_files import content_digest
 from curate.models.settings import TOY
@@ -66,6 +66,7 @@ class ToyMatching:
         """uint8 (32, 32, 3)."""
         return prepare(pixels)
 
+    @on_one_thread
     def match(self, images: Sequence[Any], texts: Sequence[Sequence[str]]) -> list[Probabilities]:
         """As `curate.models.captioner.Matcher`. A text of white space alone has no probability: not a number."""
         pairs = [(row, text) for row, own in enumerate(texts) for text in dict.fromkeys(own) if text.strip()]

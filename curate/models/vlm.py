@@ -25,7 +25,7 @@ from curate.manifest import fingerprint
 from curate.models.caption_settings import CaptionerSettings
 from curate.models.captioner import Generated, Sampling, uniforms
 from curate.models.decoding import Decoded, rows_each
-from curate.models.device import computes, device, require_device
+from curate.models.device import computes, device, on_one_thread, require_device
 from curate.models.hf_config import told_config
 from curate.models.hf_folder import folder_digest, load_config, model_folder, require_model_files
 from curate.models.memory import is_memory
@@ -106,6 +106,7 @@ class Vlm:
         """The bytes that the model's own preprocessing makes, and the form of the picture."""
         return self.inputs.pictures.prepare(pixels)
 
+    @on_one_thread
     def generate(
         self, images: Sequence[PreparedPicture], n: int, sampling: Sampling, seeds: Sequence[int]
     ) -> list[list[Generated]]:

@@ -33,7 +33,7 @@ from curate.errors import ConfigError
 from curate.filter import Pixels
 from curate.manifest import fingerprint
 from curate.models.caption_settings import MatcherSettings
-from curate.models.device import computes, device, free_memory, require_device, sent
+from curate.models.device import computes, device, free_memory, on_one_thread, require_device, sent
 from curate.models.hf_folder import folder_digest, load_config, load_model, model_folder, require_model_files
 from curate.models.match_units import PairUnits, Tokens
 from curate.models.memory import is_memory
@@ -242,6 +242,7 @@ class VqaMatching:
         """The bytes that the model's own preprocessing makes, and the form of the picture."""
         return self._questions.pictures.prepare(pixels)
 
+    @on_one_thread
     def match(self, images: Sequence[Any], texts: Sequence[Sequence[str]]) -> list[npt.NDArray[np.float32]]:
         """As `curate.models.captioner.Matcher`, but a picture is read once for each of its texts. Not a number for a
         text without a word, and for one that cannot be asked about."""

@@ -19,7 +19,7 @@ from curate.manifest import Attempt
 from curate.models import opened
 from curate.models.caption_settings import CaptionerSettings, MatcherSettings
 from curate.models.captioner import Generated
-from curate.models.kept_models import KeptModels
+from curate.models.kept_models import OpenModels
 from curate.shard import Shard
 from curate.stage import Part, Runtime
 from curate.storage import Storage
@@ -74,10 +74,8 @@ def pictures(folder: Path, numbers: Sequence[int], texts: int = 1) -> Path:
 @pytest.fixture
 def measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
     def measured(models: Models, clean: Path, web: Path, rows: int = 500) -> dict[str, Any]:
-        monkeypatch.setattr(opened, "_captioners", KeptModels())
-        monkeypatch.setattr(opened, "_matchers", KeptModels())
-        monkeypatch.setattr(opened, "open_captioner", lambda settings: models)
-        monkeypatch.setattr(opened, "open_matcher", lambda settings: models)
+        monkeypatch.setattr(opened, "_captioners", OpenModels(lambda settings: "", lambda settings: models))
+        monkeypatch.setattr(opened, "_matchers", OpenModels(lambda settings: "", lambda settings: models))
         step, _ = Audit((str(clean),), rows=rows).steps({"synthetic": CaptionerSettings(), "itm": MatcherSettings()})
         storage = Storage(str(web))
         attempt = Attempt(storage, "audit", "p00000", "aaaa")
