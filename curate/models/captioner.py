@@ -1,11 +1,11 @@
 """What every captioner and every matcher answers, whatever model stands behind it. Imports no torch.
 
 A caption depends on the picture, the model and the settings, and on nothing else: not on the batch it was made in, the
-worker, the number of workers, or whether a run was killed half-way. Three things see to it. Every random number is drawn
-by the seed of its picture, the number of the caption and the place of the token (`uniforms`), never from a generator
-that goes on from batch to batch. A model computes in units of one fixed shape, filled up where pictures are missing,
-because the last bits of a product of matrices depend on their shapes: in bfloat16 one token in some hundred would be
-another. And on a CPU it computes on one thread (`curate.models.device.on_one_thread`).
+worker, the number of workers, or whether a run was killed half-way. Three things see to it. Every random number is
+drawn by the seed of its picture, the number of the caption and the place of the token (`uniforms`), never from a
+generator that goes on from batch to batch. A model computes in units of one fixed shape, filled up where pictures are
+missing, because the last bits of a product of matrices depend on their shapes: in bfloat16 one token in some hundred
+would be another. And on a CPU it computes on one thread (`curate.models.device.on_one_thread`).
 """
 
 from __future__ import annotations
