@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-__all__ = ["Document", "Part", "Picture", "Sample", "Text"]
+__all__ = ["Conversation", "Document", "Part", "Picture", "Sample", "Text", "Turn"]
 
 
 @dataclass(frozen=True)
@@ -66,4 +66,24 @@ class Document:
 
     key: str
     parts: tuple[Part, ...]
+    columns: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one speaker says, in reading order. `role` is "system", "user" or "assistant"."""
+
+    role: str
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """Turns of talk about no, one or several pictures: instructions, questions and answers, OCR, grounding.
+
+    `columns` is what else its source says: ratings, the name of the set, boxes.
+    """
+
+    key: str
+    turns: tuple[Turn, ...]
     columns: Mapping[str, object] = field(default_factory=dict)

@@ -28,6 +28,7 @@ MIDDLE = {
     "caption",
     "mixture",
     "export",
+    "handover",
     "report",
     "toyweb",
 }
