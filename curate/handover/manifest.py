@@ -153,14 +153,13 @@ def read_record(storage: Storage) -> dict[str, Any]:
 def as_manifest(record: Mapping[str, Any]) -> Manifest:
     """The dataclasses of a record that is valid."""
     stages = record.get("stages")
-    return Manifest(
-        **{
-            **{name: tuple(value) if isinstance(value, list) else value for name, value in record.items()},
-            "sources": {name: SourceEntry(**own) for name, own in record["sources"].items()},
-            "shards": tuple(_shard(own) for own in record["shards"]),
-            "stages": StagesEntry(**{**stages, "names": tuple(stages["names"])}) if stages else None,
-        }
-    )
+    entries: dict[str, Any] = {
+        **{name: tuple(value) if isinstance(value, list) else value for name, value in record.items()},
+        "sources": {name: SourceEntry(**own) for name, own in record["sources"].items()},
+        "shards": tuple(_shard(own) for own in record["shards"]),
+        "stages": StagesEntry(**{**stages, "names": tuple(stages["names"])}) if stages else None,
+    }
+    return Manifest(**entries)
 
 
 def require_valid(record: Mapping[str, Any], place: str) -> None:
@@ -172,9 +171,9 @@ def require_valid(record: Mapping[str, Any], place: str) -> None:
 
 def check_record(record: Mapping[str, Any], part: str = "") -> str:
     """What is wrong with a manifest, or with a `part` of one such as "shard": the entry and why; "" for nothing."""
-    from jsonschema.exceptions import best_match
+    import jsonschema  # type: ignore[import-untyped]
 
-    error = best_match(_validator(part).iter_errors(record))
+    error = jsonschema.exceptions.best_match(_validator(part).iter_errors(record))
     if error is None:
         return ""
     place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.absolute_path)
@@ -198,10 +197,10 @@ def dataset_id(shards: Iterable[tuple[str, str, Iterable[FileRecord]]], stages_s
 
 @cache
 def _validator(part: str) -> Any:
-    from jsonschema import Draft202012Validator
+    import jsonschema
 
     schema = manifest_schema()
-    return Draft202012Validator({"$defs": schema["$defs"], "$ref": f"#/$defs/{part}"} if part else schema)
+    return jsonschema.Draft202012Validator({"$defs": schema["$defs"], "$ref": f"#/$defs/{part}"} if part else schema)
 
 
 def _shard(record: Mapping[str, Any]) -> ShardEntry:
