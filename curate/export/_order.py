@@ -24,7 +24,7 @@ from curate.storage import Storage
 from curate.tar import BLOCK
 from curate.tombstones import alive
 
-__all__ = ["Order", "current_shards", "find_samples", "planned"]
+__all__ = ["Order", "current_shards", "find_samples", "order_of", "planned"]
 
 Numbers = npt.NDArray[Any]
 
@@ -69,7 +69,16 @@ def find_samples(source: Storage, seed: int | None) -> Order:
     shards = current_shards(source, documents=False)
     decided = [s for s in shards if "keep" in s.column_files]
     taken = decided or shards
-    parts = [_kept(shard, number, seed) for number, shard in enumerate(taken)]
+    return order_of(taken, seed, undecided=[s.id for s in shards if s not in taken])
+
+
+def order_of(shards: Sequence[Shard], seed: int | None, undecided: Sequence[str] = (), packed: bool = False) -> Order:
+    """The samples of these shards that are kept and not dead, ordered as by `find_samples`.
+
+    `packed`: what was dropped is in no tar any more and copies are samples of their own, as in a hand-over, so `keep`
+    and `multiplicity` are not asked. Raises ShardError for a shard without an index.
+    """
+    parts = [_kept(shard, number, seed, packed) for number, shard in enumerate(shards)]
     columns = {name: [part.pop(name) for part in parts] for name in ("hash", "shard", "copy", "offset", "size")}
     hashes = columns.pop("hash")
     order = np.argsort(np.concatenate(hashes), kind="stable") if hashes else np.empty(0, np.int64)
@@ -78,8 +87,7 @@ def find_samples(source: Storage, seed: int | None) -> Order:
     for name in list(columns):  # one at a time, so that only one of them is held twice
         column = columns.pop(name)
         arrays[name] = np.concatenate(column)[order] if column else order
-    undecided = [s.id for s in shards if s not in taken]
-    return Order(shards=[s.id for s in taken], undecided=undecided, **arrays)
+    return Order(shards=[s.id for s in shards], undecided=undecided, **arrays)
 
 
 def planned(target: Storage, wanted: SlicePlan, other: str, tables: Iterable[pa.Table]) -> Iterator[Slice]:
@@ -115,10 +123,10 @@ def current_shards(source: Storage, documents: bool) -> list[Shard]:
     return shards
 
 
-def _kept(shard: Shard, number: int, seed: int | None) -> dict[str, Numbers]:
+def _kept(shard: Shard, number: int, seed: int | None, packed: bool) -> dict[str, Numbers]:
     """The arrays of Order for one shard, and `hash`: uint64, 0 for all where nothing is shuffled."""
     keys, offset, size = _ranges(shard.table("index"))
-    copies = _copies(shard, keys) * alive(shard, keys)
+    copies = (np.ones(len(keys), np.int64) if packed else _copies(shard, keys)) * alive(shard, keys)
     chosen = np.repeat(np.arange(len(keys)), copies)
     copy = np.arange(len(chosen)) - np.repeat(np.cumsum(copies) - copies, copies)
     hashes = np.zeros(len(chosen), np.uint64) if seed is None else _hashes(keys.take(pa.array(chosen)), copy, seed)

@@ -42,7 +42,7 @@ from curate.stage import Runtime, Stage
 from curate.storage import Storage, plain_errors
 from curate.tar import TarWriter
 
-__all__ = ["Pack", "export"]
+__all__ = ["Pack", "export", "read_ahead"]
 
 SOURCE_KEY = "source_key"
 """The column with the key that a sample has in the data set that it comes from: lists of keys name its copies too."""
@@ -118,7 +118,7 @@ class Pack(Stage):
         with plain_errors(f"write {path}"), open(path, "wb") as target:
             tar = TarWriter(target)
             pack = _Packer(IndexedTar(tar))
-            for place, raw in _read_ahead(origin, plan):
+            for place, raw in read_ahead(origin, plan):
                 pack.add(raw, place)
             tar.finish()
         first = plan["shard"][0].as_py() if len(plan) else None
@@ -173,7 +173,7 @@ class _Packer:
         return name
 
 
-def _read_ahead(origin: Storage, plan: pa.Table) -> Iterator[tuple[dict[str, Any], bytes]]:
+def read_ahead(origin: Storage, plan: pa.Table) -> Iterator[tuple[dict[str, Any], bytes]]:
     """Each sample's bytes in order, with a bounded number of reads under way."""
     waiting: deque[tuple[dict[str, Any], Future[bytes]]] = deque()
     with ThreadPoolExecutor(READERS) as pool:
