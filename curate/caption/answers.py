@@ -23,7 +23,7 @@ from curate.caption.faults import fault_of
 from curate.manifest import Attempt
 from curate.storage import Storage, plain_errors
 
-__all__ = ["Answer", "AnswerStatus", "Journal", "Verdict", "judge", "read_answer"]
+__all__ = ["Answer", "AnswerStatus", "Journal", "Verdict", "judge", "read_answer", "usable", "without_thoughts"]
 
 KEPT_CHARS = 20_001
 """What is kept of an answer: one more than the most that `max_chars` may be."""
@@ -104,6 +104,17 @@ def judge(answer: Answer, max_chars: int, instruction: str = "") -> Verdict:
     """Whether an answer is a caption. `max_chars` is included; `instruction`: words of the prompt, which an answer that
     only repeats what it was asked has in it."""
     text = _bare(answer.text)
+    found = usable(answer, text, max_chars)
+    if found.status is not AnswerStatus.OK:
+        return found
+    fault = fault_of(text, answer.finish or None, instruction)
+    if fault is None:
+        return Verdict(AnswerStatus.OK, text)
+    return Verdict(_FAULTS.get(fault, AnswerStatus.BAD_ANSWER), "", fault)
+
+
+def usable(answer: Answer, text: str, max_chars: int) -> Verdict:
+    """Whether `text`, the part of an answer that is of use, came whole and in characters that a file can hold."""
     if answer.refused or answer.finish == "content_filter":
         return Verdict(AnswerStatus.REFUSED, "", "the model or its filter refused")
     if answer.finish == "length":
@@ -116,10 +127,7 @@ def judge(answer: Answer, max_chars: int, instruction: str = "") -> Verdict:
         return Verdict(AnswerStatus.BAD_ANSWER, "", f"more than {max_chars} characters")
     if text.startswith("<think>"):
         return Verdict(AnswerStatus.BAD_ANSWER, "", "thoughts without an end, and no answer")
-    fault = fault_of(text, answer.finish or None, instruction)
-    if fault is None:
-        return Verdict(AnswerStatus.OK, text)
-    return Verdict(_FAULTS.get(fault, AnswerStatus.BAD_ANSWER), "", fault)
+    return Verdict(AnswerStatus.OK, text)
 
 
 _FAULTS = {
@@ -129,10 +137,15 @@ _FAULTS = {
 }
 
 
+def without_thoughts(text: str) -> str:
+    """An answer without what a model thought before it, its lines ended by line feeds, white space around it gone."""
+    thought = _THOUGHTS.match(text)
+    return text[thought.end() if thought else 0 :].replace("\r\n", "\n").strip()
+
+
 def _bare(text: str) -> str:
     """The caption without the thoughts, preface and quotes around it."""
-    thought = _THOUGHTS.match(text)
-    bare = text[thought.end() if thought else 0 :].replace("\r\n", "\n").strip()
+    bare = without_thoughts(text)
     preface = _PREFACE.match(bare)
     bare = bare[preface.end() if preface else 0 :].strip()
     while len(bare) > 1 and _QUOTES.get(bare[0]) == bare[-1] and not {bare[0], bare[-1]} & set(bare[1:-1]):
