@@ -42,7 +42,7 @@ from curate.stage import Runtime, Stage
 from curate.storage import Storage, plain_errors
 from curate.tar import TarWriter
 
-__all__ = ["Pack", "export", "read_ahead"]
+__all__ = ["SOURCE_KEY", "Pack", "Pair", "export", "pair_columns", "read_ahead", "read_pair"]
 
 SOURCE_KEY = "source_key"
 """The column with the key that a sample has in the data set that it comes from: lists of keys name its copies too."""
@@ -121,8 +121,7 @@ class Pack(Stage):
             for place, raw in read_ahead(origin, plan):
                 pack.add(raw, place)
             tar.finish()
-        first = plan["shard"][0].as_py() if len(plan) else None
-        attempt.write_table(shard.table_name(), pack.samples(Shard(origin, first) if first else None))
+        attempt.write_table(shard.table_name(), pack.samples(pair_columns(origin, plan)))
         attempt.write_table(shard.table_name("index"), pack.tar.index())
         attempt.counts.update({"in": len(plan), "kept": len(pack.rows)})
         done = len(pack.rows)
@@ -131,38 +130,56 @@ class Pack(Stage):
         attempt.write_bytes(f"{shard.id}_stats.json", stats.encode())
 
 
+@dataclass(frozen=True)
+class Pair:
+    """A sample from its bytes in a tar: its key there, its members by extension, its row of the sample table."""
+
+    key: str
+    members: Mapping[str, bytes]
+    row: Mapping[str, Any]
+
+
+def read_pair(raw: bytes, place: Mapping[str, Any]) -> Pair:
+    """The sample of a row of the plan: with the texts of a view where the row has some. Raises ShardError when the
+    bytes are not one sample."""
+    data, name = io.BytesIO(raw), f"{place['shard']}.tar at byte {place['offset']}"
+    contents = read_contents(data, name)
+    groups = list(contents.groups.values())
+    if len(groups) != 1 or contents.damage is not None:
+        raise ShardError(f"{name} is not the one sample that its index says; make the shard anew")
+    row = member_row(groups[0], data)
+    members = {e: raw[m.offset : m.offset + m.size] for e, m in groups[0].members.items()}
+    if "captions" in place:
+        members, row = retold(members, row, place)
+    return Pair(groups[0].key, members, row | {"status": "success", "error_message": None})
+
+
+def pair_columns(origin: Storage, plan: pa.Table) -> dict[str, pa.DataType]:
+    """The columns of a sample table: those that the data set's own has, SOURCE_KEY, and those of a view's texts."""
+    own = Shard(origin, plan["shard"][0].as_py()).schema() if len(plan) else pa.schema(SAMPLE_COLUMNS.items())
+    told = CAPTION_COLUMNS if "captions" in plan.column_names else {}
+    return {field.name: field.type for field in own} | {SOURCE_KEY: pa.string()} | dict(told)
+
+
 class _Packer:
     """Samples on their way into one tar."""
 
     def __init__(self, tar: IndexedTar) -> None:
         self.tar = tar
         self.rows: dict[str, dict[str, Any]] = {}
-        self.kinds: Mapping[str, pa.DataType] = {}
 
     def add(self, raw: bytes, place: dict[str, Any]) -> None:
         """Append a sample from its bytes in its own tar. Raises ShardError when they are not one sample."""
-        data, name = io.BytesIO(raw), f"{place['shard']}.tar at byte {place['offset']}"
-        contents = read_contents(data, name)
-        groups = list(contents.groups.values())
-        if len(groups) != 1 or contents.damage is not None:
-            raise ShardError(f"{name} is not the one sample that its index says; make the shard anew")
-        key = self._free_key(groups[0].key, place["copy"])
-        row = member_row(groups[0], data)
-        members = {e: raw[m.offset : m.offset + m.size] for e, m in groups[0].members.items()}
-        if "captions" in place:
-            members, row = retold(members, row, place)
-            self.kinds = CAPTION_COLUMNS
-        for extension, content in members.items():
+        pair = read_pair(raw, place)
+        key = self._free_key(pair.key, place["copy"])
+        for extension, content in pair.members.items():
             self.tar.add(key, extension, content)
-        own = {"key": key, SOURCE_KEY: groups[0].key, "status": "success", "error_message": None}
-        self.rows[key] = row | own
+        self.rows[key] = {**pair.row, "key": key, SOURCE_KEY: pair.key}
 
-    def samples(self, like: Shard | None) -> pa.Table:
-        """The sample table, with the columns that the data set's own has, SOURCE_KEY, and those of captions."""
-        schema = like.schema() if like is not None else pa.schema(SAMPLE_COLUMNS.items())
-        kinds = {field.name: field.type for field in schema} | {SOURCE_KEY: pa.string()} | dict(self.kinds)
+    def samples(self, columns: Mapping[str, pa.DataType]) -> pa.Table:
+        """The sample table."""
         rows = list(self.rows.values())
-        return pa.table({name: value_column([row.get(name) for row in rows], kind) for name, kind in kinds.items()})
+        return pa.table({name: value_column([row.get(name) for row in rows], kind) for name, kind in columns.items()})
 
     def _free_key(self, key: str, copy: int) -> str:
         """The key, or for a copy of it `KEY-1`; two samples of one tar never share one."""
