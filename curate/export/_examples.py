@@ -23,6 +23,7 @@ from curate.export._captions import Captions, find_captions, retold
 from curate.export._order import Order, find_samples, order_of, planned
 from curate.export.webdataset import SOURCE_KEY, read_ahead
 from curate.handover.layout import KINDS, Example, example_of
+from curate.handover.manifest import MANIFEST, read_manifest
 from curate.registry import nearest
 from curate.sample import Sample
 from curate.shard import IMAGE_EXTENSIONS, Shard, Slice
@@ -33,9 +34,8 @@ from curate.storage import Storage
 
 __all__ = ["WITHOUT_TEXT", "Wanted", "plan_examples", "read_examples"]
 
-HANDOVER = "manifest.json"
 PAIRS = "pairs"
-"""Kind of a data set without HANDOVER, and the name of its one source."""
+"""Kind of a data set that is no hand-over, and the name of its one source."""
 WITHOUT_TEXT = "samples_without_text"
 """In a plan's identity: samples left out because the view keeps no text of them."""
 
@@ -157,21 +157,10 @@ def _of_pairs(source: Storage, seed: int | None, wanted: Wanted) -> _Source:
 
 def _packed(source: Storage) -> dict[str, tuple[str, list[str]]] | None:
     """Kind and shards of each source of a hand-over; None where the folder is none. Raises ShardError."""
-    try:
-        raw = source.read(HANDOVER)
-    except FileNotFoundError:
+    if not source.exists(MANIFEST):
         return None
-    found: dict[str, tuple[str, list[str]]] = {}
-    try:
-        for shard in json.loads(raw)["shards"]:
-            kind, shards = found.setdefault(shard["source"], (shard["kind"], []))
-            if kind != shard["kind"] or kind not in KINDS:
-                raise ValueError(f"shard {shard['id']} is of kind {shard['kind']!r}")
-            shards.append(shard["id"])
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        words = f"{HANDOVER} in {source.root} is not that of a hand-over: {error}; make the hand-over anew"
-        raise ShardError(words) from None
-    return found
+    manifest = read_manifest(source)
+    return {name: (own.kind, [shard.id for shard in manifest.of(name)]) for name, own in manifest.sources.items()}
 
 
 def _require_kind(name: str, kind: str, source: Storage, wanted: Wanted) -> None:

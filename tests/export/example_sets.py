@@ -1,8 +1,7 @@
-"""Small hand-over folders and data sets of pairs with real pictures, written by hand as the pipelines write them."""
+"""Examples and data sets of pairs with real pictures, written by hand; and exports of them."""
 
 import io
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -38,13 +37,13 @@ def page(key: str, *parts: Part | str, **columns: Any) -> Document:
     return Document(key, tuple(Text(p) if isinstance(p, str) else p for p in parts), columns)
 
 
-def put_examples(storage: Storage, shard: str, examples: Sequence[Example], kind: Any) -> None:
-    """One shard: tar, index and sample table."""
+def put_pairs(storage: Storage, shard: str, examples: Sequence[Example]) -> None:
+    """One shard of pairs: tar, index and sample table."""
     target = io.BytesIO()
     writer = TarWriter(target)
     tar = IndexedTar(writer)
     for example in examples:
-        for extension, data in members_of(example, kind):
+        for extension, data in members_of(example, "pairs"):
             tar.add(example.key, extension, data)
     writer.finish()
     storage.write(f"{shard}.tar", target.getvalue())
@@ -52,19 +51,16 @@ def put_examples(storage: Storage, shard: str, examples: Sequence[Example], kind
     put_table(storage, f"{shard}.parquet", pa.table({"key": pa.array([e.key for e in examples], pa.string())}))
 
 
-def put_handover(storage: Storage, sources: Mapping[str, tuple[str, Sequence[Sequence[Example]]]]) -> None:
-    """A hand-over: of each source its kind and its shards of examples."""
-    shards = []
-    for name, (kind, parts) in sources.items():
-        for examples in parts:
-            shard = f"{len(shards):05d}"
-            put_examples(storage, shard, examples, kind)
-            shards.append({"id": shard, "tar": f"{shard}.tar", "source": name, "kind": kind, "samples": len(examples)})
-    told = {"manifest_version": 1, "sources": {n: {"kind": k} for n, (k, _) in sources.items()}, "shards": shards}
-    storage.write("manifest.json", json.dumps(told).encode())
+def put_view(storage: Storage, shard: str, keys: Sequence[str], texts: Sequence[Sequence[str]]) -> None:
+    """The columns of a view called mix, all texts by one captioner."""
+    lists = {"mix_texts": pa.array(texts, pa.list_(pa.string()))}
+    lists["mix_origins"] = pa.array([["cap"] * len(own) for own in texts], pa.list_(pa.string()))
+    for name in ("mix_scores", "mix_weights"):
+        lists[name] = pa.array([[0.5] * len(own) for own in texts], pa.list_(pa.float32()))
+    put_table(storage, f"{shard}.view_mix.parquet", pa.table({"key": pa.array(keys, pa.string()), **lists}))
 
 
-def export(format: str, source: Storage, target: Storage, **options: Any) -> dict[str, Any]:
+def run_export(format: str, source: Storage, target: Storage, **options: Any) -> dict[str, Any]:
     """Run an export to its end; answers what it tells. Two examples a shard where nothing else is said."""
     settings = {"shard_samples": 2, "shuffle": False, "seed": 0, **options}
     job, finish = exporter(format)(source, **settings)
