@@ -1,0 +1,174 @@
+"""How the data set that a source was read from was made: its steps, its funnel, its models, from its own commits.
+
+A parent's `manifest.parquet` is read a row group at a time, and of its column files the footers of one shard: all
+shards of a finished run have the same steps, and each step's fingerprint covers the settings and models of all before
+it. So 40,000 shards of 30 steps (1.2 million commits) take 12 s of one core, 300 MB, and no column is read. Digests of
+a step's commits stand for the commits, which the parent keeps.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from curate.errors import StorageError
+from curate.manifest import MANIFEST
+from curate.shard import Shard, list_shards
+from curate.slices import read_plan
+from curate.storage import Storage, plain_errors
+
+__all__ = ["Lineage", "Told", "first_shard", "lineage_of", "without_secrets"]
+
+Told = Mapping[str, Mapping[str, str]]
+"""What each column of a data set says of itself."""
+SECRET = re.compile(r"(?i)(^|[_-])(api_?key|key|token|secret|password|credential)s?$")
+USER = re.compile(r"(?<=://)[^/@\s]*@")
+SIGNED = re.compile(r"(?i)(://[^\s?]*)\?[^\s#]*?(sig|key|token|secret|passw|credential)[^\s=&]*=[^\s#]*")
+MODEL = ("model", "model_revision", "model_precision", "endpoint")
+FLAGGED, DROPPED = "flagged.", "dropped."
+
+
+@dataclass
+class Step:
+    """What all commits of one step come to. `digest` is of the shards and fingerprints of them, in order."""
+
+    shards: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    digest: Any = field(default_factory=hashlib.sha256)
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """`record`: as `manifest.schema.json` has it; None where the folder tells nothing. `steps`: counts of every step,
+    by its label, in the parent's order. `told`: what its columns say of themselves. `finished`: its last run ended."""
+
+    record: dict[str, Any] | None
+    steps: Mapping[str, Mapping[str, int]]
+    told: Told
+    finished: bool
+
+
+def lineage_of(storage: Storage) -> Lineage:
+    """What the data set in `storage` tells of its making. Raises StorageError where its manifest is broken."""
+    steps = _steps(storage)
+    shard = first_shard(storage)
+    told = _told(shard) if shard is not None else {}
+    plan = read_plan(storage)
+    cut = None
+    if plan is not None:
+        rows, digests = sum(piece.rows for piece in plan.slices), [piece.digest for piece in plan.slices]
+        cut = {"shards": len(plan.slices), "rows": rows, "fingerprint": _digest(digests), "settings": plan.settings}
+    if not steps and cut is None and not told:
+        return Lineage(None, {}, {}, True)
+    record = {
+        "dataset_id": _parent_id(storage),
+        "cut": without_secrets(cut),
+        "stages": [_stage(label, step) for label, step in steps.items()],
+        "funnel": [line for label, step in steps.items() if (line := _funnel(label, step.counts))],
+        "models": _models(told),
+    }
+    finished = bool(steps) or not storage.folders("commits")
+    return Lineage(record, {label: dict(step.counts) for label, step in steps.items()}, told, finished)
+
+
+def first_shard(storage: Storage) -> Shard | None:
+    """A shard whose columns stand for those of all; None where there is none."""
+    plan = read_plan(storage)
+    if plan is not None and plan.slices:
+        return next((s for p in plan.slices if (s := Shard(storage, p.shard)) and storage.exists(s.table_name())), None)
+    return next(iter(list_shards(storage)), None)
+
+
+def without_secrets(value: Any) -> Any:
+    """A JSON-like value without what gives access: users and passwords in URLs, their queries where they sign, and
+    values that are called key, token, secret, password or credentials, or `..._key` and so on."""
+    if isinstance(value, Mapping):
+        return {
+            name: "***" if isinstance(own, str) and own and SECRET.search(str(name)) else without_secrets(own)
+            for name, own in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [without_secrets(own) for own in value]
+    return SIGNED.sub(r"\1", USER.sub("", value)) if isinstance(value, str) else value
+
+
+def _steps(storage: Storage) -> dict[str, Step]:
+    found: dict[str, Step] = {}
+    for batch in _entries(storage):
+        columns = (batch[name].to_pylist() for name in ("stage", "shard", "fingerprint", "counts"))
+        for label, shard, mark, counts in zip(*columns, strict=True):
+            step = found.setdefault(label, Step())
+            step.shards += 1
+            step.counts.update(dict(counts))
+            step.digest.update(f"{shard} {mark}\n".encode())
+    return found
+
+
+def _entries(storage: Storage) -> Iterator[pa.Table]:
+    """The parent's manifest, 10,000 commits at a time; nothing where there is none."""
+    place = f"{MANIFEST} in {storage.root}"
+    try:
+        with plain_errors(f"read {place}"), storage.open(MANIFEST) as source:
+            file = pq.ParquetFile(source)
+            for group in range(file.num_row_groups):
+                yield file.read_row_group(group, ["stage", "shard", "fingerprint", "counts"])
+    except FileNotFoundError:
+        return
+    except (KeyError, TypeError, ValueError, pa.ArrowException) as error:
+        raise StorageError(f"{place} is broken: {error}; run that data set's config again") from error
+
+
+def _stage(label: str, step: Step) -> dict[str, Any]:
+    """`counts` without what each filter would have dropped alone."""
+    counts = {name: n for name, n in sorted(step.counts.items()) if not name.startswith((FLAGGED, DROPPED))}
+    return {"stage": label, "shards": step.shards, "fingerprint": step.digest.hexdigest()[:16], "counts": counts}
+
+
+def _funnel(label: str, counts: Mapping[str, int]) -> dict[str, Any] | None:
+    if "in" not in counts or "kept" not in counts:
+        return None
+    dropped = {name.removeprefix(DROPPED): n for name, n in sorted(counts.items()) if name.startswith(DROPPED) and n}
+    return {"stage": label, "in": counts["in"], "kept": counts["kept"], "dropped": dropped}
+
+
+def _told(shard: Shard) -> Told:
+    parts = shard.parts
+    own = shard.provenances()
+    if shard.storage.exists(parts.table_name()):
+        own |= {f"parts.{name}": about for name, about in parts.provenances().items()}
+    return {name: about for name, about in own.items() if about}
+
+
+def _models(told: Told) -> list[dict[str, Any]]:
+    """Each model that made columns, and which; what a view says of its own choice is told by `views`."""
+    found: dict[str, dict[str, Any]] = {}
+    for column, about in told.items():
+        mark = about.get("model_fingerprint")
+        if mark and "model" in about:
+            entry = found.setdefault(mark, {"model_fingerprint": mark, "columns": []})
+            entry |= {name: about[name] for name in MODEL if name in about}
+            entry["columns"].append(column)
+    for entry in found.values():
+        entry["columns"].sort()
+    return [found[mark] for mark in sorted(found)]
+
+
+def _parent_id(storage: Storage) -> str | None:
+    """The id of a parent that is a hand-over itself."""
+    try:
+        found = json.loads(storage.read("manifest.json")).get("dataset_id")
+    except (FileNotFoundError, ValueError, RecursionError, AttributeError):
+        return None
+    return found if isinstance(found, str) and found else None
+
+
+def _digest(parts: list[str]) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
