@@ -22,7 +22,7 @@ from curate.shard import Shard, Slice, list_shards
 from curate.slices import SlicePlan, known_slices, read_plan, write_cut
 from curate.storage import Storage
 from curate.tar import BLOCK
-from curate.tombstones import alive
+from curate.tombstones import alive, hidden_keys
 
 __all__ = ["Order", "current_shards", "find_samples", "order_of", "planned"]
 
@@ -76,7 +76,8 @@ def order_of(shards: Sequence[Shard], seed: int | None, undecided: Sequence[str]
     """The samples of these shards that are kept and not dead, ordered as by `find_samples`.
 
     `packed`: what was dropped is in no tar any more and copies are samples of their own, as in a hand-over, so `keep`
-    and `multiplicity` are not asked. Raises ShardError for a shard without an index.
+    and `multiplicity` are not asked; what a hash list matched stays out. Raises ShardError for a shard without an
+    index.
     """
     parts = [_kept(shard, number, seed, packed) for number, shard in enumerate(shards)]
     columns = {name: [part.pop(name) for part in parts] for name in ("hash", "shard", "copy", "offset", "size")}
@@ -126,7 +127,7 @@ def current_shards(source: Storage, documents: bool) -> list[Shard]:
 def _kept(shard: Shard, number: int, seed: int | None, packed: bool) -> dict[str, Numbers]:
     """The arrays of Order for one shard, and `hash`: uint64, 0 for all where nothing is shuffled."""
     keys, offset, size = _ranges(shard.table("index"))
-    copies = (np.ones(len(keys), np.int64) if packed else _copies(shard, keys)) * alive(shard, keys)
+    copies = (_shown(shard, keys) if packed else _copies(shard, keys)) * alive(shard, keys)
     chosen = np.repeat(np.arange(len(keys)), copies)
     copy = np.arange(len(chosen)) - np.repeat(np.cumsum(copies) - copies, copies)
     hashes = np.zeros(len(chosen), np.uint64) if seed is None else _hashes(keys.take(pa.array(chosen)), copy, seed)
@@ -145,6 +146,12 @@ def _ranges(index: pa.Table) -> tuple[pa.Array, Numbers, Numbers]:
     last = np.append(np.flatnonzero(changes), len(keys) - 1)
     start = np.append(0, ends[last][:-1])
     return keys.take(pa.array(last)), start, ends[last] - start
+
+
+def _shown(shard: Shard, keys: pa.Array) -> Numbers:
+    """1 for each sample, 0 for what a hash list matched."""
+    hidden = pa.array(sorted(hidden_keys(shard)), pa.string())
+    return 1 - np.asarray(pc.is_in(keys, value_set=hidden), np.int64)
 
 
 def _copies(shard: Shard, keys: pa.Array) -> Numbers:

@@ -1,0 +1,109 @@
+"""A source that is a data set of ours: pairs or documents, whichever it holds, as its own decisions left them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Self
+
+import pyarrow as pa
+
+from curate.config import require_range
+from curate.errors import ConfigError, ShardError
+from curate.export._interleave import Missing
+from curate.export.webdataset import pair_columns
+from curate.handover.compose_documents import document_examples, document_tables
+from curate.handover.compose_pairs import pair_examples, pair_tables
+from curate.handover.compose_source import Facts, Item, ShardSettings
+from curate.handover.layout import Kind
+from curate.manifest import CommitLog
+from curate.shard import list_shards
+from curate.storage import Storage
+
+__all__ = ["DataSet"]
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A `[sources.NAME]` table without `kind`, or with the one that is expected.
+
+    `path` is the folder or fsspec URL that `curate run` wrote to. Pairs: `captions` names a view whose texts leave
+    instead of the web's caption; `kept_only = false` takes every sample with a picture, dropped ones too, except what a
+    hash list matched. Documents: `missing` says what becomes of a picture that did not come ("slot", "drop_slot",
+    "drop_document"). `undecided`: shards without a selection beside others that have one are an error, or left out.
+    """
+
+    path: str
+    kind: Literal["", "pairs", "interleaved"] = ""
+    captions: str = ""
+    kept_only: bool = True
+    missing: Missing = "drop_slot"
+    undecided: Literal["refuse", "leave_out"] = "refuse"
+    samples: int = 0
+    licence: str = ""
+    about: str = ""
+
+    def __post_init__(self) -> None:
+        require_range("samples", self.samples, 0)
+
+    @property
+    def storage(self) -> Storage:
+        return Storage(self.path)
+
+    def example_kind(self) -> Kind:
+        """As its tables tell. Raises ShardError where there is no data set, ConfigError where it holds another kind."""
+        first = next(iter(list_shards(self.storage)), None)
+        if first is None:
+            raise ShardError(f"{self.path} holds no data set; name the folder that `curate run` wrote to")
+        found: Kind = "interleaved" if self.storage.exists(first.parts.table_name()) else "pairs"
+        if self.kind not in ("", found):
+            raise ConfigError(f'{self.path} holds {found}; leave kind = "{self.kind}" out')
+        if found == "interleaved" and (self.captions or not self.kept_only):
+            wrong = "captions" if self.captions else "kept_only"
+            raise ConfigError(f"{self.path} holds documents, and {wrong} is for pairs; leave it out")
+        return found
+
+    def identity(self) -> Any:
+        """The settings, and a digest of all work that is committed there and of its tombstones. One listing a step."""
+        storage, log = self.storage, CommitLog(self.storage)
+        work = {step: sorted((s, sorted(m)) for s, m in log.names(step).items()) for step in storage.folders("commits")}
+        dead = {name: hashlib.sha256(storage.read(name)).hexdigest() for name in sorted(storage.files("tombstones"))}
+        made = hashlib.sha256(json.dumps([work, dead]).encode()).hexdigest()[:16]
+        settings = [self.captions, self.kept_only, self.missing, self.undecided, self.samples]
+        return {"kind": self.example_kind(), "settings": settings, "made": made}
+
+    def tables(self, shards: ShardSettings, facts: Facts) -> Iterator[pa.Table]:
+        """See `pair_tables` and `document_tables`. Raises ConfigError for shards without a selection."""
+        if self.example_kind() == "pairs":
+            tables = pair_tables(self.storage, self.captions, self.kept_only, self.samples, shards, facts)
+        else:
+            tables = document_tables(self.storage, self.missing, self.samples, shards, facts)
+        for table in tables:
+            without = facts["shards_without_selection"]
+            if without and self.undecided == "refuse":
+                raise ConfigError(
+                    f"{self.path}: {without} of its shards have no selection yet; run its config to the end, or write "
+                    'undecided = "leave_out"'
+                )
+            yield table
+
+    def examples(self, plan: pa.Table, counts: Counter[str]) -> Iterator[Item]:
+        """An item per row."""
+        if "row" in plan.column_names:
+            return document_examples(self.storage, plan, counts)
+        return pair_examples(self.storage, plan, counts)
+
+    def columns(self, plan: pa.Table) -> Mapping[str, pa.DataType]:
+        """Of pairs the data set's own columns, and the lists of a view."""
+        return {} if "row" in plan.column_names else pair_columns(self.storage, plan)
+
+    def located(self) -> Self:
+        """The same with an absolute path."""
+        return replace(self, path=self.storage.root)
+
+    def drawn(self, samples: int) -> Self:
+        """The same with no more than so many samples."""
+        return replace(self, samples=min(self.samples or samples, samples))
