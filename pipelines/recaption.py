@@ -1,7 +1,7 @@
 """CapFilt and its successors: shards that exist get synthetic captions, both texts are judged, views choose among them.
 
 adopt -> audit (is it worth it?) -> captions -> faults, matches, similarities -> views -> what needs all shards
-      -> select [-> subset]
+      -> select [-> instructions] [-> subset]
 
 Captions, scores and choices are columns beside the tars, which stay as they are until an export writes a view's texts.
 """
@@ -18,6 +18,7 @@ from curate.caption.views import build_views, view_steps
 from curate.config import build, build_filters
 from curate.errors import ConfigError
 from curate.filter import Filter, Labelled
+from curate.instruct.steps import instruction_steps
 from curate.models.settings import build_models
 from curate.plan import Job
 from curate.registry import filter_class, nearest
@@ -39,10 +40,11 @@ class Config:
 
     pipeline: str
     source: Mapping[str, Any]
-    models: Mapping[str, Any]
+    models: Mapping[str, Any] = field(default_factory=dict)
     audit: Audit | None = None
     views: Mapping[str, Any] = field(default_factory=dict)
     filters: Mapping[str, Any] = field(default_factory=dict)
+    instructions: Mapping[str, Any] = field(default_factory=dict)
     subset: Subset | None = None
     run: RunSettings = field(default_factory=RunSettings)
 
@@ -57,13 +59,14 @@ def recaption(table: Mapping[str, Any], limit: int | None = None) -> Job:
             'first, then write kind = "webdataset" and their folder'
         )
     models = build_models(config.models)
-    if not any(model.kind == "captioner" for model in models.values()):
+    if not config.instructions and not any(model.kind == "captioner" for model in models.values()):
         raise ConfigError('no model of [models] is a captioner; add [models.synthetic] with kind = "captioner"')
     filters: dict[str, Filter] = {"fetch_status": filter_class("fetch_status")(), **build_filters(config.filters)}
     _require_views(filters, config.views)
     audit = config.audit.steps(models) if config.audit else ()
     signals = signal_steps(filters, models, set(), view_steps(build_views(config.views), models))
     steps: list[Step] = [Adopt(), *audit, *signals, Select(tuple(filters.items()))]
+    steps += instruction_steps(config.instructions, config.views, models)
     if config.subset is not None:
         steps.append(config.subset)
     return Job(
