@@ -12,8 +12,8 @@ demo: .venv/.core  ## crawl, shard, filter and explain a small web with known tr
 	$(BIN)/curate run configs/copies_demo.toml --out data/copies_demo --format table
 	$(BIN)/curate run configs/capfilt_demo.toml --out data/capfilt_demo --format table
 
-test: .venv/.test  ## every test, the slow ones too, two files at a time
-	RAY_AUTH_MODE=disabled $(BIN)/python -m pytest -n 2 --dist loadfile
+test: .venv/.test  ## every test, the slow ones too, three files at a time: half of the time of two is waiting
+	RAY_AUTH_MODE=disabled $(BIN)/python -m pytest -n 3 --dist loadfile --hypothesis-profile repeatable
 
 lint: .venv/.test  ## style and strict types
 	$(BIN)/ruff check .

@@ -1,11 +1,15 @@
-"""What tests of several folders need: an S3 server on loopback, one per test process, with a fresh bucket per test."""
+"""What tests of several folders need: how hypothesis draws, and an S3 server on loopback, one per test process, with a fresh bucket per test."""
 
 import uuid
 from functools import cache
 
 import pytest
+from hypothesis import settings
 
 from curate.storage import Storage
+
+settings.register_profile("repeatable", derandomize=True, print_blob=True)
+"""For `make test`, whose result should be that of the code; `pytest` without it looks at other examples each time."""
 
 
 @cache
