@@ -1,4 +1,4 @@
-"""What tests of several folders need: how hypothesis draws, and an S3 server on loopback, one per test process, with a fresh bucket per test."""
+"""What tests of several folders need: how hypothesis draws, and an S3 server on loopback, a fresh bucket per test."""
 
 import uuid
 from functools import cache
