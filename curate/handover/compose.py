@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from curate.config import build
 from curate.errors import ConfigError
+from curate.handover.carried import Chat, Prose
 from curate.handover.compose_sets import DataSet
 from curate.handover.compose_source import ComposedSource, Facts, ShardSettings
 from curate.handover.compose_stage import Compose
@@ -38,7 +39,7 @@ __all__ = ["Composition", "build_composition", "source_facts"]
 
 PIPELINE = "compose"
 _NAME = re.compile("[a-z][a-z0-9_]*")
-_KINDS: Mapping[str, type[Any]] = {"": DataSet, "pairs": DataSet, "interleaved": DataSet}
+_KINDS: Mapping[str, type[Any]] = {"": DataSet, "pairs": DataSet, "interleaved": DataSet, "chat": Chat, "text": Prose}
 
 
 @dataclass(frozen=True)
