@@ -16,8 +16,9 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from inspect import signature
 from itertools import groupby
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -81,16 +82,16 @@ class Format(ABC):
         target.write("sizes.json", json.dumps(sizes, indent=1).encode())
 
 
-F = TypeVar("F", bound=Format)
+F = TypeVar("F")
 
 
 def with_options(format: type[F], options: Mapping[str, Any]) -> F:
-    """The format with these settings. Raises ConfigError for one that it does not have."""
-    known = [f.name for f in fields(format)]
-    unknown = [name for name in options if name not in known]
+    """The format (a dataclass of its settings) with these. Raises ConfigError for one that it does not have."""
+    known, name = list(signature(format).parameters), getattr(format, "name", "")
+    unknown = [option for option in options if option not in known]
     if unknown:
-        own = ", ".join(f"--{name.replace('_', '-')}" for name in known)
-        raise ConfigError(f"format {format.name} takes no --{unknown[0].replace('_', '-')}; it takes {own}")
+        own = ", ".join(f"--{option.replace('_', '-')}" for option in known)
+        raise ConfigError(f"format {name} takes no --{unknown[0].replace('_', '-')}; it takes {own}")
     try:
         return format(**options)
     except ValueError as error:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 
 from curate.export._interleave import NEVER_ASKED, as_jpeg, runs, settle
 from curate.fetch.header import explain, read_header
-from curate.handover.layout import Example, pictures_of
+from curate.handover.layout import Example
 from curate.sample import Conversation, Document, Picture, Sample, Text, Turn
 
 __all__ = ["CONTROL", "ESCAPED", "IMAGE", "PROMPTS", "Rules", "Said", "Shown", "Talk", "clean", "talk_of"]
@@ -100,14 +100,14 @@ class Rules:
     system: bool = False
 
 
-def talk_of(example: Example, rules: Rules, counts: Counter[str]) -> Talk | str:
-    """The conversation of an example, or the reason why it must stay out: `no_caption`, `picture_missing`,
+def talk_of(example: Example, kind: str, rules: Rules, counts: Counter[str]) -> Talk | str:
+    """The conversation of an example of this kind, or the reason why it must stay out: `no_caption`, `picture_missing`,
     `no_picture`, `no_text`, `no_text_behind_a_picture`, `empty_turn`, `picture_in_answer`, `roles_do_not_alternate`.
 
-    A document without pictures is one turn of the assistant. Counts `slots`, `missing.<status>` of pictures that cannot
-    be read, ESCAPED, UNHEARD, and `reencoded`.
+    Counts `slots`, `missing.<status>` of pictures that cannot be
+    read, ESCAPED, UNHEARD, and `reencoded`.
     """
-    turns = _turns(example, rules, counts)
+    turns = _turns(example, kind, rules, counts)
     if isinstance(turns, str):
         return turns
     said = [_said(turn, rules.marks, counts) for turn in turns]
@@ -120,14 +120,14 @@ def talk_of(example: Example, rules: Rules, counts: Counter[str]) -> Talk | str:
     ready = [Said(turn.role, tuple(p for p in turn.parts if not isinstance(p, Picture))) for turn in said]
     if not rules.system and ready and ready[0].role == "system":
         ready = _folded(ready)
-    return _fault(ready, example) or Talk(tuple(ready))
+    return _fault(ready, kind) or Talk(tuple(ready))
 
 
-def _turns(example: Example, rules: Rules, counts: Counter[str]) -> Sequence[Turn] | str:
+def _turns(example: Example, kind: str, rules: Rules, counts: Counter[str]) -> Sequence[Turn] | str:
     if isinstance(example, Conversation):
         return example.turns
     if isinstance(example, Document):
-        return _of_document(example, counts) if pictures_of(example) else [Turn("assistant", example.parts)]
+        return [Turn("assistant", example.parts)] if kind == "text" else _of_document(example, counts)
     if not (example.caption or "").strip():
         return "no_caption"
     status = "success" if example.image else "no_picture"
@@ -220,11 +220,11 @@ def _folded(turns: Sequence[Said]) -> list[Said]:
     return [Said("user", started), *turns[2:]]
 
 
-def _fault(turns: Sequence[Said], example: Example) -> str | None:
+def _fault(turns: Sequence[Said], kind: str) -> str | None:
     """Why a trainer would not take these turns."""
     if any(not "".join(_texts(turn)).strip() and not _has_picture(turn) for turn in turns):
         return "empty_turn"
-    if isinstance(example, Document) and len(turns) == 1:
+    if kind == "text":
         return None
     if any(_has_picture(turn) and turn.role != "user" for turn in turns):
         return "picture_in_answer"

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.export._talk import CONTROL, IMAGE, PROMPTS, Rules, Said, Shown, Talk, clean, talk_of
-from curate.handover.layout import Example
+from curate.handover.layout import Example, kind_of
 from curate.sample import Picture, Sample, Text
 
 MARKS = (IMAGE, *CONTROL)
@@ -20,7 +20,7 @@ GONE = Picture("", None, "", "failed_to_download")
 def told(example: Example, **rules: Any) -> tuple[list[tuple[str, str]] | str, Counter[str]]:
     """Roles and values, with <image> for a place; or the reason; and what was counted."""
     counts: Counter[str] = Counter()
-    found = talk_of(example, Rules(**{"prompt": "plain", "marks": MARKS, **rules}), counts)
+    found = talk_of(example, kind_of(example), Rules(**{"prompt": "plain", "marks": MARKS, **rules}), counts)
     counts += Counter()
     if isinstance(found, str):
         return found, counts
@@ -114,6 +114,7 @@ def test_a_picture_behind_the_last_text_is_left_out_and_counted() -> None:
 def test_a_text_is_one_turn_of_the_assistant() -> None:
     assert told(page("k", "one", "two"))[0] == [("assistant", "one\n\ntwo")]
     assert told(page("k", " "))[0] == "empty_turn"
+    assert talk_of(page("k", "one"), "interleaved", Rules(), Counter()) == "no_picture"
 
 
 def test_a_pair_and_its_prompt() -> None:
@@ -146,7 +147,7 @@ def test_a_pair_that_stays_out(example: Sample, reason: str) -> None:
 def test_a_picture_is_what_its_bytes_are(format: str) -> None:
     data = jpeg(3, 20, format)
     counts: Counter[str] = Counter()
-    found = talk_of(Sample("k", data, "jpg", "words"), Rules("plain", MARKS), counts)
+    found = talk_of(Sample("k", data, "jpg", "words"), "pairs", Rules("plain", MARKS), counts)
     assert isinstance(found, Talk)
     [shown] = found.pictures
     assert (shown.width, shown.height) == (20, 20)
