@@ -19,6 +19,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FORMAT",
         help="webdataset; of documents energon, m4, mmc4, obelics, omnicorpus or openflamingo",
     )
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="DIR is a hand-over: hash every file of its manifest again and tell what is missing, changed or extra",
+    )
     parser.add_argument("--out", metavar="DIR", help="where to write (default: DIR-FORMAT)")
     parser.add_argument("--shard-samples", type=int, default=10_000, help="samples per shard (10000)")
     parser.add_argument("--in-order", action="store_true", help="keep the order of the source instead of shuffling")
@@ -54,13 +59,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from curate.errors import ConfigError
 
+    if options.verify:
+        return _verify(options)
     if options.apply_tombstones:
         return _apply_tombstones(options)
     if options.tombstones_only or options.tombstones_report:
         raise ConfigError("--tombstones-only and --tombstones-report go with --apply-tombstones FILE")
     if not options.to:
-        raise ConfigError("say --to FORMAT, or --apply-tombstones FILE; `curate export --help` tells which")
+        raise ConfigError("say --to FORMAT, or --apply-tombstones FILE, or --verify; see `curate export --help`")
     return _export(options)
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from curate.cli._verify import verify_handover
+    from curate.errors import ConfigError
+
+    if options.to or options.out or options.apply_tombstones:
+        raise ConfigError("--verify reads DIR and changes nothing; leave --to, --out and --apply-tombstones out")
+    return verify_handover(options.folder, options.format)
 
 
 def _apply_tombstones(options: argparse.Namespace) -> int:

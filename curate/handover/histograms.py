@@ -8,7 +8,7 @@ own widths and heights, to the pixel.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,10 +20,11 @@ import pyarrow.types as pt
 from curate.caption.rule import WEB
 from curate.errors import ShardError
 from curate.export._captions import CAPTION, LISTS, ORIGINS, SCORES, TEXTS
+from curate.handover.tokenizers import captions_tokens_column, tokens_column
 from curate.shard import Shard
 from curate.text import count_words
 
-__all__ = ["BINS", "captions_tokens", "describe", "histogram", "merged", "tokens_column", "totals_of"]
+__all__ = ["BINS", "add_shard", "describe", "histogram", "merged", "totals_of"]
 
 SIDE_PX = (0, 64, 128, 224, 256, 336, 384, 448, 512, 768, 896, 1024, 1344, 1536, 2048, 4096)
 BINS: Mapping[str, tuple[float, ...]] = {
@@ -42,16 +43,6 @@ CONTENTS = (
 """Entries of a shard that add up."""
 Contents = dict[str, Any]
 Numbers = npt.NDArray[Any]
-
-
-def tokens_column(tokenizer: str) -> str:
-    """The column of `ID.tokens.parquet` with an example's tokens, int32."""
-    return f"tokens_{tokenizer}"
-
-
-def captions_tokens(tokenizer: str) -> str:
-    """The column with those of each of a pair's captions, list<int32>."""
-    return f"captions_tokens_{tokenizer}"
 
 
 def describe(shard: Shard, tokenizers: Sequence[str]) -> Contents:
@@ -89,16 +80,18 @@ def merged(a: Contents, b: Contents) -> Contents:
     return {name: _sum(a.get(name), b.get(name)) for name in dict.fromkeys([*a, *b])}
 
 
-def totals_of(shards: Iterable[Mapping[str, Any]]) -> Contents:
-    """What shards, as the manifest lists them, come to: in all, and `by_source` with histograms."""
-    by_source: dict[str, Contents] = {}
-    for shard in shards:
-        own = {"shards": 1, **{name: shard[name] for name in CONTENTS if name in shard}}
-        by_source[shard["source"]] = merged(by_source.get(shard["source"], {}), own)
+def add_shard(by_source: dict[str, Contents], shard: Mapping[str, Any]) -> None:
+    """Add a shard, as the manifest lists it, to the contents of its source."""
+    own = {"shards": 1, **{name: shard[name] for name in CONTENTS if name in shard}}
+    by_source[shard["source"]] = merged(by_source.get(shard["source"], {}), own)
+
+
+def totals_of(by_source: Mapping[str, Contents]) -> Contents:
+    """The `totals` of a manifest."""
     totals: Contents = dict.fromkeys(("shards", "bytes", "samples", "images", "chars"), 0)
     for own in by_source.values():
         totals = merged(totals, {name: own[name] for name in (*totals, "text_tokens") if name in own})
-    return {**totals, "by_source": by_source}
+    return {**totals, "by_source": dict(by_source)}
 
 
 def _sum(a: Any, b: Any) -> Any:
@@ -127,9 +120,10 @@ def _captions(shard: Shard, names: set[str], tokenizers: Sequence[str]) -> dict[
     if set(LISTS) <= names:
         listed = _column(shard, TEXTS)
         found = _by_origin(shard, listed, tokenizers)
-    alone = pc.equal(pc.fill_null(pc.list_value_length(listed), 0), 0)
-    if CAPTION in names and pc.any(alone).as_py():
-        own = pc.fill_null(_column(shard, CAPTION).filter(alone), "")
+    caption = _column(shard, CAPTION) if CAPTION in names else pa.nulls(len(listed), pa.string())
+    alone = pc.and_(pc.equal(pc.fill_null(pc.list_value_length(listed), 0), 0), pc.is_valid(caption))
+    if pc.any(alone).as_py():
+        own = caption.filter(alone)
         tokens = {t: _total(_column(shard, tokens_column(t), "tokens").filter(alone)) for t in tokenizers}
         web = {"texts": len(own), "words": _words(own), "text_tokens": tokens}
         found[WEB] = merged(found.get(WEB, {}), web)
@@ -138,7 +132,7 @@ def _captions(shard: Shard, names: set[str], tokenizers: Sequence[str]) -> dict[
 
 def _by_origin(shard: Shard, listed: pa.ChunkedArray, tokenizers: Sequence[str]) -> dict[str, Contents]:
     texts, origins, scores = (_flat(own) for own in (listed, _column(shard, ORIGINS), _column(shard, SCORES)))
-    tokens = {t: _flat(_column(shard, captions_tokens(t), "tokens")) for t in tokenizers}
+    tokens = {t: _flat(_column(shard, captions_tokens_column(t), "tokens")) for t in tokenizers}
     lengths = {len(own) for own in (texts, origins, scores, *tokens.values())}
     if len(lengths) > 1:
         raise ShardError(f"shard {shard.id}: the lists of captions differ in length; make the shard anew")

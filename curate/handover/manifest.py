@@ -75,13 +75,16 @@ class ShardEntry:
 @dataclass(frozen=True)
 class SourceEntry:
     """A source of the hand-over: where it was read (`path`, as the config names it), under which `licence` ("" where
-    none is told), by which other `settings`, and its `lineage` (None where the parent tells nothing)."""
+    none is told), by which other `settings`; what the `cut` found and how many examples were `left_out`, by reason; its
+    `lineage` (None where the parent tells nothing)."""
 
     kind: Kind
     path: str
     licence: str
     about: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
+    cut: Mapping[str, Any] = field(default_factory=dict)
+    left_out: Mapping[str, int] = field(default_factory=dict)
     lineage: Mapping[str, Any] | None = None
 
 
@@ -200,7 +203,20 @@ def _validator(part: str) -> Any:
     import jsonschema
 
     schema = manifest_schema()
-    return jsonschema.Draft202012Validator({"$defs": schema["$defs"], "$ref": f"#/$defs/{part}"} if part else schema)
+    whole = schema["$defs"][part] if part else {name: own for name, own in schema.items() if name != "$defs"}
+    return jsonschema.Draft202012Validator(_inlined(whole, schema["$defs"]))
+
+
+def _inlined(schema: Any, definitions: Mapping[str, Any]) -> Any:
+    """The schema with definitions in place of references to them, which are most of a check's time."""
+    if isinstance(schema, list):
+        return [_inlined(own, definitions) for own in schema]
+    if not isinstance(schema, dict):
+        return schema
+    own = {name: _inlined(value, definitions) for name, value in schema.items() if name != "$ref"}
+    if "$ref" in schema:
+        own |= _inlined(definitions[schema["$ref"].rpartition("/")[2]], definitions)
+    return own
 
 
 def _shard(record: Mapping[str, Any]) -> ShardEntry:

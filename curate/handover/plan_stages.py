@@ -8,7 +8,8 @@
     sharegpt = ""        # left out            ...
 
 What comes out is the same either way: stages whose sources are those of the hand-over, written into it as
-`stages.toml` (or JSON) without what is left at its default, so that it reads as somebody would write it.
+`stages.toml` (or JSON). What is trained, how pictures are sized and mixed is written out also where it is the default,
+so that a reader without our code sees it; only what is zero or empty is left out.
 """
 
 from __future__ import annotations
@@ -163,15 +164,16 @@ def _mapped(stage: TrainingStage, recipe: _Recipe) -> Mixture:
 
 
 def _plain(value: Any) -> Any:
-    """A dataclass as JSON-like data, without fields that have their defaults."""
+    """A dataclass as JSON-like data, without fields whose default is nothing: 0, "", false or an empty list."""
     if is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _plain(own) for f in fields(value) if (own := getattr(value, f.name)) != _default(f)}
+        return {f.name: _plain(own) for f in fields(value) if (own := getattr(value, f.name)) or _default(f)}
     if isinstance(value, Mapping):
         return {str(name): _plain(own) for name, own in value.items()}
     return [_plain(own) for own in value] if isinstance(value, list | tuple) else value
 
 
 def _default(own: Any) -> Any:
+    """The default of a field; MISSING, which counts as something, where there is none."""
     return own.default_factory() if own.default_factory is not MISSING else own.default
 
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.errors import ConfigError, StorageError
-from curate.handover.histograms import totals_of
+from curate.handover.histograms import add_shard, totals_of
 from curate.handover.manifest import (
     MANIFEST,
     Manifest,
@@ -144,10 +144,14 @@ def _at_odds(manifest: Manifest) -> Iterator[str]:
 
 def _wrong_totals(record: Mapping[str, Any]) -> Iterator[str]:
     told = record.get("totals")
-    if told:
-        for name, value in totals_of(record["shards"]).items():
-            if told.get(name) != value:
-                yield f"totals.{name} is not what the shards come to"
+    if not told:
+        return
+    by_source: dict[str, dict[str, Any]] = {}
+    for shard in record["shards"]:
+        add_shard(by_source, shard)
+    for name, value in totals_of(by_source).items():
+        if told.get(name) != value:
+            yield f"totals.{name} is not what the shards come to"
 
 
 def _counts(storage: Storage, manifest: Manifest, spoilt: set[str]) -> Iterator[Problem]:
