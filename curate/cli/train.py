@@ -1,5 +1,5 @@
 """Train a model: `tiny` makes the toy models from nothing, `filter` a filter network from clean pairs, `captioner`,
-`matcher` and `capfilt` the two models of CapFilt."""
+`matcher` and `capfilt` the two models of CapFilt, `stages` (or the file's name alone) the stages of a stages.toml."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import argparse
 import sys
 from pathlib import Path
 
-from curate.cli import _train_capfilt, _train_metadata, _train_model
+from curate.cli import _train_capfilt, _train_metadata, _train_model, _train_stages
 from curate.cli._output import add_format, show
 
 __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    kinds = parser.add_subparsers(dest="kind", metavar="KIND", required=True)
+    kinds = parser.add_subparsers(dest="kind", metavar="KIND", required=True, action=_train_stages.OrStages)
     for name, (summary, add, train) in KINDS.items():
         kind = kinds.add_parser(name, help=summary, description=summary)
         add(kind)
@@ -81,6 +81,7 @@ KINDS = {
     "captioner": _train_model.kind("captioner"),
     "matcher": _train_model.kind("matcher"),
     "capfilt": (_train_capfilt.SUMMARY, _train_capfilt.add_arguments, _train_capfilt.train),
+    "stages": (_train_stages.SUMMARY, _train_stages.add_arguments, _train_stages.train),
     "metadata": (_train_metadata.SUMMARY, _train_metadata.add_arguments, _train_metadata.train),
 }
 """Summary, arguments and work of each kind of training, by the word that asks for it."""
