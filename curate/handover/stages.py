@@ -42,7 +42,8 @@ _LAST = re.compile(r"last_([1-9][0-9]{0,3})")
 @dataclass(frozen=True)
 class Lora:
     """Low-rank adapters (Hu et al. 2021) on the linear layers whose name has one of `patterns` in it; empty: all.
-    `rank` 1 to 1,024; `alpha` scales by alpha / rank. `dora`: weight-decomposed (Liu et al. 2024)."""
+    `rank` 1 to 1,024, 0 where a recipe does not say; `alpha` scales by alpha / rank. `dora`: weight-decomposed (Liu et
+    al. 2024)."""
 
     rank: int
     alpha: float = 16.0
@@ -50,7 +51,7 @@ class Lora:
     dora: bool = False
 
     def __post_init__(self) -> None:
-        require_range("rank", self.rank, 1, 1024)
+        require_range("rank", self.rank, 0, 1024)
         require_range("alpha", self.alpha, 0)
 
 
@@ -89,6 +90,8 @@ class MixtureSource:
     or origin, for pairs with several texts; empty: the first text. Interleaved: documents with `min_images` to
     `max_images` (0: any number), and `image_mask`: a text attends to the "last_image" before it or to "all_previous";
     with `next_image_probability` to the one behind it instead (Flamingo's p_next). `loss_weight` multiplies its loss.
+    `batch` is its part of every step where that is fixed, in the stage's `batch_unit`; `sequence_tokens` its own
+    longest row; `objectives` those of the stage's that it feeds. 0 and empty: as the stage.
     """
 
     name: str
@@ -102,6 +105,9 @@ class MixtureSource:
     image_mask: Literal["last_image", "all_previous"] = "all_previous"
     next_image_probability: float = 0.0
     loss_weight: float = 1.0
+    batch: int = 0
+    sequence_tokens: int = 0
+    objectives: tuple[Objective, ...] = ()
     prompt: str = ""
     about: str = ""
 
@@ -113,6 +119,8 @@ class MixtureSource:
         require_range("min_images", self.min_images, 0)
         require_range("next_image_probability", self.next_image_probability, 0, 1)
         require_range("loss_weight", self.loss_weight, 0)
+        require_range("batch", self.batch, 0)
+        require_range("sequence_tokens", self.sequence_tokens, 0)
         for name, share in self.captions.items():
             require_range(f"captions.{name}", share, 0, 1)
         if self.captions and not sum(self.captions.values()) > 0:
@@ -151,6 +159,8 @@ class TrainingStage:
     several examples in a row, which do not attend to one another. `loss_on`: which text is learned; `loss_norm`: a
     loss is averaged over tokens, over samples, or weighed by the root of a sample's tokens ("square", InternVL).
     `trainable_by_module` says of modules that other models do not have (a Q-Former, a visual expert) what is trained.
+    `unpublished`: what a recipe does not say, or what could not be confirmed, so that 0 here means nothing; names of
+    keys, "length" for the four, "examples" for amounts of sources.
     """
 
     name: str
@@ -162,7 +172,7 @@ class TrainingStage:
     init_from: str = ""
     learning_rate: float = 0.0
     learning_rates: Mapping[str, float] = field(default_factory=dict)
-    schedule: Literal["cosine", "linear", "constant", "inverse_sqrt"] = "cosine"
+    schedule: Literal["cosine", "linear", "constant", "inverse_sqrt", "exponential"] = "cosine"
     warmup_steps: int = 0
     warmup_ratio: float = 0.0
     weight_decay: float = 0.0
@@ -193,6 +203,10 @@ class TrainingStage:
             require_range(name, getattr(self, name), 0)
         require_range("warmup_ratio", self.warmup_ratio, 0, 1)
         require_range("sequence_tokens", self.sequence_tokens, 0)
+        for source in self.mixture.sources:
+            odd = next((name for name in source.objectives if name not in self.objectives), None)
+            if odd:
+                raise ValueError(f"source {source.name} feeds {odd!r}, which is no objective of stage {self.name}")
         lengths = [name for name in ("steps", "epochs", "samples", "tokens") if getattr(self, name)]
         if len(lengths) > 1:
             raise ValueError(f"says how long stage {self.name} is by {' and by '.join(lengths)}; keep one")
