@@ -9,7 +9,20 @@ from curate.cli._output import add_format, progress, show
 
 __all__ = ["add_arguments", "run"]
 
-OPTIONS = ("captions", "missing", "pictures", "placement", "min_similarity", "min_image_bytes")
+OPTIONS = (
+    "captions",
+    "sources",
+    "prompt",
+    "max_images",
+    "form",
+    "max_dynamic_patch",
+    "captions_only",
+    "missing",
+    "pictures",
+    "placement",
+    "min_similarity",
+    "min_image_bytes",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--to",
         metavar="FORMAT",
-        help="webdataset; of documents energon, m4, mmc4, obelics, omnicorpus or openflamingo",
+        help="of pairs and hand-overs energon, internvl, lavis, llama_factory, llava, mds, nanovlm, qwen or trl; of "
+        "pairs webdataset; of documents energon, m4, mmc4, obelics, omnicorpus or openflamingo",
     )
     parser.add_argument(
         "--verify",
@@ -31,7 +45,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--captions",
         metavar="VIEW",
-        help="webdataset: the texts that a view of the config keeps, instead of the web's caption",
+        help="pairs: the texts that a view of the config keeps, instead of the web's caption",
+    )
+    talk = parser.add_argument_group("for pairs and hand-overs; each format takes some of them")
+    talk.add_argument("--sources", metavar="NAMES", help="of a hand-over, these alone, with commas between (all)")
+    talk.add_argument(
+        "--prompt",
+        metavar="TEXT",
+        help="what is asked where an answer is a caption: describe (one of eight ways, by the pair), plain (nothing: "
+        "the picture alone) or a text of your own (describe)",
+    )
+    talk.add_argument("--max-images", type=int, metavar="N", help="leave out conversations with more pictures")
+    talk.add_argument("--form", metavar="FORM", help="qwen: qwen3-vl (as from Qwen2-VL on) or qwen-vl (qwen3-vl)")
+    talk.add_argument(
+        "--max-dynamic-patch", type=int, metavar="N", help="internvl: tiles of a picture, into its meta file too (12)"
+    )
+    talk.add_argument(
+        "--captions-only",
+        action="store_true",
+        default=None,
+        help="energon: texts alone, beside the pictures where they lie in DIR",
     )
     own = parser.add_argument_group("for documents; each format takes some of them")
     own.add_argument("--missing", metavar="POLICY", help="pictures that failed: slot, drop_slot or drop_document")
