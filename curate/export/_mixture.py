@@ -1,0 +1,69 @@
+"""How a hand-over's stages mix the sources that left: what an export tells its consumer to mix by.
+
+Weights are those of the stages file. Consumers draw by sample; a stage that mixes by token or by gradient says so in
+`unit`, and its weights have another meaning there: the files that are written say that in words.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from curate.errors import ConfigError
+from curate.export._write_examples import Output
+from curate.handover.manifest import MANIFEST
+from curate.handover.stages import Stages, build_stages
+from curate.storage import Storage
+
+__all__ = ["Share", "mixtures"]
+
+FILES = ("stages.toml", "stages.json")
+
+
+@dataclass(frozen=True)
+class Share:
+    """What a stage takes of one source, whose files are in `folder` of the export.
+
+    `weight` is its share of what `unit` counts, against the sum of all; 0 where the stage goes by `repeat`, how often
+    each example comes up in an epoch.
+    """
+
+    source: str
+    folder: str
+    kind: str
+    weight: float
+    repeat: float
+    unit: str
+
+
+def mixtures(source: Storage, outputs: Sequence[Output]) -> dict[str, list[Share]]:
+    """By stage its shares of the sources that left, in the order of its file; empty for what has no stages.
+
+    A source that did not leave has no share, and a stage without any is not told. Raises ConfigError for a stages file
+    that is broken.
+    """
+    stages = _stages(source)
+    left = {output.source: output for output in outputs}
+    found: dict[str, list[Share]] = {}
+    for stage in stages.stages if stages else ():
+        shares = [
+            Share(own.name, left[own.name].folder, left[own.name].kind, own.weight, own.repeat, stage.mixture.unit)
+            for own in stage.mixture.sources
+            if own.name in left
+        ]
+        if shares:
+            found[stage.name] = shares
+    return found
+
+
+def _stages(source: Storage) -> Stages | None:
+    name = next((name for name in FILES if source.exists(MANIFEST) and source.exists(name)), None)
+    if name is None:
+        return None
+    try:
+        text = source.read(name).decode()
+        return build_stages(tomllib.loads(text) if name.endswith(".toml") else json.loads(text))
+    except (ConfigError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise ConfigError(f"{name} in {source.root}: {error}") from None
