@@ -133,9 +133,8 @@ def _source(name: str, table: object) -> ComposedSource:
     section = _require_name("sources", name, table)
     kind = section.get("kind", "")
     if kind not in _KINDS:
-        raise ConfigError(
-            f"[sources.{name}] kind = {kind!r} is none; {nearest(str(kind), sorted(filter(None, _KINDS)))}"
-        )
+        known = nearest(str(kind), sorted(filter(None, _KINDS)))
+        raise ConfigError(f"[sources.{name}] kind = {kind!r} is not one of them; {known}")
     found: ComposedSource = build(_KINDS[kind], section, f"sources.{name}")
     return found
 

@@ -66,11 +66,14 @@ def document_examples(storage: Storage, plan: pa.Table, counts: Counter[str]) ->
     for name, group in groupby(plan.to_pylist(), key=lambda row: row["shard"]):
         rows, shard = list(group), Shard(storage, name)
         numbers = np.array([row["row"] for row in rows])
+        changed = (
+            f"shard {name} in {storage.root} has no document {rows[-1]['key']} any more; run the composition again"
+        )
+        if numbers.max() >= shard.rows():
+            raise ShardError(changed)
         for row, document in zip(rows, documents_at(shard, numbers, kept_and_missing(shard)), strict=True):
             if document.key != row["key"]:
-                raise ShardError(
-                    f"shard {name} in {storage.root} has no document {row['key']} any more; run the composition again"
-                )
+                raise ShardError(changed)
             yield _item(document, row[MISSING], name, counts)
 
 

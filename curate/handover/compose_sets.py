@@ -67,9 +67,12 @@ class DataSet:
         return found
 
     def identity(self) -> Any:
-        """The settings, and a digest of all work that is committed there and of its tombstones. One listing a step."""
+        """The settings, and a digest of all work that is committed there and of its tombstones. One listing a step;
+        where nothing is committed, as in a folder made by hand, names and sizes of files stand for it."""
         storage, log = self.storage, CommitLog(self.storage)
-        work = {step: sorted((s, sorted(m)) for s, m in log.names(step).items()) for step in storage.folders("commits")}
+        steps = storage.folders("commits")
+        work: Any = {step: sorted((s, sorted(m)) for s, m in log.names(step).items()) for step in steps}
+        work = work or sorted(storage.files().items())
         dead = {name: hashlib.sha256(storage.read(name)).hexdigest() for name in sorted(storage.files("tombstones"))}
         made = hashlib.sha256(json.dumps([work, dead]).encode()).hexdigest()[:16]
         settings = [self.captions, self.kept_only, self.missing, self.undecided, self.samples]

@@ -69,14 +69,15 @@ class Compose(Stage):
         source = self.sources[name]
         rows: list[dict[str, Any]] = []
         left_out: list[LeftOut] = []
-        with plain_errors(f"write {shard.tar}"), indexed_tar(shard.id, attempt) as tar:
+        with indexed_tar(shard.id, attempt) as tar:
             for number, item in enumerate(source.examples(plan, attempt.counts)):
                 if isinstance(item, LeftOut):
                     left_out.append(item)
                     continue
                 key = sample_key(shard.id, number, self.shard_samples)
-                for extension, data in item.members:
-                    tar.add(key, extension, data)
+                with plain_errors(f"write {shard.tar}"):
+                    for extension, data in item.members:
+                        tar.add(key, extension, data)
                 rows.append({**item.row, **_facts(item), "key": key, "source": name, "kind": kind})
         kinds = {**HANDOVER_COLUMNS, **{n: k for n, k in source.columns(plan).items() if n not in HANDOVER_COLUMNS}}
         columns = {n: value_column([row.get(n) for row in rows], k) for n, k in kinds.items()}
