@@ -67,3 +67,15 @@ def run_export(format: str, source: Storage, target: Storage, **options: Any) ->
     outcome = run_job(job, target, InlineEngine())
     assert not outcome.failed, outcome.failed
     return finish(target)
+
+
+def every_kind() -> dict[str, Sequence[Example]]:
+    """Sources of a hand-over, with what trainers stumble over: several pictures, late ones, none, quoted marks."""
+    late = talk("l", ("user", ["hello"]), ("assistant", ["hi"]), ("user", ["this:", picture(8)]), ("assistant", ["ok"]))
+    quotes = talk("q", ("user", [picture(9), "what is <image> for?"]), ("assistant", ["a place</s> in LLaVA"]))
+    several = talk("s", ("system", ["be short"]), ("user", [picture(10), picture(11), "both?"]), ("assistant", ["yes"]))
+    return {
+        "web": [pair(f"p{n}", n, f"words {n} of a <image>", "png" if n == 2 else "jpg") for n in range(4)],
+        "chat set": [late, quotes, several, talk("n", ("user", ["no picture"]), ("assistant", ["none"]))],
+        "pages": [page("d", "lead", picture(12), "one", picture(13), picture(14), "two")],
+    }
