@@ -59,7 +59,7 @@ def recaption(table: Mapping[str, Any], limit: int | None = None) -> Job:
             'first, then write kind = "webdataset" and their folder'
         )
     models = build_models(config.models)
-    if not config.instructions and not any(model.kind == "captioner" for model in models.values()):
+    if not (config.views or config.instructions) and not any(model.kind == "captioner" for model in models.values()):
         raise ConfigError('no model of [models] is a captioner; add [models.synthetic] with kind = "captioner"')
     filters: dict[str, Filter] = {"fetch_status": filter_class("fetch_status")(), **build_filters(config.filters)}
     _require_views(filters, config.views)

@@ -19,11 +19,21 @@ from enum import StrEnum
 from types import TracebackType
 from typing import IO, Any, Self
 
-from curate.caption.faults import fault_of
+from curate.caption.faults import FAULTS, fault_of
 from curate.manifest import Attempt
 from curate.storage import Storage, plain_errors
 
-__all__ = ["Answer", "AnswerStatus", "Journal", "Verdict", "judge", "read_answer", "usable", "without_thoughts"]
+__all__ = [
+    "Answer",
+    "AnswerStatus",
+    "Journal",
+    "Verdict",
+    "fault_name",
+    "judge",
+    "read_answer",
+    "usable",
+    "without_thoughts",
+]
 
 KEPT_CHARS = 20_001
 """What is kept of an answer: one more than the most that `max_chars` may be."""
@@ -135,6 +145,15 @@ _FAULTS = {
     "refusal": AnswerStatus.REFUSED,
     "truncated": AnswerStatus.TRUNCATED,
 }
+
+
+def fault_name(verdict: Verdict) -> str:
+    """What a verdict is called in a column of faults: the words of `curate.caption.faults.FAULTS` where they fit, else
+    the status."""
+    if verdict.status is AnswerStatus.BAD_ANSWER and verdict.detail in FAULTS:
+        return verdict.detail
+    names = {AnswerStatus.REFUSED: "refusal", AnswerStatus.EMPTY: "empty_text"}
+    return names.get(verdict.status, str(verdict.status))
 
 
 def without_thoughts(text: str) -> str:

@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from curate.caption.answers import Answer, AnswerStatus, Verdict, judge, usable, without_thoughts
+from curate.caption.answers import Answer, AnswerStatus, Verdict, fault_name, judge, usable, without_thoughts
 from curate.caption.faults import FAULTS as TEXT_FAULTS
 from curate.caption.faults import fault_of
 from curate.instruct.prompts import EXAMPLE_ANSWERS
 
-__all__ = ["FAULTS", "ROLES", "Bounds", "Dialogue", "dialogue_of", "fault_name"]
+__all__ = ["FAULTS", "ROLES", "Bounds", "Dialogue", "dialogue_of"]
 
 ROLES = ("user", "assistant")
 MOST_TURNS = 40
@@ -90,14 +90,6 @@ def dialogue_of(answer: Answer, kind: str, bounds: Bounds, question: str = "", i
     if number > bounds.max_turns:
         return Dialogue(fault="too_many_turns", detail=f"{number} turns; at most {bounds.max_turns} are wanted")
     return _judged(turns, instruction)
-
-
-def fault_name(verdict: Verdict) -> str:
-    """What a verdict on a text is called among FAULTS."""
-    if verdict.status is AnswerStatus.BAD_ANSWER and verdict.detail in TEXT_FAULTS:
-        return verdict.detail
-    names = {AnswerStatus.REFUSED: "refusal", AnswerStatus.EMPTY: "empty_text"}
-    return names.get(verdict.status, str(verdict.status))
 
 
 def _described(verdict: Verdict, question: str) -> Dialogue:

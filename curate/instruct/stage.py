@@ -16,12 +16,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from curate.caption.answers import Answer, Verdict
+from curate.caption.answers import Answer, Verdict, fault_name
 from curate.caption.asking import AskSettings, ask_and_keep, question_key, require_success
 from curate.config import require_range
 from curate.dedup.identity import CAPTION, IDENTITY, finish, identities_of, keyed
 from curate.errors import ShardError
-from curate.instruct.dialogue import MOST_TURNS, Bounds, Dialogue, dialogue_of, fault_name
+from curate.instruct.dialogue import MOST_TURNS, Bounds, Dialogue, dialogue_of
 from curate.instruct.notes import Notes, TextColumn, notes_of
 from curate.instruct.prompts import CONTEXT, DETAIL_QUESTIONS, INSTRUCTIONS, KINDS, PROMPTS, Kind, filled_prompt
 from curate.manifest import Attempt, fingerprint

@@ -41,6 +41,7 @@ EVERY: Mapping[str, dict[str, Any]] = {
     "sub_caption": {"captioner": "synthetic"},
     "classifier": {"captioner": "synthetic", "web_score": "good"},
     "fuse": {"base_url": "http://127.0.0.1:8000/v1", "model": "m"},
+    "reword": {"base_url": "http://127.0.0.1:8000/v1", "model": "m"},
 }
 
 

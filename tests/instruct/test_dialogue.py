@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.caption.answers import Answer, AnswerStatus, Verdict
-from curate.instruct.dialogue import FAULTS, MOST_TURNS, ROLES, Bounds, dialogue_of, fault_name
+from curate.caption.answers import Answer, AnswerStatus, Verdict, fault_name
+from curate.instruct.dialogue import FAULTS, MOST_TURNS, ROLES, Bounds, dialogue_of
 from curate.instruct.prompts import CONTEXT, EXAMPLE_ANSWERS, INSTRUCTIONS, KINDS, PROMPTS, filled_prompt
 
 BOUNDS = Bounds(2, 8, 4_000)

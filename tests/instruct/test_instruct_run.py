@@ -27,8 +27,8 @@ def test_instructions_for_captions_that_exist(tmp_path: Path, capsys: pytest.Cap
     more = f'[instructions.llava]\nkind = "conversation"\nmodel = "m"\nbase_url = "{server.base_url}"\n'
     toml = config(tmp_path / "c.toml", pairs, more)
     try:
-        assert main(["run", str(toml), "--out", str(tmp_path / "out")]) == 0
-        assert main(["run", str(toml), "--out", str(tmp_path / "out")]) == 0
+        assert main(["run", str(toml), "--out", str(tmp_path / "out"), "--on", "inline"]) == 0
+        assert main(["run", str(toml), "--out", str(tmp_path / "out"), "--on", "inline"]) == 0
     finally:
         server.close()
     assert len(server.asked) == 9, "a broken picture is dropped, and nobody is asked for it"
