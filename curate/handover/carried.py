@@ -34,6 +34,7 @@ from curate.handover.layout import Kind, example_of, pictures_of
 from curate.sample import Conversation, Text
 from curate.source.files import InputFile, input_files
 from curate.source.tar_samples import read_contents
+from curate.storage import Storage
 
 __all__ = ["Chat", "Prose"]
 
@@ -90,8 +91,10 @@ class Chat(_Carried):
         return {"files": _marks(self._files()), "settings": [self.format, self.images, self.samples]}
 
     def tables(self, shards: ShardSettings, facts: Facts) -> Iterator[pa.Table]:
-        """A table per output shard. Raises SourceError."""
-        files = self._files()
+        """A table per output shard. Raises SourceError, ConfigError where `images` is no folder."""
+        files, folder = self._files(), Storage(self.images).local if self.images else None
+        if folder is not None and not folder.is_dir():
+            raise ConfigError(f"images = {self.images!r} is no folder; name the one that pictures are named in")
         cut = tar_tables if self.format == "shards" else _cutter(files)
         return _set(cut(files, self.samples, shards, facts), [self.format, self.images])
 

@@ -58,7 +58,8 @@ class Composition:
         """Pack, then count tokens."""
         located = {name: source.located() for name, source in self.sources.items()}
         pack = Compose(located, self.shards.samples)
-        return (pack, Tokens(self.tokenizers)) if self.tokenizers else (pack,)
+        counted = {name: tokenizer.located() for name, tokenizer in self.tokenizers.items()}
+        return (pack, Tokens(counted)) if counted else (pack,)
 
     def slices(self, target: Storage) -> Iterator[Slice]:
         """Cut all sources, or answer the cut that is there. Raises CurateError for an input that cannot be read, and

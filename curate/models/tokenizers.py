@@ -11,7 +11,7 @@ import hashlib
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -63,6 +63,10 @@ class TokenizerSettings:
             return self.kind
         found = [[path.name, content_digest(path)] for path in self._files()]
         return hashlib.sha256(repr(found).encode()).hexdigest()[:16]
+
+    def located(self) -> TokenizerSettings:
+        """The same with an absolute path: workers have working directories of their own."""
+        return replace(self, path=os.path.abspath(self.path)) if self.path else self
 
     def _files(self) -> list[Path]:
         place = Path(self.path)
