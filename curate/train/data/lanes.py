@@ -26,21 +26,23 @@ LONGER = {"cut": "longer_cut", "keep": "longer_kept", "leave_out": "longer_left_
 @dataclass(frozen=True)
 class Shape:
     """What a batch of one lane is: `rows` rows, or where that is 0 rows until there are `tokens` tokens. A row has at
-    most `limit` tokens (0: any number); `open_rows` above 0 packs. `longer`: a key of LONGER."""
+    most `limit` tokens, and an example of source n `limits[n]` of them (0: any number). `open_rows` above 0 packs.
+    `longer`: a key of LONGER."""
 
     rows: int
     tokens: int
     limit: int
+    limits: tuple[int, ...]
     open_rows: int
     longer: Longer
 
 
 class Lane:
-    """Rows from one chooser. `counts` has how often an example was longer than a row."""
+    """Rows from one chooser. `counts` has how often an example was longer than its source's limit."""
 
     def __init__(self, chooser: Chooser, shape: Shape) -> None:
         self.chooser, self.shape = chooser, shape
-        self.counts = {LONGER[shape.longer]: 0} if shape.limit else {}
+        self.counts = {LONGER[shape.longer]: 0} if any(shape.limits) else {}
         self._packer = Packer(shape.limit, shape.open_rows) if shape.open_rows else None
         self._ready: deque[Row] = deque()
 
@@ -78,7 +80,7 @@ class Lane:
             if item is None:
                 self._ready.extend(self._packer.flush() if self._packer is not None else ())
                 return self._ready.popleft() if self._ready else None
-            if self.shape.limit and item.tokens > self.shape.limit:
+            if 0 < self.shape.limits[item.stream] < item.tokens:
                 self.counts[LONGER[self.shape.longer]] += 1
                 if self.shape.longer == "leave_out":
                     continue
@@ -90,9 +92,8 @@ class Lane:
 
     def _fitted(self, item: Item) -> Item:
         """The example with as many tokens as it has in a row."""
-        if self.shape.longer != "cut" or not self.shape.limit or item.tokens <= self.shape.limit:
-            return item
-        return item._replace(tokens=self.shape.limit)
+        limit = self.shape.limits[item.stream]
+        return item._replace(tokens=limit) if self.shape.longer == "cut" and 0 < limit < item.tokens else item
 
 
 def shape_of(stage: TrainingStage, batch: int, open_rows: int, longer: Longer) -> Shape:
@@ -103,9 +104,10 @@ def shape_of(stage: TrainingStage, batch: int, open_rows: int, longer: Longer) -
     if batch < 1:
         raise ConfigError(f"batch = {batch} of stage {stage.name} is out of range: at least 1")
     opened = open_rows if packed else 0
-    if stage.batch_unit == "samples":
-        return Shape(batch, 0, limit, opened, longer)
-    return Shape(max(1, batch // limit) if packed else 0, batch, limit, opened, longer)
+    own = [source.sequence_tokens or limit for source in stage.mixture.sources]
+    limits = tuple(min(tokens, limit) if packed else tokens for tokens in own)
+    rows = batch if stage.batch_unit == "samples" else max(1, batch // limit) if packed else 0
+    return Shape(rows, batch, limit, limits, opened, longer)
 
 
 def micro_batches(batch: int, weights: Sequence[float]) -> list[int]:

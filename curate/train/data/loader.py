@@ -7,7 +7,6 @@ read ahead of it, so a stage resumes at the very next batch, with another number
 
 from __future__ import annotations
 
-import json
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -159,8 +158,8 @@ class Loader:
                 f"the loader's state is of another hand-over ({state['handover']}) than {self.handover.storage.root} "
                 f"({own['handover']}); name the folder that was trained on, or start the stage anew"
             )
-        there, here = ({"seed": s["seed"], **s["settings"]} for s in (state, own))
-        _refuse_other_settings(_plain(there), _plain(here))
+        there, here = ({"seed": s["seed"], **_flat(s["settings"])} for s in (state, own))
+        _refuse_other_settings(there, here)
         self._place = state["place"]
         self.unread_count, self.read_count = state["unread"], state["read"]
 
@@ -229,10 +228,15 @@ def _finished(
     return Batch(batch.number, rows, len(batch.rows), place)
 
 
-def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """As JSON would give it back: tuples and lists are the same there."""
-    plain: dict[str, Any] = json.loads(json.dumps(settings))
-    return plain
+def _flat(settings: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Settings by dotted names; a tuple is a list, as JSON gives it back."""
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            found |= _flat(value, f"{before}{name}.")
+        else:
+            found[before + name] = list(value) if isinstance(value, tuple) else value
+    return found
 
 
 def _refuse_other_settings(there: Mapping[str, Any], here: Mapping[str, Any]) -> None:

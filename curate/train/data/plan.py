@@ -22,8 +22,12 @@ from curate.train.data.window import Counting, Item, passes_of
 
 __all__ = ["Plan", "PlanOptions", "PlannedBatch", "plan_settings"]
 
-SETTINGS = ("mixture", "resolution", "sequence_tokens", "packing", "batch_unit", "epochs")
-"""Fields of a stage that an order depends on."""
+SETTINGS = ("resolution", "sequence_tokens", "packing", "batch_unit", "epochs")
+SOURCE_SETTINGS = (
+    *("weight", "repeat", "captions", "min_images", "max_images", "next_image_probability"),
+    *("batch", "sequence_tokens"),
+)
+"""Fields of a stage, and of each of its sources, that an order depends on."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +153,7 @@ class Plan:
         return ByRepeat(self.streams, seed, self.stage.epochs)
 
     def _by_gradient(self, shape: Shape) -> list[Lane]:
-        weights = [source.weight or 1.0 for source in self.stage.mixture.sources]
+        weights = [source.weight or source.batch or 1.0 for source in self.stage.mixture.sources]
         parts = micro_batches(shape.rows or shape.tokens, weights)
         shapes = [replace(shape, rows=part) if shape.rows else replace(shape, tokens=part) for part in parts]
         return [Lane(OneSource(stream), own) for stream, own in zip(self.streams, shapes, strict=True)]
@@ -157,13 +161,16 @@ class Plan:
 
 def plan_settings(stage: TrainingStage, options: PlanOptions) -> dict[str, Any]:
     """What an order depends on beside hand-over and seed, JSON-able."""
-    fields = {name: asdict(stage)[name] for name in SETTINGS}
-    return {**fields, **asdict(options)}
+    whole = asdict(stage)
+    fields = {name: whole[name] for name in SETTINGS}
+    sources = {own["name"]: {name: own[name] for name in SOURCE_SETTINGS} for own in whole["mixture"]["sources"]}
+    return {**fields, "unit": stage.mixture.unit, "order": list(sources), "sources": sources, **asdict(options)}
 
 
 def _tokenizer(handover: Handover, stage: TrainingStage, name: str) -> str:
     """The tokenizer whose counts are used; "" where there is none to choose, and none is needed."""
     needed = stage.packing or stage.sequence_tokens or stage.tokens or stage.batch_unit == "tokens"
-    if name or needed or stage.mixture.unit == "token" or len(handover.manifest.tokenizers) == 1:
+    needed = needed or stage.mixture.unit == "token" or any(own.sequence_tokens for own in stage.mixture.sources)
+    if name or needed or len(handover.manifest.tokenizers) == 1:
         return handover.tokenizer(name)
     return ""

@@ -74,6 +74,7 @@ class ExampleReader:
 
     def __init__(self, storage: Storage, sources: Sequence[MixtureSource], decode: bool) -> None:
         self._storage, self._sources, self._decode = storage, sources, decode
+        self._on_disk = storage.local is not None
         self._files: OrderedDict[str, io.FileIO] = OrderedDict()
         self._lock = Lock()
 
@@ -135,7 +136,7 @@ class ExampleReader:
         return members
 
     def _range(self, tar: str, offset: int, size: int) -> bytes:
-        if self._storage.local is None:
+        if not self._on_disk:
             try:
                 return self._storage.read_range(tar, offset, size)
             except FileNotFoundError:
