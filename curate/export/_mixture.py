@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from curate.errors import ConfigError
-from curate.export._write_examples import Output
+from curate.export._write_examples import Made
 from curate.handover.manifest import MANIFEST
 from curate.handover.stages import Stages, build_stages
 from curate.storage import Storage
@@ -38,14 +38,14 @@ class Share:
     unit: str
 
 
-def mixtures(source: Storage, outputs: Sequence[Output]) -> dict[str, list[Share]]:
+def mixtures(source: Storage, made: Sequence[Made]) -> dict[str, list[Share]]:
     """By stage its shares of the sources that left, in the order of its file; empty for what has no stages.
 
-    A source that did not leave has no share, and a stage without any is not told. Raises ConfigError for a stages file
+    A source of which nothing left has no share, and a stage without any is not told. Raises ConfigError for a file
     that is broken.
     """
     stages = _stages(source)
-    left = {output.source: output for output in outputs}
+    left = {own.output.source: own.output for own in made if own.counts["kept"]}
     found: dict[str, list[Share]] = {}
     for stage in stages.stages if stages else ():
         shares = [

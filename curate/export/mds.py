@@ -74,7 +74,7 @@ class Mds(ExampleFormat):
     def finish(self, source: Storage, target: Storage, made: Sequence[Made]) -> None:
         for folder, own in groupby((m.output for m in made), key=lambda output: output.folder):
             target.write(f"{folder}/{INDEX}", index_bytes([s for o in own for s in _shards(target, folder, o.shard)]))
-        stages = mixtures(source, [own.output for own in made])
+        stages = mixtures(source, made)
         if stages:
             streams = {name: [_stream(share) for share in shares] for name, shares in stages.items()}
             target.write(STREAMS, json.dumps(streams, indent=1, ensure_ascii=False).encode("utf-8", "replace"))
