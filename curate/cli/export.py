@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "the picture alone) or a text of your own (describe)",
     )
     talk.add_argument("--max-images", type=int, metavar="N", help="leave out conversations with more pictures")
-    talk.add_argument("--form", metavar="FORM", help="qwen: qwen3-vl (as from Qwen2-VL on) or qwen-vl (qwen3-vl)")
+    talk.add_argument("--form", metavar="FORM", help="qwen: qwen3-vl (or 2, 2.5) or qwen-vl; lavis: json or wds")
     talk.add_argument(
         "--max-dynamic-patch", type=int, metavar="N", help="internvl: tiles of a picture, into its meta file too (12)"
     )

@@ -6,12 +6,14 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
+import webdataset
 from example_sets import every_kind, pair, put_pairs, put_view, run_export
 from handover_sets import make_handover
 from handover_sets import pair as told_pair
 from PIL import Image
 
 from curate.errors import ConfigError
+from curate.export import exporter
 from curate.storage import Storage
 
 
@@ -57,3 +59,27 @@ def test_conversations_are_refused(tmp_path: Path) -> None:
     told = run_export("lavis", source, Storage(str(tmp_path / "out")), sources="web")
     assert told["records"] == 4
     assert captions(tmp_path / "out", "web.json")[0] == (0, "words 0 of a <image>")
+
+
+def test_tars_of_jpegs(tmp_path: Path) -> None:
+    """LaionDataset decodes the members jpg and json, and learns `caption`."""
+    data = Storage(str(tmp_path / "data"))
+    pairs = [pair("a", 1, "web a"), pair("b", 2, "web b", "png"), pair("c", 3, None), pair("d/e", 4, "web d", "webp")]
+    put_pairs(data, "00000", pairs)
+    put_view(data, "00000", ["a", "b", "c", "d/e"], [["a 1", "a 2"], ["b 1"], [], ["d 1"]])
+    told = run_export("lavis", data, Storage(str(tmp_path / "out")), captions="mix", form="wds")
+    assert (told["examples"], told["samples_without_text"]) == (3, 1)
+    sizes = json.loads((tmp_path / "out" / "sizes.json").read_text())
+    assert sizes == {"pairs/00000.tar": 2, "pairs/00001.tar": 1}
+    tars = [str(tmp_path / "out" / name) for name in sizes]
+    read = list(webdataset.WebDataset(tars, shardshuffle=False).decode("pilrgb").to_tuple("jpg", "json"))
+    assert [about["caption"] for _, about in read] == ["a 1", "b 1", "d 1"]
+    assert read[0][1]["captions"] == ["a 1", "a 2"]
+    assert {image.size for image, _ in read} == {(24, 24)}
+
+
+def test_another_form_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--form wbs is unknown; did you mean 'wds'"):
+        exporter("lavis")(Storage(str(tmp_path)), form="wbs")
+    with pytest.raises(ConfigError, match="format lavis takes no --prompt"):
+        exporter("lavis")(Storage(str(tmp_path)), prompt="plain")
