@@ -124,7 +124,7 @@ class ExampleReader:
             raise ShardError(f"the index of {tar} puts {key} at bytes {begin} to {stop}")
         data = self._range(tar, begin, stop - begin)
         if len(data) < stop - begin:
-            raise ShardError(f"{tar} ends at byte {begin + len(data)}, inside {key}")
+            raise ShardError(f"{tar} ends early: of {key} there are {len(data)} of {stop - begin} bytes at {begin}")
         members: dict[str, bytes] = {}
         numbers = places.extension[first:end].tolist()
         for offset, size, number in zip(offsets, sizes, numbers, strict=True):
