@@ -78,19 +78,19 @@ class HandOver(Barrier):
         check_origins(self.stages, {name: own.get("captions", {}) for name, own in found.by_source.items()})
         stages = stages_bytes(self.stages, self.stages_format)
         plan = self._plan(stages)
-        record = {
+        record: dict[str, Any] = {
             "manifest_version": VERSION,
             "dataset_id": dataset_id(found.contents, plan["sha256"]),
             "created_by": created_by(self.config),
             "licence_policy": self.policy.licence_policy,
             "opt_out_date": self.policy.opted_out,
-            **self._lineage(attempt.storage, found),
+            **without_secrets(self._lineage(attempt.storage, found)),
             "tokenizers": self._tokenizers(),
             "stages": plan,
             "bins": BINS,
             "totals": totals,
         }
-        wrong = check_record({**json.loads(_json(record)), "shards": []})
+        wrong = check_record(json.loads(_json({**record, "shards": []})))
         if wrong:
             raise ShardError(f"{MANIFEST} would not be valid: {wrong}; change the config there")
         attempt.write_bytes(plan["file"], stages)
@@ -135,10 +135,10 @@ class HandOver(Barrier):
             settings = {f.name: getattr(own, f.name) for f in fields(own) if f.name not in OTHERWISE_TOLD}
             entries[name] = {
                 "kind": source.example_kind(),
-                "path": without_secrets(source.path),
+                "path": source.path,
                 "licence": source.licence,
                 "about": source.about,
-                "settings": without_secrets(settings),
+                "settings": settings,
                 "cut": {fact: value for fact, value in facts.get(name, {}).items() if fact != "kind"},
                 "left_out": dict(sorted(found.left_out.get(name, Counter()).items())),
                 "lineage": lineages[name].record,

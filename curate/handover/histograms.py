@@ -119,6 +119,7 @@ def _captions(shard: Shard, names: set[str], tokenizers: Sequence[str]) -> dict[
     listed = pa.nulls(shard.rows(), pa.list_(pa.string()))
     if set(LISTS) <= names:
         listed = _column(shard, TEXTS)
+    if _total(pc.list_value_length(listed)):
         found = _by_origin(shard, listed, tokenizers)
     caption = _column(shard, CAPTION) if CAPTION in names else pa.nulls(len(listed), pa.string())
     alone = pc.and_(pc.equal(pc.fill_null(pc.list_value_length(listed), 0), 0), pc.is_valid(caption))

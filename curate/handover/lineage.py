@@ -14,6 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import Any
 
 import pyarrow as pa
@@ -25,13 +26,15 @@ from curate.shard import Shard, list_shards
 from curate.slices import read_plan
 from curate.storage import Storage, plain_errors
 
-__all__ = ["Lineage", "Told", "first_shard", "lineage_of", "without_secrets"]
+__all__ = ["Lineage", "Told", "first_shard", "lineage_of", "without_folders", "without_secrets"]
 
 Told = Mapping[str, Mapping[str, str]]
 """What each column of a data set says of itself."""
 SECRET = re.compile(r"(?i)(^|[_-])(api_?key|key|token|secret|password|credential)s?$")
 USER = re.compile(r"(?<=://)[^/@\s]*@")
-SIGNED = re.compile(r"(?i)(://[^\s?]*)\?[^\s#]*?(sig|key|token|secret|passw|credential)[^\s=&]*=[^\s#]*")
+QUERY = re.compile(r"(://[^\s?#]{0,2000})\?([^\s#]*)")
+SIGNS = re.compile(r"(?i)sig|key|token|secret|passw|credential")
+"""What stands in the name of a query's entry that gives access."""
 MODEL = ("model", "model_revision", "model_precision", "endpoint")
 FLAGGED, DROPPED = "flagged.", "dropped."
 
@@ -66,8 +69,9 @@ def lineage_of(storage: Storage) -> Lineage:
     if plan is not None:
         rows, digests = sum(piece.rows for piece in plan.slices), [piece.digest for piece in plan.slices]
         cut = {"shards": len(plan.slices), "rows": rows, "fingerprint": _digest(digests), "settings": plan.settings}
+    finished = bool(steps) or not storage.folders("commits")
     if not steps and cut is None and not told:
-        return Lineage(None, {}, {}, True)
+        return Lineage(None, {}, {}, finished)
     record = {
         "dataset_id": _parent_id(storage),
         "cut": without_secrets(cut),
@@ -75,7 +79,6 @@ def lineage_of(storage: Storage) -> Lineage:
         "funnel": [line for label, step in steps.items() if (line := _funnel(label, step.counts))],
         "models": _models(told),
     }
-    finished = bool(steps) or not storage.folders("commits")
     return Lineage(record, {label: dict(step.counts) for label, step in steps.items()}, told, finished)
 
 
@@ -97,7 +100,21 @@ def without_secrets(value: Any) -> Any:
         }
     if isinstance(value, list | tuple):
         return [without_secrets(own) for own in value]
-    return SIGNED.sub(r"\1", USER.sub("", value)) if isinstance(value, str) else value
+    return QUERY.sub(_unsigned, USER.sub("", value)) if isinstance(value, str) else value
+
+
+def _unsigned(found: re.Match[str]) -> str:
+    names = (entry.partition("=")[0] for entry in found[2].split("&"))
+    return found[1] if any(map(SIGNS.search, names)) else found[0]
+
+
+def without_folders(value: Any) -> Any:
+    """A JSON-like value with the last part of each absolute path: on whose disk a model lay is nobody's matter."""
+    if isinstance(value, Mapping):
+        return {name: without_folders(own) for name, own in value.items()}
+    if isinstance(value, list):
+        return [without_folders(own) for own in value]
+    return PurePath(value).name if isinstance(value, str) and value.startswith(("/", "~/")) else value
 
 
 def _steps(storage: Storage) -> dict[str, Step]:
@@ -144,7 +161,7 @@ def _told(shard: Shard) -> Told:
     own = shard.provenances()
     if shard.storage.exists(parts.table_name()):
         own |= {f"parts.{name}": about for name, about in parts.provenances().items()}
-    return {name: about for name, about in own.items() if about}
+    return {name: without_folders(without_secrets(about)) for name, about in own.items() if about}
 
 
 def _models(told: Told) -> list[dict[str, Any]]:

@@ -14,14 +14,13 @@ from typing import Any
 from curate.caption.choose import view_columns, view_family
 from curate.caption.rule import WEB
 from curate.caption.yields import yields
-from curate.handover.lineage import Lineage
+from curate.handover.lineage import Lineage, without_folders, without_secrets
 from curate.manifest import Entry
 
 __all__ = ["caption_columns", "chosen_view", "decided", "decontaminated"]
 
 JUDGED = re.compile(r"(.+)_(?:similarity|probability)")
 OVERLAP = "evaluation_overlap"
-LEFT_TO_VIEWS = ("view_", "evaluations")
 
 
 def caption_columns(
@@ -30,17 +29,16 @@ def caption_columns(
     """An entry of `columns` for each origin that texts of a source of pairs have. `human`: the config says that people
     wrote what is told to be the web's."""
     judges = _judges(lineage, view)
-    written = [origin for origin in origins if origin != WEB]
+    written = {*origins, *_captioners(lineage)} - {WEB}
     for origin in sorted(origins):
         column, kind, about = _writer(lineage, origin)
         own = [name for name in judges if _judged(name, written) == origin]
-        told = {name: value for name, value in about.items() if not name.startswith(LEFT_TO_VIEWS)}
         yield {
             "source": source,
             "name": origin,
             "column": column,
             "origin": "human" if human and origin == WEB else kind,
-            "about": told,
+            "about": dict(about),
             "scores": [{"column": name, **judges[name]} for name in own],
         }
 
@@ -51,7 +49,7 @@ def chosen_view(source: str, lineage: Lineage, view: str) -> dict[str, Any] | No
     if "view_rule" not in about:
         return None
     label = view_family(view)
-    parameters = json.loads(about.get("view_settings", "{}"))
+    parameters = without_folders(without_secrets(json.loads(about.get("view_settings", "{}"))))
     lines = yields([Entry(label, "all", "", lineage.steps[label], ())]) if label in lineage.steps else []
     return {
         "source": source,
@@ -97,14 +95,25 @@ def _writer(lineage: Lineage, origin: str) -> tuple[str, str, Mapping[str, str]]
 
 def _judges(lineage: Lineage, view: str) -> dict[str, dict[str, str]]:
     """The columns of scores that a view judged by, and what each says of itself: `COLUMN:name` among what the view
-    says. Without a view, those that judge the web's captions by name."""
+    says. Without a view, all that models judged texts by."""
+    if not view:
+        models = {name: about for name, about in lineage.told.items() if "model_fingerprint" in about}
+        return {name: dict(about) for name, about in models.items() if _is_judge(name)}
     found: dict[str, dict[str, str]] = {}
-    about = lineage.told.get(view_columns(view)[0], {}) if view else {}
-    for name, value in about.items():
+    for name, value in lineage.told.get(view_columns(view)[0], {}).items():
         column, colon, own = name.partition(":")
-        if colon and JUDGED.fullmatch(column) and "log_" not in column:
+        if colon and _is_judge(column):
             found.setdefault(column, {})[own] = value
     return found
+
+
+def _is_judge(column: str) -> bool:
+    return JUDGED.fullmatch(column) is not None and not column.endswith("_log_probability")
+
+
+def _captioners(lineage: Lineage) -> set[str]:
+    """Those whose captions the data set has."""
+    return {name.removesuffix("_captions") for name in lineage.told if name.endswith("_captions")}
 
 
 def _judged(column: str, written: Collection[str]) -> str:
