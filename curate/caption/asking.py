@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -29,6 +28,7 @@ from curate.fetch.chat_endpoint import (
     require_base_url,
 )
 from curate.fetch.endpoint_key import read_key
+from curate.fetch.endpoint_settings import host_of, require_extra, sent_to
 from curate.manifest import Attempt, fingerprint
 from curate.models.captioner import seeds_of
 from curate.models.settings import Precision
@@ -45,12 +45,12 @@ KEY_DIGITS = 32
 OWN = ("model", "messages", "stream", "n")
 """Members of a request that `extra` may not set."""
 DECIDES = ("temperature", "top_p", "seed", "max_tokens", "most_text_chars", "extra", "leave_out")
-_LOOPBACK = re.compile(r"localhost|127(\.\d+){3}|::1")
 _FAILED = {
     ReplyStatus.TIMEOUT: AnswerStatus.TIMEOUT,
     ReplyStatus.TOO_MANY_REQUESTS: AnswerStatus.TOO_MANY_REQUESTS,
     ReplyStatus.SERVER_ERROR: AnswerStatus.SERVER_ERROR,
     ReplyStatus.NO_CONNECTION: AnswerStatus.NO_CONNECTION,
+    ReplyStatus.REFUSED: AnswerStatus.REFUSED,
     ReplyStatus.BAD_REQUEST: AnswerStatus.BAD_REQUEST,
     ReplyStatus.TOO_MANY_BYTES: AnswerStatus.BAD_ANSWER,
 }
@@ -102,20 +102,11 @@ class AskSettings:
             raise ValueError('model = "" is no model; name one of the endpoint, or a folder')
         if self.base_url:
             require_base_url(self.base_url)
-            self._require_extra()
+            require_extra(self.extra, OWN)
         elif self.api_key_file or self.extra or self.leave_out:
             raise ValueError("api_key_file, extra and leave_out go with base_url; a local model takes none of them")
         if self.base_url and self.revision:
             raise ValueError("revision is for an id of the hub; an endpoint has its model already")
-
-    def _require_extra(self) -> None:
-        for name in self.extra:
-            if name in OWN:
-                raise ValueError(f"extra may not set {name!r}, which is set here")
-        try:
-            json.dumps(dict(self.extra), allow_nan=False)
-        except (TypeError, ValueError):
-            raise ValueError("extra holds what JSON has no word for, such as a date or nan") from None
 
     @property
     def shown_model(self) -> str:
@@ -125,7 +116,7 @@ class AskSettings:
     @property
     def host(self) -> str:
         """Whom the texts are sent to: the endpoint's host without port, path and key; "" for a local model."""
-        return require_base_url(self.base_url).hostname or "" if self.base_url else ""
+        return host_of(self.base_url) if self.base_url else ""
 
     @property
     def worker(self) -> Resources:
@@ -156,10 +147,7 @@ class AskSettings:
 
     def sends(self, what: str) -> str:
         """Where `what` goes, in words for people; "" where it stays."""
-        if not self.base_url:
-            return ""
-        travels_open = self.api_key_file and self.base_url.startswith("http:") and not _LOOPBACK.fullmatch(self.host)
-        return f"sends {what} to {self.host}{', unencrypted, and the key' if travels_open else ''}"
+        return f"sends {what} to {sent_to(self.base_url, bool(self.api_key_file))}" if self.base_url else ""
 
     def require_answerer(self) -> None:
         """Raise ConfigError for what would fail on every shard: a key that is not there, a model that is none."""
@@ -197,7 +185,7 @@ def ask_and_keep(
 
 
 def require_success(
-    settings: AskSettings, where: str, asked: Sequence[str], useless: Mapping[str, str], failures: Mapping[str, Verdict]
+    max_failed_ratio: float, where: str, asked: Sequence[str], useless: Mapping[str, str], failures: Collection[str]
 ) -> None:
     """Raise StageError where more than `max_failed_ratio` of what was `asked` (a key a row) has nothing to show for it.
     `where`: "rows of shard 00000 have no fused text"; `useless`: what was wrong by key; of fewer than 20 asked rows
@@ -205,12 +193,12 @@ def require_success(
     counts = useless if len(asked) >= FEW_ROWS else {key: useless[key] for key in failures}
     failed = Counter(counts[key] for key in asked if key in counts)
     lost = failed.total()
-    if lost <= settings.max_failed_ratio * len(asked):
+    if lost <= max_failed_ratio * len(asked):
         return
     reason, often = failed.most_common(1)[0]
     raise StageError(
         f"{lost} of {len(asked)} asked {where}, {often} of them {reason}; mend that and run again, which asks for what "
-        f"has no answer alone, or raise max_failed_ratio = {settings.max_failed_ratio:g}"
+        f"has no answer alone, or raise max_failed_ratio = {max_failed_ratio:g}"
     )
 
 

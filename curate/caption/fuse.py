@@ -112,7 +112,9 @@ class Fuse(Stage):
         rows = [verdicts[key] if key else NOT_ASKED for key, _ in pairs]
         asked = [key for key, _ in pairs if key]
         useless = {key: f"{v.status}: {v.detail}" for key, v in verdicts.items() if v.status is not AnswerStatus.OK}
-        require_success(self.settings, f"rows of shard {shard.id} have no fused text", asked, useless, failures)
+        require_success(
+            self.settings.max_failed_ratio, f"rows of shard {shard.id} have no fused text", asked, useless, failures
+        )
         models = [answers[key].model or self.settings.shown_model if key in answers else None for key, _ in pairs]
         attempt.write_table(shard.table_name(self.label), self._table(columns["key"], rows, models))
         attempt.counts["in"] = len(rows)

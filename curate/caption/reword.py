@@ -192,7 +192,9 @@ class Reword(Stage):
         asked = [key for keys in rows for key in keys]
         verdicts = zip(asked, (verdict for own in found for verdict in own), strict=True)
         useless = {key: f"{_fault(v)}: {v.detail}" for key, v in verdicts if v.status is not AnswerStatus.OK}
-        require_success(self.settings, f"variants of shard {shard.id} have no text", asked, useless, failures)
+        require_success(
+            self.settings.max_failed_ratio, f"variants of shard {shard.id} have no text", asked, useless, failures
+        )
 
     def _table(self, keys: pa.Array, found: Sequence[Sequence[Verdict]], models: Sequence[str | None]) -> pa.Table:
         lists = pa.list_(pa.string())

@@ -194,7 +194,7 @@ class Instruct(Stage):
             if row.key and said.fault
         }
         where = f"rows of shard {shard.id} have no conversation"
-        require_success(self.settings, where, asked, useless, failures)
+        require_success(self.settings.max_failed_ratio, where, asked, useless, failures)
 
     def _table(
         self, keys: pa.Array, rows: Sequence[_Row], found: Sequence[Dialogue], models: Sequence[str | None]

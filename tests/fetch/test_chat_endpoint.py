@@ -394,3 +394,31 @@ def test_settings_out_of_range(changes: dict[str, float]) -> None:
 def test_a_bundle_of_certificates_that_is_not_there() -> None:
     with pytest.raises(ConfigError, match="ca_file"):
         ChatEndpoint("https://a.test/v1", ChatSettings(ca_file="/nowhere.pem"))
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "refused"),
+    [
+        (400, {"code": "content_policy_violation", "message": "Your request was rejected."}, True),
+        (400, {"code": "moderation_blocked", "message": "no"}, True),
+        (400, {"message": "The response was filtered due to Azure's content filter."}, True),
+        (422, {"message": "rejected by our safety system"}, True),
+        (400, {"message": "max_tokens is too large"}, False),
+        (500, {"message": "content policy server is down"}, False),
+    ],
+)
+def test_a_policys_no_to_one_question_is_told_apart(
+    server: ChatServer, status: int, error: dict[str, str], refused: bool
+) -> None:
+    """And ends nothing, though the first questions of all are refused."""
+    no = reply(status, json.dumps({"error": error}).encode())
+    server.otherwise = lambda _, asked: completion("a") if asked.body["user"] == "last" else no
+    if not refused:
+        with pytest.raises((ConfigError, StageError)):
+            ask(server, ["1", "2", "3", "4", "last"], retries=0)
+        return
+    found = ask(server, ["1", "2", "3", "4", "last"], retries=0)
+    assert {text: answer.status for text, answer in found.items()} == dict.fromkeys("1234", ReplyStatus.REFUSED) | {
+        "last": ReplyStatus.ANSWERED
+    }
+    assert found["1"].detail.startswith(f"HTTP {status}")
