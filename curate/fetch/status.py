@@ -49,6 +49,9 @@ class FetchStatus(StrEnum):
     IMAGE_TOO_LARGE = "image_too_large"
     ASPECT_RATIO_TOO_LARGE = "aspect_ratio_too_large"
     HASH_MISMATCH = "hash_mismatch"
+    # a picture that is asked for by its caption
+    NO_CAPTION = "no_caption"
+    GENERATION_REFUSED = "generation_refused"
 
     @property
     def heals(self) -> bool:
