@@ -57,8 +57,8 @@ class KindNeed:
         self.pictures += len(width)
         self.text_tokens += int(found.tokens.sum())
         self.image_tokens += int(tokens.sum())
-        self.smaller += int((resolution.enlarged(width, height) & known).sum())
-        self.refused += int((resolution.refused(width, height) & known).sum())
+        self.smaller += int(resolution.enlarged(width, height).sum())
+        self.refused += int(resolution.refused(width, height).sum())
         self.unknown += int((~known).sum())
         self.cut += int((each > row).sum()) if row else 0
 

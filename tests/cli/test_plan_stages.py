@@ -93,6 +93,7 @@ def test_stages_as_json(data: str, tmp_path: Path, capsys: pytest.CaptureFixture
         ([LLAVA, "--limit", "3"], "--limit is for a pipeline's config"),
         ([str(ROOT / "configs/demo.toml"), "data"], "has no [[stages]]"),
         ([str(ROOT / "configs/demo.toml"), "--tokenizer", "words"], "has no [[stages]]"),
+        (["handover.toml"], "no pipeline 'nowhere'"),
         (["nowhere.toml"], "no config nowhere.toml"),
         (["nowhere.json"], "cannot read the stages in nowhere.json"),
     ],
@@ -105,6 +106,7 @@ def test_what_it_refuses(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    Path("handover.toml").write_text('pipeline = "nowhere"\n[stages]\nfile = "llava15.toml"\n')  # no list of stages
     assert main(["plan", *arguments]) == 2
     assert words in capsys.readouterr().err
 

@@ -11,12 +11,15 @@ from document_sets import Page, Slot, Words, put_pages, put_table
 from handover_sets import TOKENIZER, make_handover, page, pair, prose, talk
 
 from curate.errors import ConfigError, ShardError
+from curate.export._document_order import find_documents
 from curate.handover.needs import KindNeed, Length, StageNeed, batch_of, measure_needs
 from curate.handover.needs_rows import explained, missing, needs_tables
 from curate.handover.needs_there import Found, TrainingSet, open_training_set
 from curate.handover.resolution import Resolution
 from curate.handover.stages import Stages, TrainingStage, build_stages
+from curate.shard import Shard
 from curate.storage import Storage
+from curate.tombstones import write_dead
 
 
 def stage(**more: Any) -> TrainingStage:
@@ -144,6 +147,13 @@ def test_pairs_that_were_dropped_or_repeated(tmp_path: Path) -> None:
     assert (found.examples, found.text_tokens) == (4, 3 * 3 + 2)
 
 
+def test_rows_that_were_taken_back(tmp_path: Path) -> None:
+    storage = Storage(str(tmp_path))
+    put_pairs(storage, "00000")
+    write_dead(Shard(storage, "00000"), {"1": "url"})
+    assert one(stage(), storage).examples == 3
+
+
 def test_conversations_about_pairs(tmp_path: Path) -> None:
     storage = Storage(str(tmp_path))
     turns = [{"role": "user", "text": "What is this?"}, {"role": "assistant", "text": "A circle."}]
@@ -157,12 +167,19 @@ def test_conversations_about_pairs(tmp_path: Path) -> None:
 
 @pytest.fixture
 def pages(tmp_path: Path) -> Storage:
-    """Four pages: two pictures of three and a dropped text; no picture; dropped; one picture, twice."""
+    """Four pages: two pictures of three and a dropped text; no picture; dropped; one picture, three times."""
     storage = Storage(str(tmp_path))
-    first = [Words("one two three"), Slot("a", b"x"), Words("no", keep=False), Slot("b", None, "gone"), Slot("c", b"y")]
+    first = [
+        Words("one two three"),
+        Slot("a", b"x"),
+        Words("no", keep=False),
+        Slot("b", None, "gone"),
+        Slot("c", b"y"),
+        Slot("d"),
+    ]
     contents = [first, [Words("four five")], [Words("six"), Slot("d", b"z")], [Slot("e", b"w"), Words("seven")]]
     put_pages(storage, "00000", [Page(parts, keep=n != 2) for n, parts in enumerate(contents)])
-    times = pa.table({"key": [f"00000{n:06d}" for n in range(4)], "multiplicity": [1, 1, 1, 2]})
+    times = pa.table({"key": [f"00000{n:06d}" for n in range(4)], "multiplicity": [1, 1, 1, 3]})
     put_table(storage, "00000.mix.parquet", times)
     sides = [28 if isinstance(part, Slot) else None for parts in contents for part in parts]
     sides[1] = 56
@@ -176,10 +193,18 @@ def test_pages_of_a_data_set(pages: Storage) -> None:
     _, interleaved, _, text, _ = (
         need.kinds[0] for need in measure_needs(everything(), [open_training_set(pages.root)])
     )
-    assert (interleaved.examples, interleaved.pictures) == (3, 4)  # two in the first, one in each copy of the last
-    assert interleaved.image_tokens == 16 + 4 + 2 * 4
-    assert interleaved.text_tokens == math.ceil(3 * 1.3) + 2 * math.ceil(1.3)
+    assert (interleaved.examples, interleaved.pictures) == (4, 5)  # two in the first, one in each copy of the last
+    assert interleaved.image_tokens == 16 + 4 + 3 * 4
+    assert interleaved.text_tokens == math.ceil(3 * 1.3) + 3 * math.ceil(1.3)
     assert (text.examples, text.text_tokens) == (1, math.ceil(2 * 1.3))
+    assert len(find_documents([Shard(pages, "00000")], None)) == 5  # as an export would
+
+
+def test_pages_before_any_decision(tmp_path: Path) -> None:
+    storage = Storage(str(tmp_path))
+    put_pages(storage, "00000", [Page([Words("one"), Slot("a", b"x"), Slot("b", None, "gone")])], decided=False)
+    need = measure_needs(everything(), [open_training_set(storage.root)])[1].kinds[0]
+    assert (need.examples, need.pictures, need.unknown) == (1, 1, 1)  # no table says how large it is
 
 
 def test_a_folder_without_data(tmp_path: Path) -> None:
