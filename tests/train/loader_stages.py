@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -47,10 +48,11 @@ def flat(batches: Sequence[Any]) -> list[str]:
     return [key for batch in batches for row in batch for key in row]
 
 
-def numbers_only(folder: Path, sources: dict[str, tuple[str, list[int]]], shard_samples: int) -> Handover:
-    """A hand-over that has tables and no tar: by source its kind, and the tokens of each of its examples."""
-    import json
-
+def numbers_only(
+    folder: Path, sources: dict[str, tuple[str, list[int]]], shard_samples: int, copies: int = 1
+) -> Handover:
+    """A hand-over that has tables and no tar: by source its kind, and the tokens of each of its examples. With
+    `copies`, so many neighbours are copies of one row."""
     folder.mkdir(parents=True)
     shards: list[dict[str, Any]] = []
     for name, (kind, tokens) in sources.items():
@@ -58,9 +60,15 @@ def numbers_only(folder: Path, sources: dict[str, tuple[str, list[int]]], shard_
             own = tokens[start : start + shard_samples]
             shard, n = f"{len(shards):05d}", len(own)
             keys = [f"{name}{start + row}" for row in range(n)]
+            origin = [f"{name}{(start + row) // copies}" for row in range(n)]
             images = int(kind == "pairs")
             sizes = {side: pa.array([[28] * images] * n, pa.list_(pa.int32())) for side in ("widths", "heights")}
-            table = {"key": keys, "source_key": keys, "images": pa.array([images] * n, pa.int32()), **sizes}
+            table = {
+                "key": keys,
+                "source_key": [f"{name}{(start + row) // copies}" for row in range(n)],
+                "images": pa.array([images] * n, pa.int32()),
+                **sizes,
+            }
             write_parquet(pa.table(table), folder / f"{shard}.parquet")
             index = {"extension": ["json"] * n, "offset": [512] * n, "size": [2] * n}
             write_parquet(pa.table({"key": keys, **index}), folder / f"{shard}.index.parquet")

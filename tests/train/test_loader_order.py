@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -60,6 +61,18 @@ def test_the_order_is_the_seeds(handover):
     chosen = stage(A, B, epochs=1)
     assert planned(handover, chosen, 3) == planned(handover, chosen, 3)
     assert planned(handover, chosen, 3) != planned(handover, chosen, 4)
+
+
+def test_copies_of_a_row_do_not_lie_side_by_side(tmp_path):
+    handover = numbers_only(tmp_path / "set", {"b": ("text", [9] * 200)}, 50, copies=4)
+    rows = [int(key[1:]) // 4 for key in flat(planned(handover, stage(B, epochs=1)))]
+    assert sum(one == other for one, other in pairwise(rows)) < 20, "of 200"
+
+
+def test_stages_of_one_seed_have_orders_of_their_own(handover):
+    one, other = (flat(planned(handover, replace(stage(A, epochs=1), name=name))) for name in ("one", "other"))
+    assert sorted(one) == sorted(other)
+    assert one != other
 
 
 @pytest.mark.parametrize(("window", "least", "most"), [(1, 10, 20), (2, 30, 40), (16, 150, 230)])

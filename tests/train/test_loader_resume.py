@@ -1,6 +1,7 @@
 """A stage that was interrupted goes on exactly: 100 batches are 37, a state as JSON, and 63, at any number of ranks."""
 
 import json
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -139,14 +140,16 @@ def test_more_ranks_than_rows_get_batches_without_a_row(handover):
         ({"window": 3}, "window = 2, and this stage has 3"),
         ({"name": "token"}, r"sources.pages.weight = 0.3, and this stage has 2"),
         ({"extra_tokens": 1}, "extra_tokens = 0"),
+        ({"stage": replace(STAGES["sample"], name="two")}, "stage = one, and this stage has two"),
         ({"name": "packed"}, "packing = False, and this stage has True"),
     ],
 )
 def test_a_state_of_other_settings_is_refused(handover, change, words):
     state = loader(handover, "sample").state()
-    settings = {"name": "sample", **change}
+    own = loader(handover, **{"name": "sample", **{key: change[key] for key in change if key != "stage"}})
+    own.stage = change.get("stage", own.stage)
     with pytest.raises(ConfigError, match=words):
-        loader(handover, **settings).resume(state)
+        own.resume(state)
 
 
 def test_a_state_of_another_hand_over_is_refused(handover, tmp_path):

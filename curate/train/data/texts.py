@@ -3,7 +3,7 @@
 A name in `captions` is an origin of texts ("web", "synthetic", "human", ...), or a column of text of the sample table,
 or "caption" for the first text. Names that a pair lacks fall out, and the others' probabilities are scaled up; where
 none is left the first text is read, and counted. Among several texts of one origin the view's weights decide. The
-draw is by seed, pass and what the row is. 10,000 pairs with two texts each take 6 ms.
+draw is by seed, pass and what the row is. 10,000 pairs with two texts each take 1 ms.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A few shards of one source, their examples in a drawn order: what a plan knows of an example before it is read.
 
-All draws of a pass are made here, for a whole window at once (0.6 us an example, beside 4 us for reading its tables):
+All draws of a pass are made here, for a whole window at once (0.3 us an example, beside 2 us for reading its tables):
 the order, which text of a pair, whether a text looks at the next picture, which half of a third pass. Each is keyed by
 seed, pass and what the row is, so none depends on what else lies in the window.
 """
