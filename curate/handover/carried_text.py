@@ -1,9 +1,9 @@
-"""Rows of annotation files, as text, dealt to shards: a file of any size in 64 MB and 16 bytes a row.
+"""Rows of annotation files, as text, dealt to shards: a million rows (430 MB) in 300 MB of memory and 6 s of one core.
 
-A slice holds its rows as they stood in the file, so the file is not needed once it is cut; as Parquet that is about a
-fifth of its size. The file is read twice: once for a hash of each row, which gives the order, once to deal the rows to
-their shards. Rows are parsed where they are packed, by every worker: a line that is no JSON is one row's trouble.
-A JSON array has no lines and is walked through by the parser, 80 MB/s; what breaks it ends the file, and the run.
+A slice holds its rows as they stood in the file, compressed, so the file is not needed once it is cut. The file is read
+twice: once for a hash of each row, which gives the order, once to deal the rows to their shards, through files on disk.
+Rows are parsed where they are packed, by every worker: a line that is no JSON is one row's trouble. A JSON array has no
+lines and is walked through by the parser, which takes half as long again; what breaks it ends the file, and the run.
 """
 
 from __future__ import annotations

@@ -45,8 +45,9 @@ def put_pairs(storage: Storage, shard: str, rows: int, **columns: Sequence[Any])
             "caption": f"words of {key}",
             "width": 24 + row,
             "source": "own",
+            "kind": row,
         }
-        members = (("jpg", picture(row)), ("json", json.dumps(record).encode()), ("txt", record["caption"].encode()))  # type: ignore[attr-defined]
+        members = (("jpg", picture(row)), ("json", json.dumps(record).encode()), ("txt", f"words of {key}".encode()))
         for extension, data in members:
             tar.add(f"{key}.{extension}", data)
             index.append((key, extension))

@@ -26,11 +26,13 @@ from composition_sets import (
 )
 
 from curate.errors import ConfigError, SourceError
+from curate.handover import carried_tables
 from curate.handover.compose import build_composition
 from curate.plan import Job
 from curate.run.inline import InlineEngine
 from curate.run.scheduler import run_job
 from curate.sample import Conversation, Document, Picture, Text
+from curate.shard import Shard
 from curate.slices import read_plan
 from curate.storage import Storage
 
@@ -49,7 +51,8 @@ def put_rows(path: Path, rows: list[dict[str, Any]], group: int = 4) -> Path:
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
-def test_rows_of_parquet_with_pictures_in_them(tmp_path: Path, shuffle: bool) -> None:
+def test_rows_of_parquet_with_pictures_in_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shuffle: bool) -> None:
+    monkeypatch.setattr(carried_tables, "BATCH_ROWS", 3)
     for name, first in (("a", 0), ("b", 10)):
         put_rows(tmp_path / f"{name}.parquet", [message_row(n) for n in range(first, first + 10)])
     target = Storage(str(tmp_path / "out"))
@@ -123,6 +126,8 @@ def test_tars_in_our_layout_keep_their_members(tmp_path: Path) -> None:
     own = next(row for row in rows if row["source_key"] == "y2")
     assert members[own["key"]] == expected
     assert (own["widths"], own["chars"]) == ([25], 3)
+    sizes = [row["size"] for n in (0, 1) for row in Shard(target, f"{n:05d}").source().to_pylist()]
+    assert max(sizes) < 2 * min(sizes)  # of one example each
 
 
 @pytest.mark.parametrize(
