@@ -88,6 +88,7 @@ class Course:
             if (step + 1) % self.checkpoint_steps == 0 and not last and not self._peers.rank:
                 state = {"step": step + 1, "batches": batches.state()}
                 write_state(self.folder / STATE_FILE, self._model, optimizer, state)
+                self.say(f"{self.stage.name}: step {step + 1:,} of {self.steps:,}: state written")
         return lines
 
     @property

@@ -82,8 +82,6 @@ def _modules(model: StageModel, part: str) -> list[nn.Module]:
 
 
 def _adapt(model: StageModel, part: str, lora: Lora, seed: int) -> None:
-    if part == "embeddings":
-        raise ConfigError('trainable.embeddings takes no LoRA here; write "none" or "full"')
     first, *others = _modules(model, part)
     adapt(first, lora, part, seed)
     for module in others:
@@ -93,17 +91,19 @@ def _adapt(model: StageModel, part: str, lora: Lora, seed: int) -> None:
 
 def _last(model: StageModel, part: str, layers: int) -> None:
     """The last layers of a part, and what stands behind them (a norm)."""
-    for module in _modules(model, part)[:1]:
+    modules = [] if part == "projector" else _modules(model, part)
+    for module in modules:
         blocks = blocks_of(module)
-        if blocks is None or len(blocks) < layers or part == "projector":
-            raise ConfigError(f'trainable.{part} = "last_{layers}": it has {len(blocks or ())} layers')
+        if blocks is None or len(blocks) < layers:
+            raise ConfigError(f'trainable.{part} = "last_{layers}", and it has {len(blocks or ())} layers')
         names = {id(each): name for name, each in module.named_modules()}
         first = f"{names[id(blocks)]}.{len(blocks) - layers}."
-        ordered = [name for name, _ in module.named_parameters()]
-        begun = next(number for number, name in enumerate(ordered) if name.startswith(first))
-        own = dict(module.named_parameters())
-        for name in ordered[begun:]:
-            own[name].requires_grad_(True)
+        ordered = list(module.named_parameters())
+        begun = next(number for number, (name, _) in enumerate(ordered) if name.startswith(first))
+        for _, tensor in ordered[begun:]:
+            tensor.requires_grad_(True)
+    if not modules:
+        raise ConfigError(f'trainable.{part} = "last_{layers}", and it has no layers; write "none" or "full"')
 
 
 def _count(model: StageModel, parts: Mapping[str, str], learned: bool) -> dict[str, int]:

@@ -51,7 +51,8 @@ class Objectives:
         learned = [tensor for tensor in self.model.parameters() if tensor.requires_grad]
         norms = _summed([torch.cat([unit.norms, unit.counts]) for unit in units], self.peers, self.device)
         pairs = int(_summed([torch.tensor([len(unit.shown)]) for unit in units], self.peers, self.device).item())
-        slopes, told, extra = self._contrast(step, units, learned) if self._weighs("contrastive") else ([], {}, [])
+        parted = self._weighs("contrastive") and len(units) * self.peers.world > 1
+        slopes, told, extra = self._contrast(step, units, learned) if parted else ([], {}, [])
         total = OrderedSum(self.peers)
         for number in unit_order(len(units)):
             for tensor in learned:
@@ -62,10 +63,10 @@ class Objectives:
             total.add(torch.cat([*(part.flatten().float() for part in parts), sums]))
         whole = total.total()
         _put(learned, whole, extra)
-        sums = whole[len(whole) - len(GENERATIVE) - 1 :].tolist()
-        counts = [max(pairs, 1) * 3.0, *norms[-len(GENERATIVE) :].tolist()]
-        means = {name: value / count for name, value, count in zip(LOSSES[1:], sums, counts, strict=True) if count}
-        return {name: value for name, value in {**told, **means}.items() if self._weighs(name)}
+        sums = whole[len(whole) - len(LOSSES) :].tolist()
+        counts = [1.0, max(pairs, 1) * 3.0, *norms[-len(GENERATIVE) :].tolist()]
+        means = {name: value / count for name, value, count in zip(LOSSES, sums, counts, strict=True) if count}
+        return {name: value for name, value in {**means, **told}.items() if self._weighs(name)}
 
     def embeddings(self, unit: Unit) -> tuple[Tensor, Tensor, Tensor]:
         """Of the pairs of a unit, without gradient: pictures and texts, unit float32 (m, c), and `alike`."""
@@ -93,24 +94,35 @@ class Objectives:
     def _unit(
         self, place: tuple[int, int], unit: Unit, sizes: tuple[Tensor, int], slopes: tuple[Tensor, Tensor] | None
     ) -> Tensor:
-        """Put the gradient of one unit into the parameters; its sums of the losses, float32 (1 + 3,)."""
+        """Put the gradient of one unit into the parameters; its sums of the losses, float32 (5,)."""
         norms, pairs = sizes
         own = _on(unit, self.device)
         with _draws_of(self.seed, place, self.device), self._cast():
             seen, vectors = self._seen(own)
             loss, sums = self._generative(own, seen, norms[: len(own.norms)])
-            matched = torch.zeros((), device=self.device)
-            if (slopes is not None or self._weighs("itm")) and len(own.shown):
-                pictures, texts = self._embedded(own, vectors)
+            compared, matched = torch.zeros(2, device=self.device)
+            if (self._weighs("contrastive") or self._weighs("itm")) and len(own.shown):
+                both = self._embedded(own, vectors)
                 if slopes is not None:
-                    weighed = (pictures * slopes[0]).sum() + (texts * slopes[1]).sum()
+                    weighed = (both[0] * slopes[0]).sum() + (both[1] * slopes[1]).sum()
                     loss = loss + self.weights["contrastive"] * weighed
+                elif self._weighs("contrastive"):
+                    compared = self._comparison(*both, own.alike)
+                    loss = loss + self.weights["contrastive"] * compared
                 if self._weighs("itm"):
-                    matched = self._matching(place, own, seen, pictures @ texts.T)
+                    matched = self._matching(place, own, seen, both[0] @ both[1].T)
                     loss = loss + self.weights["itm"] * matched / (3 * max(pairs, 1))
         if loss.requires_grad:
             loss.backward()
-        return torch.cat([matched.detach().float().reshape(1), sums])
+        return torch.cat([torch.stack([compared.detach(), matched.detach()]).float(), sums])
+
+    def _comparison(self, pictures: Tensor, texts: Tensor, alike: Tensor) -> Tensor:
+        """The contrastive loss of pairs, those with the same text or picture not held against one another."""
+        same = (alike[:, None] == alike).any(dim=-1).fill_diagonal_(False)
+        heads = self.model.heads
+        if heads.bias is None:
+            return contrastive_loss(pictures, texts, heads.log_scale, same)
+        return sigmoid_loss(pictures, texts, heads.log_scale, heads.bias, same)
 
     def _seen(self, unit: Unit) -> tuple[Tensor, Tensor]:
         if len(unit.views):
@@ -147,15 +159,9 @@ class Objectives:
         leaves = [torch.cat(parts).requires_grad_() for parts in (pictures, texts)]
         if not sum(sizes):
             return [], {}, []
-        told = torch.cat(alike)
-        same = (told[:, None] == told).any(dim=-1).fill_diagonal_(False)
         for tensor in learned:
             tensor.grad = None
-        heads = self.model.heads
-        if heads.bias is None:
-            loss = contrastive_loss(leaves[0], leaves[1], heads.log_scale, same)
-        else:
-            loss = sigmoid_loss(leaves[0], leaves[1], heads.log_scale, heads.bias, same)
+        loss = self._comparison(leaves[0], leaves[1], torch.cat(alike))
         loss.backward()
         extra = [None if t.grad is None else t.grad * self.weights["contrastive"] for t in learned]
         split = [leaf.grad.split(sizes) for leaf in leaves if leaf.grad is not None]
