@@ -21,7 +21,7 @@ FAMILIES = {
 }
 # fmt: on
 LENGTHS = ("steps", "epochs", "samples", "tokens")
-UNPUBLISHED = {"length", "batch", "learning_rate", "examples", "resolution", "rank"}
+UNPUBLISHED = {"length", "batch", "learning_rate", "examples", "resolution", "rank", "schedule"}
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,8 @@ def test_each_stage_has_what_it_trains_and_from_what(recipes: dict[str, Stages])
         ("llava1", 0, 640, 480, 256),
         ("llava15", 1, 640, 480, 576),
         ("llava_next", 1, 672, 672, 2928),
-        ("llava_onevision", 1, 384, 384, 1485),
+        ("llava_onevision", 1, 768, 768, 729 + 54 * 55),
+        ("llava_onevision", 2, 384, 384, 1485),
         ("blip2", 0, 640, 480, 32),
         ("flamingo", 0, 640, 480, 64),
         ("idefics2", 2, 640, 480, 320),
