@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,31 +18,46 @@ from curate.export._captions import TEXTS, find_captions
 from curate.export._order import Order, current_shards, find_samples, order_of
 from curate.export.webdataset import read_ahead, read_pair
 from curate.handover.carried_images import picture_of
+from curate.handover.compose_conversations import conversation_tables, with_conversation
 from curate.handover.compose_source import Facts, Item, LeftOut, Packed, ShardSettings
 from curate.manifest import Manifest
 from curate.shard import IMAGE_EXTENSIONS
 from curate.storage import Storage
 
-__all__ = ["kept_pairs", "pair_examples", "pair_tables"]
+__all__ = ["Wanted", "kept_pairs", "pair_examples", "pair_tables"]
 
 PLACES = ("shard", "copy", "offset", "size")
 TAR = "tar_sha256"
 
 
-def pair_tables(
-    storage: Storage, captions: str, kept_only: bool, samples: int, shards: ShardSettings, facts: Facts
-) -> Iterator[pa.Table]:
-    """A table per output shard: `shard`, `copy`, `offset`, `size`, `tar_sha256`, and the lists of a view's texts."""
-    order = kept_pairs(storage, kept_only, shards.seed)
+@dataclass(frozen=True)
+class Wanted:
+    """Which pairs of a data set leave, and with what: the texts of the view `captions`, or the talk `conversations`."""
+
+    captions: str
+    conversations: str
+    kept_only: bool
+    samples: int
+
+
+def pair_tables(storage: Storage, wanted: Wanted, shards: ShardSettings, facts: Facts) -> Iterator[pa.Table]:
+    """A table per output shard: `shard`, `copy`, `offset`, `size`, `tar_sha256`, and what `wanted` adds to them."""
+    order = kept_pairs(storage, wanted.kept_only, shards.seed)
     facts["shards_without_selection"] = len(order.undecided)
-    if captions:
-        found = find_captions(storage, order, captions)
+    if wanted.captions:
+        found = find_captions(storage, order, wanted.captions)
         facts["samples_without_text"] = found.left_out
-        found = replace(found, order=_drawn(found.order, samples, shards.shuffle))
-        facts["examples"], tables = len(found.order.shard), found.tables(shards.samples)
+        order = _drawn(found.order, wanted.samples, shards.shuffle)
+        tables = replace(found, order=order).tables(shards.samples)
+    elif wanted.conversations:
+        talked = with_conversation(storage, order, wanted.conversations)
+        facts["samples_without_conversation"] = len(order.shard) - len(talked.shard)
+        order = _drawn(talked, wanted.samples, shards.shuffle)
+        tables = conversation_tables(storage, order, wanted.conversations, shards.samples)
     else:
-        order = _drawn(order, samples, shards.shuffle)
-        facts["examples"], tables = len(order.shard), order.tables(shards.samples)
+        order = _drawn(order, wanted.samples, shards.shuffle)
+        tables = order.tables(shards.samples)
+    facts["examples"] = len(order.shard)
     digests = _tar_digests(storage)
     for table in tables:
         own = [digests.get(shard, "") for shard in table["shard"].to_pylist()]

@@ -15,6 +15,7 @@ from document_sets import jpeg
 from curate.handover.compose import build_composition
 from curate.handover.compose_source import ShardSettings
 from curate.handover.layout import Example, example_of
+from curate.instruct.stage import TURNS
 from curate.manifest import CommitLog, write_parquet
 from curate.plan import Job
 from curate.run.inline import InlineEngine
@@ -70,6 +71,18 @@ def put_view(storage: Storage, shard: str, texts: Sequence[Sequence[str]]) -> No
     values |= {name: [[0.5] * len(own) for own in texts] for name in ("scores", "weights")}  # type: ignore[misc]
     columns |= {f"mix_{name}": pa.array(own, LISTS[name]) for name, own in values.items()}
     put_table(storage, f"{shard}.view_mix.parquet", pa.table(columns))
+
+
+def put_conversations(storage: Storage, shard: str, rows: Sequence[int | None]) -> None:
+    """A conversation about its number for each row that has one, as `curate.instruct` writes the column `made`."""
+    said = [[{"role": "user", "text": f"Which {n}?"}, {"role": "assistant", "text": f"{n}."}] for n in rows]
+    columns = {
+        "key": pa.array([f"{shard}{row:04d}" for row in range(len(rows))]),
+        "made_conversation": pa.array([None if n is None else own for n, own in zip(rows, said, strict=True)], TURNS),
+        "made_kind": pa.array(["detail"] * len(rows)),
+        "made_model": pa.array(["m"] * len(rows)),
+    }
+    put_table(storage, f"{shard}.instructions_made.parquet", pa.table(columns))
 
 
 def put_table(storage: Storage, name: str, table: pa.Table) -> None:

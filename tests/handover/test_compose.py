@@ -17,6 +17,7 @@ from composition_sets import (
     left_out,
     members_of_shard,
     picture,
+    put_conversations,
     put_images,
     put_lines,
     put_pairs,
@@ -34,7 +35,7 @@ from curate.job import load_job
 from curate.plan import Job
 from curate.run.inline import InlineEngine
 from curate.run.scheduler import run_job
-from curate.sample import Document, Picture, Sample, Text
+from curate.sample import Conversation, Document, Picture, Sample, Text, Turn
 from curate.shard import Shard
 from curate.slices import read_plan
 from curate.storage import Storage
@@ -177,6 +178,37 @@ def test_a_draw_takes_as_many_and_more_take_the_same(place: Path, tmp_path: Path
     assert shuffle or drawn[1] == sorted(drawn[1])
 
 
+@pytest.mark.parametrize("samples", [0, 3])
+def test_conversations_about_pictures_leave_as_talk(place: Path, tmp_path: Path, samples: int) -> None:
+    shutil.copytree(place / "pairs", tmp_path / "pairs")
+    data, target = Storage(str(tmp_path / "pairs")), Storage(str(tmp_path / "out"))
+    put_conversations(data, "00000", [0, 1, 2, None, None, 5])
+    put_conversations(data, "00001", [10, None, 12, 13])
+    source = {"path": data.root, "conversations": "made", "samples": samples}
+    composed(target, {"talk": source}, WORDS, samples=2)
+    told = source_facts(target)["talk"]
+    assert told == {
+        "kind": "chat",
+        "examples": samples or 7,
+        "samples_without_conversation": 3,
+        "shards_without_selection": 0,
+    }
+    shards = [f"{n:05d}" for n in range(-(-told["examples"] // 2))]
+    rows = [row for shard in shards for row in rows_of(target, shard)]
+    found = [example for shard in shards for example in examples_of(target, shard)]
+    if not samples:
+        keys = ["000000000", "000000002", "000000002", "000000005", "000010000", "000010002", "000010003"]
+        assert sorted(row["source_key"] for row in rows) == keys
+    for row, example in zip(rows, found, strict=True):
+        number = int(row["source_key"][4]) * 10 + int(row["source_key"][5:])
+        assert isinstance(example, Conversation)
+        asked = (Picture("", picture(number % 10), "jpg", "success"), Text(f"Which {number}?"))
+        assert example.turns == (Turn("user", asked), Turn("assistant", (Text(f"{number}."),)))
+        assert example.columns["made_kind"] == "detail"
+        assert example.columns["url"] == f"http://h/{row['source_key']}"
+        assert (row["kind"], row["images"], row["chars"]) == ("chat", 1, len(f"Which {number}?{number}."))
+
+
 def test_documents_are_drawn_too(place: Path, tmp_path: Path) -> None:
     target = Storage(str(tmp_path / "out"))
     composed(target, {"pages": {"path": str(place / "pages"), "samples": 2, "missing": "slot"}})
@@ -295,6 +327,9 @@ def test_documents_that_were_exchanged_set_the_shard_aside(place: Path, tmp_path
         ({"path": "PLACE/pages", "kept_only": False}, "holds documents, and kept_only is for pairs"),
         ({"path": "PLACE/pages", "kind": "pairs"}, 'holds interleaved; leave kind = "pairs" out'),
         ({"path": "PLACE/pairs", "captions": "mixx"}, "no such view"),
+        ({"path": "PLACE/pairs", "conversations": "made"}, "has none of them; run its config"),
+        ({"path": "PLACE/pages", "conversations": "made"}, "holds documents, and conversations is for pairs"),
+        ({"path": "PLACE/pairs", "captions": "a", "conversations": "b"}, "are both given; make a source of each"),
         ({"path": "PLACE/pairs", "samples": -1}, r"samples = -1 is out of range"),
         ({"path": "PLACE/pairs", "kind": "chats"}, "kind = 'chats' is not one of them"),
         ({"path": "PLACE/pairs", "images": "x"}, "has no key 'images'"),
