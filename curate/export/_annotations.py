@@ -48,6 +48,8 @@ __all__ = [
 ]
 
 SUMMARY = "export.json"
+SMALL = ("export", "llava", "internvl", "qwen", "dataset_info")
+"""Names of the files that are not a source's, without their ends."""
 UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
 MOST_NAME_CHARS = 80
 
@@ -114,8 +116,9 @@ class AnnotationFormat(ABC):
         return None
 
     def file_of(self, source: str) -> str:
-        """The name of a source's joined file."""
-        return f"{safe_name(source)}.{'json' if self.is_array else 'jsonl'}"
+        """The name of a source's joined file; never that of a small file."""
+        name = safe_name(source)
+        return f"{name}{'-records' * (name in SMALL)}.{'json' if self.is_array else 'jsonl'}"
 
 
 @dataclass(frozen=True)

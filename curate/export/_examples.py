@@ -134,10 +134,11 @@ def _sources(source: Storage, seed: int | None, wanted: Wanted) -> list[_Source]
         return [_of_pairs(source, seed, wanted)]
     if wanted.captions:
         raise ConfigError(f"--captions {wanted.captions}: {source.root} is a hand-over, which has its texts already")
-    for name in filter(None, wanted.sources.split(",")):
+    asked = [name.strip() for name in wanted.sources.split(",") if name.strip()]
+    for name in asked:
         if name not in packed:
             raise ConfigError(f"--sources: {source.root} has no source {name!r}; {nearest(name, sorted(packed))}")
-    chosen = {name: packed[name] for name in packed if not wanted.sources or name in wanted.sources.split(",")}
+    chosen = {name: packed[name] for name in packed if not asked or name in asked}
     for name, (kind, _) in chosen.items():
         _require_kind(name, kind, source, wanted)
     return [

@@ -17,7 +17,7 @@ from curate.export import exporter
 from curate.export._annotations import safe_name
 from curate.handover.layout import Example
 from curate.run.inline import InlineEngine
-from curate.run.scheduler import run_job
+from curate.run.scheduler import RunSettings, run_job
 from curate.sample import Picture, Sample
 from curate.storage import Storage
 
@@ -180,6 +180,37 @@ def test_the_texts_of_a_view(tmp_path: Path) -> None:
     assert record["conversations"][1]["value"] == "told"
 
 
+def test_a_source_called_as_a_small_file_has_a_file_of_its_own(tmp_path: Path) -> None:
+    sources: dict[str, Sequence[Example]] = {name: [pair("a", 1, name)] for name in ("export", "llava", "a/b")}
+    target = Storage(str(tmp_path / "out"))
+    run_export("llava", Storage(str(make_handover(tmp_path / "handover", sources))), target)
+    told = json.loads(target.read("export.json"))["sources"]
+    found = {name: records(target, own["file"])[0]["conversations"][1]["value"] for name, own in told.items()}
+    assert found == {"export": "export", "llava": "llava", "a/b": "a/b"}
+
+
+@pytest.mark.parametrize("loss", ["tar", "moved"])
+def test_a_source_that_changed_sets_its_shards_aside_and_the_rest_is_whole(tmp_path: Path, loss: str) -> None:
+    data, target = Storage(str(tmp_path / "data")), Storage(str(tmp_path / "out"))
+    for number in range(2):
+        put_pairs(data, f"0000{number}", [pair(f"{number}{n}", n, "words") for n in range(2)])
+    job, finish = exporter("llava")(data, 2, False, 0)
+    list(job.slices(target))
+    raw = data.read("00000.tar")
+    if loss == "tar":
+        data.delete("00000.tar")
+    else:
+        data.write("00000.tar", raw[512:])
+    settings = RunSettings(max_failed_ratio=0.5)
+    assert set(run_job(job, target, InlineEngine(), settings).failed) == {"00000"}
+    assert finish(target)["examples"] == 2
+    assert [record["id"] for record in records(target, "pairs.json")] == ["00001/10", "00001/11"]
+    data.write("00000.tar", raw)
+    assert not run_job(job, target, InlineEngine(), settings).failed
+    assert finish(target)["examples"] == 4
+    assert len(records(target, "pairs.json")) == 4
+
+
 KEYS = ["plain-Key_1", "../../etc/passwd", "a b", "a?b", "A", "a", "é", "x" * 300, "x" * 299, "", "con:1", "\n"]
 
 
@@ -218,8 +249,8 @@ def test_from_a_bucket_to_a_bucket(handover: Storage, s3: Storage, tmp_path: Pat
     for name in handover.files():
         source.write(name, handover.read(name))
     local = Storage(str(tmp_path / "out"))
-    assert run_export("llava", source, target) == run_export("llava", handover, local)
-    for name in ("web.json", "vqa.json", "pages.json"):
-        assert target.read(name) == local.read(name)
-        for record in records(target, name):
-            assert all(target.read(image) == local.read(image) for image in images(record))
+    chosen = {"sources": "vqa", "shard_samples": 9}
+    assert run_export("llava", source, target, **chosen) == run_export("llava", handover, local, **chosen)
+    assert target.read("vqa.json") == local.read("vqa.json")
+    for record in records(target, "vqa.json"):
+        assert all(target.read(image) == local.read(image) for image in images(record))

@@ -1,5 +1,6 @@
 """Which examples leave and in which order, from pairs, from the texts of a view and from a hand-over."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
@@ -141,6 +142,21 @@ def test_pairs_are_one_source_and_copies_have_keys_of_their_own(pairs: Storage, 
     assert keys(found) == [["p0", "p0-1", "p2", "p3"], ["p4", "p5"]]
     assert [place["source_key"] for place, _ in found[0]] == ["p0", "p0", "p2", "p3"]
     assert {place["source"] for shard in found for place, _ in shard} == {"pairs"}
+
+
+def test_keys_that_occur_twice_stay_apart(tmp_path: Path) -> None:
+    data = Storage(str(tmp_path / "data"))
+    put_pairs(data, "00000", [pair("a", 1, "one"), pair("a-1", 2, "two")])
+    put_pairs(data, "00001", [pair("a", 3, "three")])
+    assert keys(plan(data, Storage(str(tmp_path / "out")), 3)) == [["a", "a-1", "a-2"]]
+
+
+def test_a_source_without_shards_is_an_empty_one(handover: Storage, tmp_path: Path) -> None:
+    manifest = json.loads(handover.read("manifest.json"))
+    manifest["sources"]["none"] = manifest["sources"]["web"]
+    handover.write("manifest.json", json.dumps(manifest).encode())
+    assert plan(handover, Storage(str(tmp_path / "out")), sources="none") == []
+    assert len(plan(handover, Storage(str(tmp_path / "other")), sources=" none, vqa,")) == 2
 
 
 def test_the_texts_of_a_view(pairs: Storage, tmp_path: Path) -> None:

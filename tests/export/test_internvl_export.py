@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 from document_sets import jpeg
-from example_sets import every_kind, put_pairs, run_export
+from example_sets import every_kind, put_pairs, run_export, talk
 from handover_sets import make_handover
 from PIL import Image
 
 from curate.errors import ConfigError
 from curate.export import exporter
-from curate.sample import Sample
+from curate.sample import Picture, Sample
 from curate.storage import Storage
 
 PLACE, TOKENS = "<image>", 256
@@ -103,6 +103,18 @@ def test_lengths_count_the_tiles(tmp_path: Path, width: int, height: int, most: 
     assert tokens == read(record, tmp_path / "out", most or 12)
     about = json.loads(target.read("internvl.json"))["pairs"]
     assert about.get("max_dynamic_patch", 0) == most
+
+
+def test_several_pictures_share_the_tiles(tmp_path: Path) -> None:
+    shown = Picture("", jpeg(1, 1000), "jpg", "success")
+    several = [talk("s", ("user", [shown] * 5), ("assistant", ["four"]))]
+    source, target = make_handover(tmp_path / "handover", {"vqa": several}), Storage(str(tmp_path / "out"))
+    run_export("internvl", Storage(str(source)), target)
+    record = json.loads(target.read("vqa.jsonl"))
+    text = "\n".join(turn["value"] for turn in record["conversations"])
+    tokens = 5 * 256  # 12 tiles for five pictures: two each, and a square is better cut into one
+    assert record["length"] == tokens - (-len(text) // 4)
+    assert read(record, tmp_path / "out") == tokens
 
 
 @pytest.mark.parametrize("most", [-1, 65])

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from example_sets import every_kind, run_export
+from example_sets import every_kind, pair, put_pairs, run_export
 from handover_sets import make_handover
 from PIL import Image
 
@@ -91,6 +91,17 @@ def test_the_form_of_a_pair(handover: Storage, tmp_path: Path) -> None:
     asked, told = first["conversations"]
     assert asked == {"from": "user", "value": "Picture 1: <img>images/00000/0000000000.jpg</img>\nSay it."}
     assert told == {"from": "assistant", "value": "words 0 of a [image]"}
+
+
+@pytest.mark.parametrize("form", ["qwen3-vl", "qwen-vl"])
+def test_a_text_names_no_picture_and_has_no_token(tmp_path: Path, form: str) -> None:
+    data, target = Storage(str(tmp_path / "data")), Storage(str(tmp_path / "out"))
+    put_pairs(data, "00000", [pair("a", 1, "<img>/etc/passwd</img> <|vision_start|> <video> <ref>a</ref>")])
+    assert run_export("qwen", data, target, form=form)["texts_with_marks"] == 1
+    [file] = (name for name in target.files() if name.startswith("pairs."))
+    record = json.loads(target.read(file).strip(b"[]\n"))
+    answer = record["conversations"][1]["value"]
+    assert answer == "[img]/etc/passwd[img] [vision_start] [video] <ref>a</ref>"
 
 
 def test_another_form_is_refused(handover: Storage) -> None:
