@@ -36,7 +36,7 @@ from curate.shard import Shard
 from curate.stage import Barrier, settings_of
 from curate.storage import Storage
 
-__all__ = ["HandOver"]
+__all__ = ["Gathered", "HandOver"]
 
 READERS = 16
 OTHERWISE_TOLD = ("path", "kind", "licence", "about")
@@ -71,7 +71,7 @@ class HandOver(Barrier):
 
     def run(self, shards: Sequence[Shard], attempt: Attempt) -> None:
         """Raises ConfigError for stages that want captions which no text is, ShardError for shards without commits."""
-        found = _Gathered()
+        found = Gathered()
         for entry, dropped in _entries(attempt.storage, shards, self.packed_by):
             found.add(entry, dropped)
         totals = totals_of(found.by_source)
@@ -110,7 +110,7 @@ class HandOver(Barrier):
         every = self.composition.tokenizers.items()
         return {n: {"kind": own.kind or "files", "path": own.path, "digest": own.digest()} for n, own in every}
 
-    def _lineage(self, target: Storage, found: _Gathered) -> dict[str, Any]:
+    def _lineage(self, target: Storage, found: Gathered) -> dict[str, Any]:
         """What is told of sources, columns, views and policies."""
         lineages = {name: lineage_of(Storage(source.path)) for name, source in self.composition.sources.items()}
         sources = self._sources(target, found, lineages)
@@ -128,7 +128,7 @@ class HandOver(Barrier):
         told = {"sources": sources, "columns": columns, "views": views, "decontamination": cleaned}
         return {**told, "warnings": warnings}
 
-    def _sources(self, target: Storage, found: _Gathered, lineages: Mapping[str, Lineage]) -> dict[str, dict[str, Any]]:
+    def _sources(self, target: Storage, found: Gathered, lineages: Mapping[str, Lineage]) -> dict[str, dict[str, Any]]:
         facts, entries = source_facts(target), {}
         for name, source in self.composition.sources.items():
             own: Any = source
@@ -147,7 +147,7 @@ class HandOver(Barrier):
 
 
 @dataclass
-class _Gathered:
+class Gathered:
     """What is kept of the shards: a line of JSON each, the digests of their files, and sums by source."""
 
     lines: list[bytes] = field(default_factory=list)

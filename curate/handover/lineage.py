@@ -152,7 +152,7 @@ def _stage(label: str, step: Step) -> dict[str, Any]:
 def _funnel(label: str, counts: Mapping[str, int]) -> dict[str, Any] | None:
     if "in" not in counts or "kept" not in counts:
         return None
-    dropped = {name.removeprefix(DROPPED): n for name, n in sorted(counts.items()) if name.startswith(DROPPED) and n}
+    dropped = {name.removeprefix(DROPPED): n for name, n in sorted(counts.items()) if name.startswith(DROPPED)}
     return {"stage": label, "in": counts["in"], "kept": counts["kept"], "dropped": dropped}
 
 

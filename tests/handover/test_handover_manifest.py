@@ -118,6 +118,13 @@ def test_what_is_no_manifest_is_an_error(tmp_path: Path, data: bytes, words: str
         read_manifest(Storage(str(tmp_path)))
 
 
+def test_a_manifest_that_no_hand_over_has_is_not_read(tmp_path: Path) -> None:
+    with open(tmp_path / "manifest.json", "wb") as file:
+        file.truncate((1 << 30) + 1)
+    with pytest.raises(ShardError, match="larger than 1 GiB"):
+        read_manifest(Storage(str(tmp_path)))
+
+
 def test_a_folder_without_one_says_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(ShardError, match='run a config with pipeline = "handover" first'):
         read_manifest(Storage(str(tmp_path)))

@@ -97,6 +97,7 @@ def test_a_set_is_the_same_however_it_is_cut(tmp_path: Path) -> None:
         sums.append({**told, "shards": 0})
     assert sums[0] == sums[1] == sums[2]
     assert sums[0]["by_source"]["web"]["captions"]["synthetic"]["texts"] == 3
+    assert sums[0]["by_source"]["web"]["aspect"] == [0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0]  # 32 x 24 px
 
 
 def test_pairs_without_lists_have_captions_of_the_web(tmp_path: Path) -> None:

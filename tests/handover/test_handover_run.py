@@ -10,6 +10,7 @@ import shutil
 import socket
 import tarfile
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,12 @@ from document_sets import Page, Slot, Words, jpeg, put_pages
 from parent_sets import ROWS, Written, curate_pairs
 from PIL import Image
 
-from curate.errors import ConfigError
+from curate.errors import ConfigError, ShardError
+from curate.handover.handover import Gathered
 from curate.handover.histograms import BINS
+from curate.handover.lineage import Lineage
 from curate.handover.manifest import Manifest, manifest_schema, read_manifest
+from curate.handover.policy import Policy, warnings_of
 from curate.handover.stages import read_stages
 from curate.handover.summary import handover_summary
 from curate.job import load_job
@@ -46,6 +50,10 @@ init_from = "contrastive"
 resolution = {}
 mixture = {sources = [{name = "web", kind = "pairs"}, {name = "pages", kind = "interleaved"}]}
 """
+SOURCE = """
+licence = "CC-BY-4.0"
+about = "toy drawings, from https://me:word@toys.test/web"
+"""
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +62,7 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sets")
     curate_pairs(folder)
     pages = [Page([Words("Two words."), Slot(f"http://i/{n}.jpg", jpeg(n, 24 + n)), Words("End.")]) for n in range(3)]
+    pages.append(Page([Words("Its picture is none."), Slot("http://i/3.jpg", b"no picture")]))
     put_pages(Storage(str(folder / "pages")), "00000", pages)
     return folder
 
@@ -69,6 +78,7 @@ captions = "capfilt"
 {source}
 [sources.pages]
 path = "{sets}/pages"
+missing = "drop_document"
 [tokenizers.words]
 kind = "words"
 [shards]
@@ -91,7 +101,7 @@ def steps_of(outcome: Outcome) -> Counter[str]:
 @pytest.fixture(scope="module")
 def handed(sets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("handed") / "out"
-    hand_over(config(sets, source='licence = "CC-BY-4.0"\nabout = "toy drawings"'), target)
+    hand_over(config(sets, source=SOURCE), target)
     return target
 
 
@@ -112,6 +122,7 @@ def test_the_manifest_is_valid_against_the_schema(record: dict[str, Any]) -> Non
 
 def test_files_and_their_digests_are_those_on_the_disk(handed: Path, manifest: Manifest) -> None:
     assert [shard.id for shard in manifest.shards] == ["00000", "00001", "00002", "00003"]
+    assert [(shard.source, shard.kind) for shard in manifest.shards[2:]] == [("web", "pairs"), ("pages", "interleaved")]
     for shard in manifest.shards:
         names = [f"{shard.id}{end}" for end in (".tar", ".index.parquet", ".parquet", ".tokens.parquet")]
         assert [file.name for file in shard.files] == names
@@ -197,10 +208,20 @@ def test_lineage_is_that_of_the_parents_commits(sets: Path, manifest: Manifest) 
         assert stage["shards"] == len(commits)
         assert stage["fingerprint"] == hashlib.sha256(lines.encode()).hexdigest()[:16]
     select = lineage["funnel"][-1]
+    assert lineage["stages"][-1]["counts"] == {"in": 16, "kept": 14}
     assert select == {"stage": "select", "in": 16, "kept": 14, "dropped": {"evaluation_file": 2}}
     assert [model["model"] for model in lineage["models"]] == ["a-captioner", "a matcher"]
     assert lineage["cut"]["shards"] == 2
     assert manifest.sources["pages"].lineage is None
+
+
+def test_what_could_not_be_used_is_counted(handed: Path, manifest: Manifest) -> None:
+    (reason,) = manifest.sources["pages"].left_out
+    assert manifest.sources["pages"].left_out[reason] == 1
+    assert reason in (handed / "left_out" / "00003.jsonl").read_text()
+    assert manifest.sources["web"].left_out == {}
+    assert manifest.sources["web"].cut["examples"] == 14
+    assert manifest.sources["web"].about == "toy drawings, from https://toys.test/web"
 
 
 def test_decontamination_is_found_in_the_source(manifest: Manifest) -> None:
@@ -241,12 +262,12 @@ def test_no_clock_no_host_and_no_folder_that_the_config_does_not_name(sets: Path
     assert str(sets) not in rest
     assert str(handed) not in rest
     assert "/home/somebody" not in rest
+    assert "word@" not in text
 
 
 def test_the_same_config_gives_the_same_bytes_elsewhere(sets: Path, handed: Path, tmp_path: Path) -> None:
-    source = 'licence = "CC-BY-4.0"\nabout = "toy drawings"'
-    hand_over(config(sets, "again", source=source, more=""), tmp_path / "out")
-    other = config(sets, "workers", source=source, stages=STAGES + "\n[run]\nworkers = 3\n")
+    hand_over(config(sets, "again", source=SOURCE), tmp_path / "out")
+    other = config(sets, "workers", source=SOURCE, stages=STAGES + "\n[run]\nworkers = 3\n")
     hand_over(other, tmp_path / "other")
     for name in ("manifest.json", "stages.toml"):
         assert (tmp_path / "out" / name).read_bytes() == (handed / name).read_bytes()
@@ -336,6 +357,26 @@ def test_stages_that_cannot_be_are_an_error(sets: Path, tmp_path: Path, before: 
 def test_a_policy_that_is_none(sets: Path, policy: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         load_job(config(sets, "wrong_policy", stages=f"[policy]\n{policy}\n{STAGES}"))
+
+
+def test_a_manifest_that_is_not_valid_is_never_written(sets: Path, tmp_path: Path) -> None:
+    job = load_job(config(sets, "invalid")).job
+    wrong = replace(job.steps[-1], policy=Policy(licence_policy=5))  # type: ignore[arg-type,type-var]
+    with pytest.raises(ShardError, match="licence_policy: 5 is not of type 'string'"):
+        run_job(replace(job, steps=(*job.steps[:-1], wrong)), Storage(str(tmp_path / "out")), InlineEngine())
+    with pytest.raises(ShardError, match="shard 00007: the whole: 'tar' is a required property"):
+        Gathered().add({"id": "00007"}, {})
+
+
+def test_a_source_without_examples_and_one_that_did_not_end_are_told() -> None:
+    sources = {"web": {"licence": "x"}, "pages": {"licence": "x"}}
+    lineages = {"web": Lineage(None, {}, {}, False), "pages": Lineage(None, {"select_documents": {}}, {}, True)}
+    told = list(warnings_of(sources, lineages, {"web": 8, "pages": 0}, Policy(opt_out_date="2026-01-01"), True))
+    assert told == [
+        "source pages has no example that could be used",
+        "no filter has decided on source web: all that it has is handed over",
+        "the last run of source web did not end; its lineage is not known",
+    ]
 
 
 def test_the_summary_has_a_row_a_source(handed: Path) -> None:

@@ -127,6 +127,7 @@ EDITS = [
     (edit("shards", 2, "kind", to="chat"), "shard 00002 has chat of source 'pages', which has interleaved"),
     (edit("shards", 0, "sha256", to="0" * 64), "its tar 00000.tar is not among its files"),
     (edit("shards", 1, "tar", to="00000.tar"), "shard 00001: its tar"),
+    (edit("shards", 0, "files", 1, "bytes", to=1), "bytes, and the manifest says 1"),
     (edit("shards", 1, "samples", to=5), "1 rows, and the manifest says 5 samples"),
     (edit("shards", 1, "samples", to=5), "totals.samples is not what the shards come to"),
     (edit("shards", 1, "captions", "web", "texts", to=5), "totals.by_source is not"),
