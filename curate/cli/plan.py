@@ -80,7 +80,14 @@ def _show_plan(plan: dict[str, Any], words: dict[str, str], form: str) -> None:
             lines = (fill(line, WIDTH, initial_indent="  - ", subsequent_indent="    ") for line in rows)
             print(f"\n{title}\n" + "\n".join(lines) + "\n")
         elif rows:
-            show({title: rows}, "table")
+            show({title: [{key: _short(value) for key, value in row.items()} for row in rows]}, "table")
+
+
+def _short(value: Any) -> Any:
+    """A number with a fraction in few letters, rates and passes alike; everything else as it is."""
+    if not isinstance(value, float):
+        return value
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _steps(options: argparse.Namespace) -> None:

@@ -47,12 +47,13 @@ class KindNeed:
         """All tokens of one pass."""
         return self.text_tokens + self.image_tokens
 
-    def add(self, found: Found, resolution: Resolution, row: int) -> None:
-        """Count a shard's examples; `row` is the longest row in tokens, 0 for any."""
+    def add(self, found: Found, resolution: Resolution, row: int, apart: bool = False) -> None:
+        """Count a shard's examples; `row` is the longest row in tokens, 0 for any; `apart`: it holds no picture."""
         known = (found.width > 0) & (found.height > 0)
         width, height = (np.where(known, side, resolution.size) for side in (found.width, found.height))
         tokens = resolution.image_tokens(width, height)
-        each = found.tokens + np.bincount(found.owner, tokens, len(found.tokens)).astype(np.int64)
+        shown = np.zeros_like(tokens) if apart else tokens
+        each = found.tokens + np.bincount(found.owner, shown, len(found.tokens)).astype(np.int64)
         self.examples += len(found.tokens)
         self.pictures += len(width)
         self.text_tokens += int(found.tokens.sum())
@@ -165,12 +166,13 @@ def _feed(need: StageNeed, found: Found, named: set[str]) -> None:
         return
     rows = [s.sequence_tokens for s in need.stage.mixture.sources if s.kind == found.kind]
     row = need.stage.sequence_tokens if 0 in rows else max(rows)
-    own.add(found, need.stage.resolution, 0 if _towers_alone(need.stage) else row)
+    own.add(found, need.stage.resolution, row, _apart(need.stage))
 
 
-def _towers_alone(stage: TrainingStage) -> bool:
-    """Whether texts and pictures are read by towers of their own, so that a row holds words alone."""
-    return set(stage.objectives) <= {"contrastive"}
+def _apart(stage: TrainingStage) -> bool:
+    """Whether pictures are no part of a row: they have a tower of their own, or are attended to across."""
+    across = any("cross_attention" in module for module in stage.trainable_by_module)
+    return across or set(stage.objectives) <= {"contrastive"}
 
 
 def _in_pass(stage: TrainingStage, examples: int, tokens: int) -> int:

@@ -23,6 +23,8 @@ KIND_WORDS: dict[Kind, str] = {
     "chat": "conversations: questions and answers",
     "text": "text without pictures",
 }
+MANY_PASSES = 40
+"""Most that a recipe here reads its data is 32 times (CLIP)."""
 OBJECTIVE_WORDS = {
     "contrastive": "tell which text belongs to which picture",
     "itm": "tell whether a text fits a picture",
@@ -76,7 +78,7 @@ def explained(stages: Stages, sets: Sequence[TrainingSet]) -> dict[str, str]:
 
 
 def missing(need: StageNeed) -> list[str]:
-    """A line for each kind that a stage lacks or has too little of."""
+    """A line for each kind that a stage lacks or has too little of, and one where it would read all too often."""
     lines = []
     there = {kind.kind for kind in need.fed}
     for kind in need.kinds:
@@ -89,6 +91,9 @@ def missing(need: StageNeed) -> list[str]:
         elif kind.wanted and kind.examples < kind.wanted:
             of = f"{kind.examples:,} of {kind.wanted:,} {_noun(kind.kind)} ({kind.kind})"
             lines.append(f"{need.stage.name} has {of}: it runs, and learns less than the recipe's model did")
+    passes = need.length().passes
+    if passes and passes > MANY_PASSES:
+        lines.append(f"{need.stage.name} would read your data {passes:,.0f} times: give it fewer steps, or more data")
     return lines
 
 
@@ -111,7 +116,7 @@ def _advice(kind: Kind) -> str:
 def _stage_row(stage: TrainingStage) -> dict[str, Any]:
     tasks = "; ".join(OBJECTIVE_WORDS[objective] for objective in stage.objectives)
     row = {"stage": stage.name, "task": tasks, "learns": _learns(stage), "pictures": _picture_words(stage.resolution)}
-    rates = {"learning_rate": f"{stage.learning_rate:g}" if stage.learning_rate else None}
+    rates = {"learning_rate": stage.learning_rate or None}
     return row | rates | {"batch": batch_of(stage) or None, "told_as": _told(stage)}
 
 

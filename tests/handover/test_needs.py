@@ -84,8 +84,10 @@ def test_examples_that_a_row_cuts(handover: TrainingSet) -> None:
     tokens = 3 * 6 + 2 * 6
     for row, cut in ((tokens, 0), (tokens - 1, 4)):
         assert measure_needs(everything(sequence_tokens=row), [handover])[1].kinds[0].cut == cut
-    contrastive = everything(sequence_tokens=1, objective="contrastive")
-    assert measure_needs(contrastive, [handover])[1].kinds[0].cut == 0  # a tower's row has no pictures
+    for apart in ({"objective": "contrastive"}, {"trainable_by_module": {"gated_cross_attention": "full"}}):
+        for row, cut in ((18, 0), (17, 4)):  # words alone
+            stages = everything(sequence_tokens=row, **apart)
+            assert measure_needs(stages, [handover])[1].kinds[0].cut == cut
 
 
 def test_a_hand_over_without_tokenizers(tmp_path: Path) -> None:
@@ -292,6 +294,10 @@ def test_what_is_missing_is_told(handover: TrainingSet) -> None:
     ]
     nothing.kinds[0].examples = 1000
     assert missing(nothing) == []
+    for steps, lines in ((400, 0), (401, 1)):
+        often = StageNeed(stage(steps=steps, batch=100), nothing.kinds)
+        assert len(missing(often)) == lines
+    assert missing(often) == ["one would read your data 40 times: give it fewer steps, or more data"]
 
 
 def test_every_table_has_a_sentence(handover: TrainingSet) -> None:
