@@ -117,5 +117,5 @@ def _span(start: int, length: int, of: int, have: int) -> slice:
     """A part of `of` as a part of `have`."""
     if of == have:
         return slice(start, start + length)
-    first = min(start * have // of, have - 1)
+    first = start * have // of
     return slice(first, max(first + 1, round((start + length) * have / of)))

@@ -32,6 +32,7 @@ READ: list[tuple[bytes, MadePicture | str]] = [
     (body(b64_json=""), MadePicture(b"")),
     (body(b64_json="not base64!"), "no base64"),
     (body(b64_json=CODED[:-1]), "no base64"),
+    (body(b64_json=f"{CODED[:4]}!{CODED[4:]}"), "no base64"),
     (body(b64_json="é"), "no base64"),
     (body(b64_json=None), "has no b64_json"),
     (body(url="http://169.254.169.254/x.png"), "a URL in its place"),

@@ -42,6 +42,17 @@ def test_boxes_keep_the_bounds() -> None:
     assert (left + wide == 300).any()
 
 
+def test_shape_size_and_flip_are_drawn_apart() -> None:
+    """A shape and its inverse are equally likely, and a flip says nothing of the crop."""
+    found = views(CROPS, 20_000, (4_000, 4_000))
+    wide, tall = found.box[:, 2], found.box[:, 3]
+    assert abs(np.mean(wide > tall) - 0.5) < 0.015
+    area = wide * tall / 16e6
+    assert abs(area[found.flip].mean() - area[~found.flip].mean()) < 0.01
+    assert abs(np.corrcoef(area, wide / tall)[0, 1]) < 0.03
+
+
+@pytest.mark.slow
 def test_they_are_drawn_as_torchvision_draws_them() -> None:
     """Quantiles of place and size of 4,000 crops beside as many of RandomResizedCrop's own."""
     import torch

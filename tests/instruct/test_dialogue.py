@@ -60,6 +60,7 @@ FAULTY: list[tuple[str, str]] = [
     (json.dumps({"turns": [{"role": "user", "text": "What?"}]}), "unparsable"),
     (json.dumps([["user", "What?"], ["assistant", "That."]]), "unparsable"),
     (said(Q, A, rating=3), "unparsable"),
+    (said(Q, A, name="Ann"), "unparsable"),
     (json.dumps([{"role": "user", "content": "What?"}, {"role": "assistant", "content": "That."}]), "unparsable"),
     (said(Q, ("assistant", 7)), "unparsable"),
     (said(Q, ("assistant", ["A vase."])), "unparsable"),
@@ -94,6 +95,11 @@ def test_faults(text: str, fault: str) -> None:
     assert found.detail
     assert len(found.detail) < 200
     assert fault in FAULTS
+
+
+def test_a_user_who_is_sorry_is_no_refusal() -> None:
+    asked = "Sorry, I can't see the vase well. What is in it?"
+    assert answered(said(("user", asked), A)).fault is None
 
 
 @pytest.mark.parametrize(

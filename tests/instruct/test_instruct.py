@@ -95,7 +95,7 @@ def test_shares_of_kinds_are_those_of_the_config() -> None:
         assert abs(counts[kind] - share * 100_000) < 4 * (100_000 * share * (1 - share)) ** 0.5
     ends = np.array([0, 2**64 - 1], np.uint64)
     assert drawn_kinds(ends, {"detail": 1.0}) == ["detail", "detail"]
-    assert drawn_kinds(ends, {"detail": 0.7, "conversation": 0.1, "reasoning": 0.2}) == ["conversation", "reasoning"]
+    assert drawn_kinds(ends, {"detail": 0.2, "conversation": 0.7, "reasoning": 0.1}) == ["conversation", "reasoning"]
     assert drawn_kinds(ends, {"detail": 0.999}) == ["detail", ""]
 
 
