@@ -75,11 +75,14 @@ class Chat(_Carried):
 
     `format`: "llava" and "messages" are rows of jsonl, json or parquet files (see `curate.handover.carried_rows`), with
     pictures under the folder `images` or as bytes in the parquet; "shards" are tars in the layout of a hand-over.
+    Pictures are looked at when a shard is packed: after some were put in their place, another `revision` (any words)
+    packs the shards of this source again.
     """
 
     kind: Literal["chat"] = "chat"
     format: Literal["llava", "messages", "shards"] = "llava"
     images: str = ""
+    revision: str = ""
 
     def example_kind(self) -> Kind:
         return "chat"
@@ -88,7 +91,7 @@ class Chat(_Carried):
         return replace(super().located(), images=_absolute(self.images))
 
     def identity(self) -> Any:
-        return {"files": _marks(self._files()), "settings": [self.format, self.images, self.samples]}
+        return {"files": _marks(self._files()), "settings": [self.format, self.images, self.revision, self.samples]}
 
     def tables(self, shards: ShardSettings, facts: Facts) -> Iterator[pa.Table]:
         """A table per output shard. Raises SourceError, ConfigError where `images` is no folder."""
@@ -96,7 +99,7 @@ class Chat(_Carried):
         if folder is not None and not folder.is_dir():
             raise ConfigError(f"images = {self.images!r} is no folder; name the one that pictures are named in")
         cut = tar_tables if self.format == "shards" else _cutter(files)
-        return _set(cut(files, self.samples, shards, facts), [self.format, self.images])
+        return _set(cut(files, self.samples, shards, facts), [self.format, self.images, self.revision])
 
     def examples(self, plan: pa.Table, counts: Counter[str]) -> Iterator[Item]:
         """An item per row."""

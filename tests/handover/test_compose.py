@@ -256,6 +256,8 @@ def test_a_change_packs_only_the_shards_that_differ(place: Path, tmp_path: Path)
     assert packed() == set()
     sources["vqa"]["images"] = str(tmp_path / "sets" / "images") + "/."
     assert packed() == {"00003"}
+    sources["vqa"]["revision"] = "2"
+    assert packed() == {"00003"}
     sources["more"] = {"kind": "text", "path": str(place / "prose.jsonl")}
     assert packed() == {"00005"}
     put_lines(tmp_path / "sets" / "prose.jsonl", [{"text": "other"}])
