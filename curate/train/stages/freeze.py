@@ -19,6 +19,7 @@ from curate.handover.stages import PARTS, Lora, Trainable, TrainingStage, traina
 from curate.train.stages.language import blocks_of
 from curate.train.stages.lora import adapt
 from curate.train.stages.model import StageModel
+from curate.train.stages.settings import FROM_PAIRS, GENERATIVE, weight_of
 
 __all__ = ["Frozen", "frozen_digests", "prepare_parts", "require_frozen"]
 
@@ -47,11 +48,24 @@ def prepare_parts(model: StageModel, stage: TrainingStage, seed: int) -> Frozen:
             _adapt(model, part, value, seed)
         elif layers := trainable_layers(value):
             _last(model, part, layers)
+    for name, tensor in model.named_parameters():
+        if name.startswith(_unused(model, stage)):
+            tensor.requires_grad_(False)
     _set_modes(model, True)
     parts = model.parts()
     if not any(tensor.requires_grad for tensor in model.parameters()):
         raise ConfigError(f'stage {stage.name} trains nothing; write trainable = {{projector = "full"}} or the like')
     return Frozen(_count(model, parts, True), _count(model, parts, False), parts)
+
+
+def _unused(model: StageModel, stage: TrainingStage) -> tuple[str, ...]:
+    """Beginnings of the names of what no loss of the stage reaches: without a gradient it would only decay."""
+    compared, matched = (weight_of(stage, name) > 0 for name in FROM_PAIRS)
+    read = matched or any(weight_of(stage, name) > 0 for name in GENERATIVE)
+    found = [] if read else ["projector.", "cross.", "tag"]
+    found += [] if matched else ["heads.match."]
+    found += [] if compared else ["heads.picture.", "heads.text.", "heads.log_scale", "heads.bias", "text_tower."]
+    return (*found, *([] if read or model.text_tower is None else ["language_model."]))
 
 
 def _set_modes(module: nn.Module, training: bool) -> None:

@@ -13,7 +13,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -217,6 +217,6 @@ def _finish(run: _Run, folder: Path, reports: Sequence[Mapping[str, Any]]) -> No
         "seed": run.order.stages.seed,
         "stages": list(reports),
     }
-    stages = settings_of(run.order.stages)
+    stages = asdict(run.order.stages)
     (folder / "stages.json").write_text(json.dumps(stages, indent=1, ensure_ascii=False) + "\n", "utf-8")
     (folder / REPORT).write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", "utf-8")
