@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from curate.errors import ConfigError
 from curate.export._write_examples import Made
@@ -27,7 +27,7 @@ class Share:
     """What a stage takes of one source, whose files are in `folder` of the export.
 
     `weight` is its share of what `unit` counts, against the sum of all; 0 where the stage goes by `repeat`, how often
-    each example comes up in an epoch.
+    each example comes up in an epoch. `captions`: the probability of each column or origin of texts, of pairs.
     """
 
     source: str
@@ -36,6 +36,7 @@ class Share:
     weight: float
     repeat: float
     unit: str
+    captions: Mapping[str, float] = field(default_factory=dict)
 
 
 def mixtures(source: Storage, made: Sequence[Made]) -> dict[str, list[Share]]:
@@ -49,7 +50,15 @@ def mixtures(source: Storage, made: Sequence[Made]) -> dict[str, list[Share]]:
     found: dict[str, list[Share]] = {}
     for stage in stages.stages if stages else ():
         shares = [
-            Share(own.name, left[own.name].folder, left[own.name].kind, own.weight, own.repeat, stage.mixture.unit)
+            Share(
+                own.name,
+                left[own.name].folder,
+                left[own.name].kind,
+                own.weight,
+                own.repeat,
+                stage.mixture.unit,
+                own.captions,
+            )
             for own in stage.mixture.sources
             if own.name in left
         ]

@@ -21,11 +21,11 @@ from functools import partial
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from curate.errors import ConfigError
-from curate.export._annotations import safe_name
 from curate.export._documents import with_options
 from curate.export._examples import WITHOUT_TEXT, Wanted, plan_examples, read_examples
 from curate.export._interleave import settle
-from curate.export._talk import IMAGE
+from curate.export._names import safe_name
+from curate.export._talk import CONTROL, IMAGE
 from curate.handover.layout import KINDS, Example, Kind, pictures_of
 from curate.manifest import Attempt, CommitLog
 from curate.plan import Job
@@ -98,7 +98,7 @@ class TalkFormat(ExampleFormat):
     """A format whose examples are conversations. `prompt` is what the user says of a picture with a caption:
     "describe", "plain" or a text; `marks` as in `curate.export._talk.Rules`."""
 
-    marks: ClassVar[tuple[str, ...]] = (IMAGE,)
+    marks: ClassVar[tuple[str, ...]] = (IMAGE, *CONTROL)
 
     prompt: str = "describe"
 
@@ -194,8 +194,8 @@ def _finish(format: ExampleFormat, source: Storage, target: Storage) -> dict[str
     of_shard = [(own["name"], own["kind"]) for own in identity["sources"] for _ in range(own["shards"])]
     slices = plan.slices if plan else ()
     outputs = {piece.shard: Output(piece.shard, *own) for piece, own in zip(slices, of_shard, strict=False)}
-    commits = sorted(CommitLog(target).fold([PackExamples.name]), key=lambda commit: commit.shard)
-    made = [Made(outputs[c.shard], dict(c.counts)) for c in commits if c.shard in outputs]
+    counts = {c.shard: dict(c.counts) for c in CommitLog(target).fold([PackExamples.name])}
+    made = [Made(output, counts[shard]) for shard, output in outputs.items() if shard in counts]
     format.finish(source, target, made)
     told = _told(made, identity)
     per_shard = {own.output.shard: {"source": own.output.source, **own.counts} for own in made}
@@ -213,7 +213,7 @@ def _told(made: Sequence[Made], identity: Mapping[str, Any]) -> dict[str, Any]:
         by_source[own.output.source] += own.counts["kept"]
     without = {WITHOUT_TEXT: identity[WITHOUT_TEXT]} if WITHOUT_TEXT in identity else {}
     named = ("in", "kept", "slots")
-    others = {name: n for name, n in sorted(total.items()) if n and "." not in name and name not in named}
+    others = {name: n for name, n in sorted(total.items()) if n and not {".", ":"} & {*name} and name not in named}
     return {
         "shards": len(made),
         "examples": total["kept"],

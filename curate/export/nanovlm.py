@@ -31,7 +31,7 @@ from curate.export._parquet import (
     with_features,
     write_card,
 )
-from curate.export._talk import IMAGE, Rules, Shown, Talk, talk_of
+from curate.export._talk import Rules, Shown, Talk, talk_of
 from curate.export._write_examples import ExampleWriter, Made, Output, TalkFormat, export_examples
 from curate.handover.layout import Example
 from curate.manifest import Attempt
@@ -41,7 +41,7 @@ from curate.storage import Storage
 __all__ = ["NanoVlm", "export"]
 
 RATED = ("relevance", "image_correspondence", "visual_dependency", "formatting")
-MARKS = (IMAGE, "<|image|>", "<|global_image|>")
+MARKS = (*TalkFormat.marks, "<|image|>", "<|global_image|>")
 """The last two are tokens of its tokenizer."""
 UNRATED = "ratings_not_one_per_answer"
 """Counts lists of ratings that are not written."""

@@ -30,7 +30,7 @@ from curate.export._parquet import (
     with_features,
     write_card,
 )
-from curate.export._talk import IMAGE, Rules, Said, talk_of
+from curate.export._talk import Rules, Said, talk_of
 from curate.export._write_examples import ExampleWriter, Made, Output, TalkFormat, export_examples
 from curate.handover.layout import Example
 from curate.manifest import Attempt
@@ -39,7 +39,7 @@ from curate.storage import Storage
 
 __all__ = ["Trl", "export"]
 
-MARKS = (IMAGE, "<|image_pad|>", "<|vision_start|>", "<|vision_end|>")
+MARKS = (*TalkFormat.marks, "<|image_pad|>", "<|vision_start|>", "<|vision_end|>")
 """What processors of the LLaVA and Qwen-VL families take for a picture's place; a text may not say it."""
 
 _BLOCK = pa.struct({"type": pa.string(), "text": pa.string()})
