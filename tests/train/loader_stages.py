@@ -65,7 +65,7 @@ def numbers_only(
             sizes = {side: pa.array([[28] * images] * n, pa.list_(pa.int32())) for side in ("widths", "heights")}
             table = {
                 "key": keys,
-                "source_key": [f"{name}{(start + row) // copies}" for row in range(n)],
+                "source_key": origin,
                 "images": pa.array([images] * n, pa.int32()),
                 **sizes,
             }

@@ -36,13 +36,19 @@ def test_epochs_follow_one_another_in_orders_of_their_own(handover):
     assert first != second
 
 
+def test_a_source_of_one_window_is_drawn_anew_in_each_pass(handover):
+    keys = flat(planned(handover, stage(B, epochs=2)))
+    assert sorted(keys[:70]) == sorted(keys[70:])
+    assert keys[:70] != keys[70:]
+
+
 def test_half_an_epoch_is_half_of_it(handover):
     keys = flat(planned(handover, stage(A, epochs=1.5)))
     assert len(keys) == 345
     assert keys[:230] == flat(planned(handover, stage(A, epochs=1)))
 
 
-@pytest.mark.parametrize(("repeat", "least", "most"), [(0.0, 0, 0), (1.0, 70, 70), (2.0, 140, 140), (2.5, 155, 195)])
+@pytest.mark.parametrize(("repeat", "least", "most"), [(0.0, 0, 0), (1.0, 70, 70), (2.0, 140, 140), (2.2, 143, 168)])
 def test_repeat_says_how_often_an_example_comes_up_in_an_epoch(handover, repeat, least, most):
     keys = flat(planned(handover, stage(C, replace(B, repeat=repeat), epochs=1)))
     times = Counter(key for key in keys if key.startswith("b"))
@@ -134,6 +140,11 @@ def test_a_stage_is_as_long_as_it_says(handover, length, batches):
 def test_weighted_epochs_are_as_many_draws_as_there_are_examples(handover):
     keys = flat(planned(handover, stage(replace(B, weight=1.0), replace(C, weight=1.0), epochs=2)))
     assert len(keys) == 2 * 111 + 2, "to the end of the batch"
+
+
+def test_repeat_counts_for_nothing_where_there_are_weights(handover):
+    keys = flat(planned(handover, stage(replace(B, weight=1.0, repeat=0.5), epochs=1)))
+    assert len(set(keys[:70])) == 70
 
 
 @pytest.mark.parametrize(("unit", "tokens"), [("samples", None), ("tokens", 60)])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from loader_stages import flat, numbers_only, plan, planned, stage
+from loader_stages import flat, keys_of, numbers_only, plan, planned, stage
 
 from curate.handover.stages import MixtureSource
 from curate.train.data.packing import Packer
@@ -48,6 +48,12 @@ def test_open_rows_that_were_put_down_are_filled_as_before(lengths, cut, open_ro
     assert second.flush() == packer.flush()
 
 
+def test_a_full_row_is_closed_at_once():
+    packer = Packer(10, 4)
+    assert [len(packer.add(item(n, tokens))) for n, tokens in enumerate([7, 10, 3])] == [0, 1, 1]
+    assert packer.open_rows() == []
+
+
 def web_lengths(n, seed=0):
     """Lengths of web documents in tokens: log-normal, median 400, cut at 2,048."""
     drawn = np.random.default_rng(seed).lognormal(np.log(400), 1.1, n)
@@ -77,6 +83,16 @@ def test_an_epoch_of_packed_rows_has_every_example_once(handover):
     assert set(Counter(flat(batches)).values()) == {1}
     assert len(flat(batches)) == 60
     assert sum(len(batch) for batch in batches) < 25, "1,830 tokens in rows of 100"
+
+
+def test_the_rows_that_are_left_at_the_end_are_put_down_too(handover):
+    whole = planned(handover, packed(), open_rows=20, batch=2)
+    running = plan(handover, packed(), open_rows=20, batch=2)
+    states = [running.state() for _ in running.batches()]
+    for number, state in enumerate(states, 1):
+        rest = plan(handover, packed(), open_rows=20, batch=2)
+        rest.restore(state)
+        assert [[keys_of(row) for row in batch.rows] for batch in rest.batches()] == whole[number:]
 
 
 @pytest.mark.parametrize("packing", [True, False])

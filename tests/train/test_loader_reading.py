@@ -175,14 +175,23 @@ def test_a_tar_that_is_not_the_indexs_is_holes(folder, tmp_path, change, least, 
     assert own.unread_count == len(holes)
 
 
-@pytest.mark.parametrize(("offset", "size"), [(-700, 10), (512, -1), (512, 1 << 40), (1 << 62, 9)])
-def test_an_index_that_lies_is_a_hole(folder, tmp_path, offset, size):
+@pytest.mark.parametrize(
+    ("offset", "size", "words"),
+    [
+        (-700, 10, "the index of 00000.tar puts 0000000000 at bytes"),
+        (512, -1, "the index of 00000.tar puts"),
+        (512, 1 << 40, "00000.tar has no 0000000000.jpg"),
+        (1 << 62, 9, "the index of 00000.tar puts"),
+    ],
+)
+def test_an_index_that_lies_is_a_hole(folder, tmp_path, offset, size, words):
     other = copied(folder, tmp_path)
     index = pq.read_table(other / "00000.index.parquet").to_pydict()
     index["offset"][0], index["size"][0] = offset, size
     pq.write_table(pa.table(index), other / "00000.index.parquet")
     holes = [d for d in examples(load(other, "pairs")) if d.status != OK]
     assert [d.key for d in holes] == ["0000000000"]
+    assert holes[0].status.startswith(f"unreadable: {words}")
 
 
 def test_too_many_holes_end_the_stage(tmp_path):
