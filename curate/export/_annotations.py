@@ -12,9 +12,7 @@ An output shard of 10,000 pairs is 10,000 files, and the commit that lists them 
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,7 +23,9 @@ from typing import Any, ClassVar
 
 from curate.config import require_range
 from curate.errors import ConfigError
+from curate.export._epochs import Epochs, epochs_of
 from curate.export._examples import WITHOUT_TEXT, Wanted, plan_examples, read_examples
+from curate.export._names import safe_name
 from curate.export._talk import CONTROL, ESCAPED, IMAGE, Rules, Shown, Talk, talk_of
 from curate.fetch.members import strict_json
 from curate.handover.layout import Example
@@ -44,14 +44,11 @@ __all__ = [
     "export_annotations",
     "from_and_value",
     "one_or_list",
-    "safe_name",
 ]
 
 SUMMARY = "export.json"
 SMALL = ("export", "llava", "internvl", "qwen", "dataset_info")
 """Names of the files that are not a source's, without their ends."""
-UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
-MOST_NAME_CHARS = 80
 
 
 @dataclass(frozen=True)
@@ -73,6 +70,11 @@ class Joined:
     kind: str
     file: str
     records: int
+
+    @property
+    def called(self) -> str:
+        """Its name for programs that take several names with commas between, and shares of them by `%`."""
+        return safe_name(self.source) if {",", "%"} & set(self.source) else self.source
 
     def path(self, target: Storage) -> str:
         """Where it lies, for programs that look for it from somewhere else."""
@@ -111,8 +113,9 @@ class AnnotationFormat(ABC):
     def records(self, entry: Entry) -> Sequence[Mapping[str, Any]]:
         """The records of one example; JSON-like."""
 
-    def finish(self, target: Storage, joined: Sequence[Joined]) -> None:
-        """Write the small files that name the others; `joined` has the sources with at least one record."""
+    def finish(self, target: Storage, joined: Sequence[Joined], epochs: Epochs) -> None:
+        """Write the small files that name the others; `joined` has the sources with at least one record, `epochs` what
+        each stage of a hand-over takes of them."""
         return None
 
     def file_of(self, source: str) -> str:
@@ -163,14 +166,6 @@ def one_or_list(names: Sequence[str]) -> str | list[str]:
     return names[0] if len(names) == 1 else list(names)
 
 
-def safe_name(key: str) -> str:
-    """A key as a file's name: letters, digits, `-` and `_`; where others had to go, a digest keeps it unique."""
-    if len(key) <= MOST_NAME_CHARS and not UNSAFE.search(key):
-        return key
-    digest = hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()[:12]
-    return f"{UNSAFE.sub('_', key)[:MOST_NAME_CHARS]}-{digest}"
-
-
 def export_annotations(
     format: AnnotationFormat, source: Storage, shard_samples: int, shuffle: bool, seed: int
 ) -> tuple[Job, Callable[[Storage], dict[str, Any]]]:
@@ -178,8 +173,9 @@ def export_annotations(
     ConfigError."""
     wanted = Wanted(format.name, format.takes, format.captions, format.sources, asdict(format))
     slices = plan_examples(source, shard_samples, seed if shuffle else None, wanted)
+    epochs_of(source, {})  # a file of stages that is broken is told now and not at the end
     steps = (Annotate(source.root, format), Join(format))
-    return Job(steps=steps, slices=slices, known_slices=known_slices), partial(_finish, format)
+    return Job(steps=steps, slices=slices, known_slices=known_slices), partial(_finish, format, source)
 
 
 @dataclass(frozen=True)
@@ -288,7 +284,7 @@ def _write(path: Path, lines: Iterator[bytes], is_array: bool) -> None:
             target.write(b"\n")
 
 
-def _finish(format: AnnotationFormat, target: Storage) -> dict[str, Any]:
+def _finish(format: AnnotationFormat, source: Storage, target: Storage) -> dict[str, Any]:
     """Write what needs all shards, and `export.json`; answers what was written."""
     plan = read_plan(target)
     wanted = {piece.shard for piece in plan.slices} if plan else set()
@@ -297,11 +293,14 @@ def _finish(format: AnnotationFormat, target: Storage) -> dict[str, Any]:
         Joined(name, kind, format.file_of(name), sum(counts[shard]["records"] for shard in own if shard in counts))
         for name, kind, own in (_sources(plan) if plan else ())
     ]
-    format.finish(target, [own for own in joined if own.records])
+    left = [own for own in joined if own.records]
+    epochs, unsaid = epochs_of(source, {own.source: own.records for own in left})
+    format.finish(target, left, epochs)
     told = _told(plan, counts)
     files = {own.source: {"kind": own.kind, "file": own.file, "records": own.records} for own in joined}
     settings = plan.settings if plan else {}
-    summary = {**told, "sources": files, "settings": settings, "per_shard": dict(sorted(counts.items()))}
+    stages = {"stages": epochs, "stages_not_by_sample": unsaid}
+    summary = {**told, "sources": files, **stages, "settings": settings, "per_shard": dict(sorted(counts.items()))}
     target.write(SUMMARY, json.dumps(summary, indent=1).encode())
     return told
 

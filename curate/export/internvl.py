@@ -1,7 +1,8 @@
 """InternVL's annotations: a line per conversation with sizes and length, and the meta file that names the data sets.
 
     SOURCE.jsonl     {"id", "image": name or [names], "width", "height", "length", "conversations"}
-    internvl.json    {SOURCE: {"root", "annotation", "data_augment", "repeat_time", "length"}}: `--meta_path`
+    internvl.json    {SOURCE: {"root", "annotation", "data_augment", "repeat_time", "length"}}: `--meta_path`; for
+                     each stage of a hand-over internvl.STAGE.json, with what an epoch takes of each source
 
 `length` is what `group_by_length` sorts by; where it is missing, every process of a training tokenises the whole data
 set at its start. Here it is an estimate: 4 bytes of text a token, and 256 tokens for each tile of 448 px that the
@@ -24,6 +25,8 @@ import numpy as np
 from curate.config import require_range
 from curate.export._annotations import ConversationFormat, Entry, Joined, export_annotations, from_and_value
 from curate.export._documents import with_options
+from curate.export._epochs import Epochs, portions
+from curate.export._names import safe_name
 from curate.export._talk import Shown
 from curate.handover.resolution import Resolution
 from curate.plan import Job
@@ -68,20 +71,25 @@ class InternVl(ConversationFormat):
         record = {"id": entry.id, **_pictures(entry), "length": self._length(entry, turns), "conversations": turns}
         return [record]
 
-    def finish(self, target: Storage, joined: Sequence[Joined]) -> None:
+    def finish(self, target: Storage, joined: Sequence[Joined], epochs: Epochs) -> None:
+        target.write("internvl.json", self._meta(target, [(own, own.records) for own in joined]))
+        for stage, wanted in epochs.items():
+            chosen = [(own, wanted[own.source]) for own in joined if own.source in wanted]
+            target.write(f"internvl.{safe_name(stage)}.json", self._meta(target, chosen))
+
+    def _meta(self, target: Storage, chosen: Sequence[tuple[Joined, int]]) -> bytes:
+        """`repeat_time` is a whole number, or below 1 the part of the file that is read from its beginning."""
         most = {"max_dynamic_patch": self.max_dynamic_patch} if self.max_dynamic_patch else {}
-        meta = {
-            own.source: {
-                "root": target.root,
-                "annotation": own.path(target),
-                "data_augment": False,
-                "repeat_time": 1,
-                "length": own.records,
-                **most,
-            }
-            for own in joined
-        }
-        target.write("internvl.json", json.dumps(meta, indent=1, ensure_ascii=False).encode())
+        meta: dict[str, Any] = {}
+        for own, wanted in chosen:
+            place = {"root": target.root, "annotation": own.path(target), "data_augment": False}
+            whole, rest = portions(own.records, wanted)
+            if whole:
+                meta[own.source] = {**place, "repeat_time": whole, "length": own.records, **most}
+            if rest:  # half a record more, since int(49 * (1 / 49)) is 0
+                part = (rest + 0.5) / own.records
+                meta[f"{own.source}, in part"] = {**place, "repeat_time": part, "length": own.records, **most}
+        return json.dumps(meta, indent=1, ensure_ascii=False).encode()
 
     def _length(self, entry: Entry, turns: Sequence[Mapping[str, str]]) -> int:
         """Tokens, estimated."""

@@ -22,9 +22,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
 from curate.errors import ConfigError
-from curate.export._annotations import AnnotationFormat, Entry, export_annotations, safe_name
+from curate.export._annotations import AnnotationFormat, Entry, export_annotations
 from curate.export._documents import open_tar, with_options
 from curate.export._interleave import as_jpeg
+from curate.export._names import safe_name
 from curate.export._talk import Rules, Talk, clean, talk_of
 from curate.export._write_examples import ExampleFormat, ExampleWriter, Made, Output, export_examples
 from curate.fetch.members import strict_json

@@ -1,7 +1,8 @@
 """LLaMA-Factory's annotations: messages with a list of pictures, plain texts, and the file that describes them.
 
     SOURCE.jsonl        {"messages": [{"role", "content"}, ...], "images": [names]}; of a source of texts {"text": ...}
-    dataset_info.json   {SOURCE: {"file_name", "formatting", "columns", "tags"}}
+    dataset_info.json   {SOURCE: {"file_name", "formatting", "columns", "tags"}}; for each stage of a hand-over
+                        {STAGE.SOURCE: {..., "num_samples"}}, what an epoch takes of each source
 
 `dataset_dir: EXPORT`, `dataset: SOURCE`; names of pictures count from `media_dir`, which is the same unless something
 else is said. Conversations are for `stage: sft`, texts for `stage: pt`. It passes over a conversation whose roles do
@@ -19,6 +20,7 @@ from typing import Any, ClassVar
 
 from curate.export._annotations import ConversationFormat, Entry, Joined, export_annotations
 from curate.export._documents import with_options
+from curate.export._epochs import Epochs
 from curate.export._talk import IMAGE
 from curate.handover.layout import KINDS
 from curate.plan import Job
@@ -60,8 +62,11 @@ class LlamaFactory(ConversationFormat):
             return [{"text": said[0]["content"]}]
         return [{"messages": said, "images": list(entry.images)}]
 
-    def finish(self, target: Storage, joined: Sequence[Joined]) -> None:
-        known = {own.source: {"file_name": own.file, **_described(own.kind)} for own in joined}
+    def finish(self, target: Storage, joined: Sequence[Joined], epochs: Epochs) -> None:
+        known: dict[str, Any] = {own.called: {"file_name": own.file, **_described(own.kind)} for own in joined}
+        for stage, wanted in epochs.items():
+            for own in (own for own in joined if wanted.get(own.source)):
+                known[f"{stage}.{own.called}"] = {**known[own.called], "num_samples": wanted[own.source]}
         target.write("dataset_info.json", json.dumps(known, indent=1, ensure_ascii=False).encode())
 
 

@@ -1,7 +1,8 @@
 """LLaVA's annotations: one JSON array of conversations, pictures in a folder, and LLaVA-NeXT's list of data sets.
 
     SOURCE.json    [{"id", "image": name, or of several pictures [names], "conversations": [{"from", "value"}, ...]}]
-    llava.yaml     datasets: [{json_path, sampling_strategy}], a data set per source of a hand-over
+    llava.yaml     datasets: [{json_path, sampling_strategy}], a data set per source of a hand-over; and for each of
+                   its stages llava.STAGE.yaml, with what an epoch takes of each
 
 `--data_path SOURCE.json --image_folder EXPORT` for LLaVA, `--data_path llava.yaml` for LLaVA-NeXT. Its first stage
 (`--version plain`) learns two turns, of which it takes the picture and the answer: pairs, with any prompt. Only
@@ -25,6 +26,8 @@ from curate.export._annotations import (
     one_or_list,
 )
 from curate.export._documents import with_options
+from curate.export._epochs import Epochs, portions
+from curate.export._names import safe_name
 from curate.plan import Job
 from curate.storage import Storage
 
@@ -48,6 +51,19 @@ class Llava(ConversationFormat):
         image = {"image": one_or_list(entry.images)} if entry.images else {}
         return [{"id": entry.id, **image, "conversations": from_and_value(entry.talk)}]
 
-    def finish(self, target: Storage, joined: Sequence[Joined]) -> None:
-        own = [f"  - json_path: {json.dumps(each.path(target))}\n    sampling_strategy: all\n" for each in joined]
-        target.write("llava.yaml", "".join(["datasets:\n", *own] if own else ["datasets: []\n"]).encode())
+    def finish(self, target: Storage, joined: Sequence[Joined], epochs: Epochs) -> None:
+        target.write("llava.yaml", _listed(target, [(own, own.records) for own in joined]))
+        for stage, wanted in epochs.items():
+            chosen = [(own, wanted[own.source]) for own in joined if own.source in wanted]
+            target.write(f"llava.{safe_name(stage)}.yaml", _listed(target, chosen))
+
+
+def _listed(target: Storage, chosen: Sequence[tuple[Joined, int]]) -> bytes:
+    """Files, and which of their records: the first ones of a shuffled file are a draw that everybody repeats."""
+    lines = []
+    for own, wanted in chosen:
+        whole, rest = portions(own.records, wanted)
+        strategies = ["all"] * whole + [f"first:{rest}"] * bool(rest)
+        path = json.dumps(own.path(target), ensure_ascii=False)
+        lines += [f"  - json_path: {path}\n    sampling_strategy: {strategy}\n" for strategy in strategies]
+    return "".join(["datasets:\n", *lines] if lines else ["datasets: []\n"]).encode()

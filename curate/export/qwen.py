@@ -2,7 +2,8 @@
 
     qwen3-vl   SOURCE.jsonl {"id", "image": name or [names], "conversations": [{"from": "human" or "gpt", "value"}]}
                qwen.json    {SOURCE: {"annotation_path", "data_path"}}, for qwenvl/data/__init__.py; half of a source is
-                            asked for by its name: `--dataset_use SOURCE%50`
+                            asked for by its name: `--dataset_use SOURCE%50`; for each stage of a hand-over
+                            qwen.STAGE.txt has what to ask for
     qwen-vl    SOURCE.json  [{"id", "conversations": [{"from": "user" or "assistant", "value"}]}], with pictures in the
                             text: "Picture 1: <img>images/00000/KEY.jpg</img>"; they are opened as they stand there,
                             so its program is started in the export's folder
@@ -30,6 +31,8 @@ from curate.export._annotations import (
     one_or_list,
 )
 from curate.export._documents import with_options
+from curate.export._epochs import Epochs, portions
+from curate.export._names import safe_name
 from curate.plan import Job
 from curate.registry import nearest
 from curate.storage import Storage
@@ -71,11 +74,21 @@ class Qwen(ConversationFormat):
         image = {"image": one_or_list(entry.images)} if entry.images else {}
         return [{"id": entry.id, **image, "conversations": from_and_value(entry.talk)}]
 
-    def finish(self, target: Storage, joined: Sequence[Joined]) -> None:
+    def finish(self, target: Storage, joined: Sequence[Joined], epochs: Epochs) -> None:
         if self.form == "qwen-vl":
             return
-        known = {own.source: {"annotation_path": own.path(target), "data_path": target.root} for own in joined}
+        known = {own.called: {"annotation_path": own.path(target), "data_path": target.root} for own in joined}
         target.write("qwen.json", json.dumps(known, indent=1, ensure_ascii=False).encode())
+        for stage, wanted in epochs.items():
+            names = [part for own in joined if own.source in wanted for part in _named(own, wanted[own.source])]
+            target.write(f"qwen.{safe_name(stage)}.txt", ",".join(names).encode() + b"\n")
+
+
+def _named(own: Joined, wanted: int) -> list[str]:
+    """What `--dataset_use` asks for: the source as often as it is read whole, and a part of it in whole percent."""
+    whole, rest = portions(own.records, wanted)
+    percent = max(1, round(100 * rest / own.records)) if rest else 0
+    return [own.called] * (whole + percent // 100) + [f"{own.called}%{percent}"] * (0 < percent < 100)
 
 
 def _in_text(entry: Entry) -> list[dict[str, str]]:

@@ -14,7 +14,7 @@ from PIL import Image
 from curate.cli import main
 from curate.errors import ConfigError
 from curate.export import exporter
-from curate.export._annotations import safe_name
+from curate.export._names import safe_name
 from curate.handover.layout import Example
 from curate.run.inline import InlineEngine
 from curate.run.scheduler import RunSettings, run_job

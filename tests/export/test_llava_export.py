@@ -101,3 +101,9 @@ def test_the_form_of_each_kind(written: Path) -> None:
     assert "image" not in none
     [page] = json.loads((written / "pages.json").read_text())
     assert [turn["value"] for turn in page["conversations"]] == ["lead\n<image>", "one", "<image>\n<image>", "two"]
+
+
+def test_a_folder_with_any_letters_is_found(tmp_path: Path) -> None:
+    folder = tmp_path / 'é 🐈 "q": #x'
+    run_export("llava", Storage(str(make_handover(tmp_path / "h", every_kind()))), Storage(str(folder)), sources="web")
+    assert len(next_records(folder / "llava.yaml")) == 4

@@ -104,6 +104,14 @@ def test_a_text_names_no_picture_and_has_no_token(tmp_path: Path, form: str) -> 
     assert answer == "[img]/etc/passwd[img] [vision_start] [video] <ref>a</ref>"
 
 
+def test_a_source_with_a_comma_or_a_percent_has_a_plain_name(tmp_path: Path) -> None:
+    source = make_handover(tmp_path / "handover", {"a,b%50": [pair("a", 1, "words")]})
+    for format, file in (("qwen", "qwen.json"), ("llama_factory", "dataset_info.json")):
+        run_export(format, Storage(str(source)), Storage(str(tmp_path / format)))
+        [name] = json.loads((tmp_path / format / file).read_text())
+        assert not {",", "%"} & set(name)
+
+
 def test_another_form_is_refused(handover: Storage) -> None:
     with pytest.raises(ConfigError, match="--form qwen-v1 is unknown; did you mean 'qwen-vl'"):
         exporter("qwen")(handover, form="qwen-v1")
