@@ -17,11 +17,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from curate.export._energon_meta import CRUDE, IndexedSamples, blend, decodable, open_samples, write_meta
 from curate.export._interleave import runs
-from curate.export._mixture import Share, mixtures
+from curate.export._mixture import Share, sampled
 from curate.export._write_examples import ExampleFormat, ExampleWriter, Made, Output, ready
 from curate.handover.layout import Example, Kind, members_of
 from curate.manifest import Attempt
@@ -80,7 +80,7 @@ class EnergonExamples(ExampleFormat):
         with open_samples(attempt, f"{output.folder}/{output.shard}.tar") as samples:
             yield _Writer(samples, output.kind, attempt.counts)
 
-    def finish(self, source: Storage, target: Storage, made: Sequence[Made]) -> None:
+    def finish(self, source: Storage, target: Storage, made: Sequence[Made]) -> dict[str, Any]:
         shares = []
         for output, own in groupby(made, key=lambda m: replace(m.output, shard="")):
             counts = {m.output.shard: m.counts for m in own}
@@ -89,8 +89,10 @@ class EnergonExamples(ExampleFormat):
             write_meta(target, output.folder, kept, _files(output.kind, asked == sum(kept.values())))
             if any(kept.values()):
                 shares.append(Share(output.source, output.folder, output.kind, 0.0, 1.0, "sample"))
-        for stage, own_shares in {"": shares, **mixtures(source, made)}.items():
+        stages, told = sampled(source, made)
+        for stage, own_shares in {"": shares, **stages}.items():
             target.write(f"metadataset{stage and '.'}{stage}.yaml", blend(own_shares).encode())
+        return told
 
 
 def _files(kind: str, one_question: bool) -> dict[str, str]:

@@ -85,8 +85,7 @@ def blend(shares: Sequence[Share]) -> str:
     By weight where the stage has weights, else in epochs in which a source comes up `repeat` times.
     """
     weighted = any(share.weight for share in shares)
-    lines = [f"# The stage counts its weights in {share.unit}s; Energon draws samples." for share in _other(shares)]
-    lines += ["__module__: megatron.energon", "__class__: MetadatasetV2", "splits:", "  train:"]
+    lines = ["__module__: megatron.energon", "__class__: MetadatasetV2", "splits:", "  train:"]
     lines.append("    blend:" if weighted else "    blend_epochized:")
     for share in shares:
         flavors: dict[str, Any] = {"source": share.source, "kind": share.kind}
@@ -94,8 +93,3 @@ def blend(shares: Sequence[Share]) -> str:
         lines.append(f"        {'weight' if weighted else 'repetitions'}: {share.weight if weighted else share.repeat}")
         lines.append(f"        subflavors: {json.dumps(flavors)}")
     return "\n".join(lines) + "\n"
-
-
-def _other(shares: Sequence[Share]) -> Sequence[Share]:
-    """The first share, where it is not samples that are counted."""
-    return [share for share in shares[:1] if share.unit != "sample"]

@@ -1,7 +1,7 @@
 """How a hand-over's stages mix the sources that left: what an export tells its consumer to mix by.
 
-Weights are those of the stages file. Consumers draw by sample; a stage that mixes by token or by gradient says so in
-`unit`, and its weights have another meaning there: the files that are written say that in words.
+Weights are those of the stages file. Consumers draw by sample: a stage that mixes by token or by gradient cannot be
+told to them, and is named in `export.json` instead.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from curate.errors import ConfigError
 from curate.export._write_examples import Made
@@ -17,7 +18,7 @@ from curate.handover.manifest import MANIFEST
 from curate.handover.stages import Stages, build_stages
 from curate.storage import Storage
 
-__all__ = ["Share", "mixtures"]
+__all__ = ["Share", "mixtures", "sampled"]
 
 FILES = ("stages.toml", "stages.json")
 
@@ -65,6 +66,14 @@ def mixtures(source: Storage, made: Sequence[Made]) -> dict[str, list[Share]]:
         if shares:
             found[stage.name] = shares
     return found
+
+
+def sampled(source: Storage, made: Sequence[Made]) -> tuple[dict[str, list[Share]], dict[str, Any]]:
+    """Those of `mixtures` that mix by sample, and what is told of the others: `stages_not_by_sample`, their names."""
+    found = mixtures(source, made)
+    others = [stage for stage, shares in found.items() if shares[0].unit != "sample"]
+    told = {"stages_not_by_sample": others} if others else {}
+    return {stage: shares for stage, shares in found.items() if stage not in others}, told
 
 
 def _stages(source: Storage) -> Stages | None:

@@ -89,8 +89,11 @@ class ExampleFormat(ABC):
         """What writes one output shard; its files are whole when the context ends."""
 
     @abstractmethod
-    def finish(self, source: Storage, target: Storage, made: Sequence[Made]) -> None:
-        """Write the files that need all shards. `made` are those of `target`, in order; `source` they came from."""
+    def finish(self, source: Storage, target: Storage, made: Sequence[Made]) -> Mapping[str, Any]:
+        """Write the files that need all shards; what else is to be told of the export, by name.
+
+        `made` are the shards of `target`, in order; `source` is where they came from.
+        """
 
 
 @dataclass(frozen=True)
@@ -196,8 +199,7 @@ def _finish(format: ExampleFormat, source: Storage, target: Storage) -> dict[str
     outputs = {piece.shard: Output(piece.shard, *own) for piece, own in zip(slices, of_shard, strict=False)}
     counts = {c.shard: dict(c.counts) for c in CommitLog(target).fold([PackExamples.name])}
     made = [Made(output, counts[shard]) for shard, output in outputs.items() if shard in counts]
-    format.finish(source, target, made)
-    told = _told(made, identity)
+    told = {**_told(made, identity), **format.finish(source, target, made)}
     per_shard = {own.output.shard: {"source": own.output.source, **own.counts} for own in made}
     settings = plan.settings if plan else {}
     summary = {**told, "settings": settings, "per_shard": per_shard}

@@ -78,9 +78,10 @@ class LavisTars(ExampleFormat):
         with open_tar(attempt, _tar(output)) as tar:
             yield _Writer(tar, attempt.counts)
 
-    def finish(self, source: Storage, target: Storage, made: Sequence[Made]) -> None:
+    def finish(self, source: Storage, target: Storage, made: Sequence[Made]) -> dict[str, Any]:
         sizes = {_tar(own.output): own.counts["kept"] for own in made}
         target.write("sizes.json", json.dumps(sizes, indent=1).encode())
+        return {}
 
 
 @dataclass

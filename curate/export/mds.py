@@ -28,7 +28,7 @@ from typing import Any, ClassVar
 
 from curate.export._interleave import aligned
 from curate.export._mds import INDEX, MdsWriter, index_bytes
-from curate.export._mixture import Share, mixtures
+from curate.export._mixture import Share, sampled
 from curate.export._write_examples import ExampleFormat, ExampleWriter, Made, Output, export_examples, ready
 from curate.handover.layout import Example, pictures_of
 from curate.manifest import Attempt
@@ -71,13 +71,14 @@ class Mds(ExampleFormat):
         target.flush()
         attempt.write_bytes(index, index_bytes(target.shards))
 
-    def finish(self, source: Storage, target: Storage, made: Sequence[Made]) -> None:
+    def finish(self, source: Storage, target: Storage, made: Sequence[Made]) -> dict[str, Any]:
         for folder, own in groupby((m.output for m in made), key=lambda output: output.folder):
             target.write(f"{folder}/{INDEX}", index_bytes([s for o in own for s in _shards(target, folder, o.shard)]))
-        stages = mixtures(source, made)
+        stages, told = sampled(source, made)
         if stages:
             streams = {name: [_stream(share) for share in shares] for name, shares in stages.items()}
             target.write(STREAMS, json.dumps(streams, indent=1, ensure_ascii=False).encode("utf-8", "replace"))
+        return told
 
 
 def _shards(target: Storage, folder: str, shard: str) -> Iterator[dict[str, Any]]:

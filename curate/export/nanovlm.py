@@ -84,8 +84,9 @@ class NanoVlm(TalkFormat):
         with open_rows(output, attempt, SCHEMA) as rows:
             yield _Writer(rows, output.source, output.kind, Rules(self.prompt, self.marks), attempt.counts)
 
-    def finish(self, source: Storage, target: Storage, made: Sequence[Made]) -> None:
+    def finish(self, source: Storage, target: Storage, made: Sequence[Made]) -> dict[str, Any]:
         write_card(target, made, CARD)
+        return {}
 
 
 @dataclass

@@ -27,7 +27,7 @@ from typing import Any, ClassVar
 
 from curate.export._documents import open_tar
 from curate.export._interleave import as_jpeg
-from curate.export._mixture import Share, mixtures
+from curate.export._mixture import Share, sampled
 from curate.export._write_examples import ExampleFormat, ExampleWriter, Made, Output, export_examples, ready
 from curate.handover.layout import Example, members_of
 from curate.manifest import Attempt
@@ -77,12 +77,13 @@ class OpenClip(ExampleFormat):
         with open_tar(attempt, f"{output.shard}.tar") as tar:
             yield _Writer(tar, attempt.counts)
 
-    def finish(self, source: Storage, target: Storage, made: Sequence[Made]) -> None:
+    def finish(self, source: Storage, target: Storage, made: Sequence[Made]) -> dict[str, Any]:
         filled = [own for own in made if own.counts["kept"]]
         sizes = {f"{own.output.shard}.tar": own.counts["kept"] for own in filled}
         samples = sum(sizes.values())
         flags = {"": [*_data([_tars(target, filled)]), "--train-num-samples", str(samples)]}
-        for stage, shares in mixtures(source, filled).items():
+        stages, told = sampled(source, filled)
+        for stage, shares in stages.items():
             flags[f".{stage}"] = _mixed(target, filled, shares)
         keys = _likely(filled)
         if len(keys) > 1:
@@ -91,6 +92,7 @@ class OpenClip(ExampleFormat):
             target.write(f"open_clip_flags{name}.txt", f"{shlex.join(own)}\n".encode())
         target.write("sizes.json", dumps(sizes, indent=1).encode())
         target.write("README.md", README.format(shards=len(sizes), samples=samples).encode())
+        return told
 
 
 def _mixed(target: Storage, made: Sequence[Made], shares: Sequence[Share]) -> list[str]:

@@ -77,8 +77,9 @@ class Trl(TalkFormat):
         with open_rows(output, attempt, SCHEMA) as rows:
             yield _Writer(rows, output.source, output.kind, Rules(self.prompt, self.marks, system=True), attempt.counts)
 
-    def finish(self, source: Storage, target: Storage, made: Sequence[Made]) -> None:
+    def finish(self, source: Storage, target: Storage, made: Sequence[Made]) -> dict[str, Any]:
         write_card(target, made, CARD)
+        return {}
 
 
 @dataclass

@@ -27,6 +27,15 @@ from curate.storage import Storage
 PNG = picture(2, "png").image or b""
 STAGES = """
 [[stages]]
+name = "by_token"
+objective = "contrastive"
+resolution = {}
+mixture.unit = "token"
+[[stages.mixture.sources]]
+name = "web"
+kind = "pairs"
+weight = 1.0
+[[stages]]
 name = "align"
 objective = "lm"
 resolution = {}
@@ -208,6 +217,7 @@ def test_what_was_left_out_is_counted(written: Storage) -> None:
     assert told["examples_by_source"] == {"web": 5, "vqa": 1, "pages/1": 1, "books": 1}
     assert told["examples_left_out"] == {"picture_missing": 1}
     assert told["slots_without_picture"] == {"missing": 1}
+    assert told["stages_not_by_sample"] == ["by_token"]
 
 
 def test_pairs_and_the_same_bytes_again(tmp_path: Path) -> None:

@@ -19,6 +19,15 @@ from curate.storage import Storage
 
 STAGES = """
 [[stages]]
+name = "by_token"
+objective = "contrastive"
+resolution = {}
+mixture.unit = "token"
+[[stages.mixture.sources]]
+name = "web"
+kind = "pairs"
+weight = 1.0
+[[stages]]
 name = "clip"
 objective = "contrastive"
 resolution = {}
@@ -157,7 +166,8 @@ def test_a_stage_that_repeats(written: Storage) -> None:
     own = flags(written, ".twice")
     assert [float(factor) for factor in own.train_data_upsampling_factors.split("::")] == [1, 1.5]
     assert own.json_text_key is None
-    assert not written.exists("open_clip_flags.later.txt")
+    assert not any(written.exists(f"open_clip_flags.{stage}.txt") for stage in ("later", "by_token"))
+    assert json.loads(written.read("export.json"))["stages_not_by_sample"] == ["by_token"]
 
 
 def test_the_weights_of_the_texts_are_told(written: Storage) -> None:
