@@ -1,6 +1,6 @@
 """Has a language model make talk about pictures from their captions, as columns beside the tars (LLaVA-Instruct).
 
-Only rows that the filters keep are asked for, because a conversation costs ten times what a caption does: some 900
+Only rows that the filters keep are asked for, because a conversation costs ten times what a caption does: some 700
 tokens in and 300 out. Which kind a picture gets, and with which words its user asks for a description, is drawn by what
 the picture is and by a seed, so that neither order nor packing nor another filter changes it. Pixels are not looked at:
 what a caption gets wrong, a conversation repeats. Who is asked, and how answers are kept: `curate.caption.asking`.
