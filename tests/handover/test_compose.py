@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+import webdataset
 from composition_sets import (
     composed,
     counts,
@@ -137,6 +138,22 @@ def test_text_between_two_pictures_of_a_document_is_one_text(place: Path, tmp_pa
     assert left_out(target, "00000") == [
         {"source_key": "00000000001", "place": "shard 00000, 00000000001", "reason": "no_picture", "detail": ""}
     ]
+
+
+def test_webdataset_reads_every_kind(place: Path, tmp_path: Path) -> None:
+    target = Storage(str(tmp_path / "out"))
+    composed(target, everything(place))
+    found = {}
+    for shard in ("00000", "00001", "00002", "00003"):
+        samples = list(webdataset.WebDataset(target.path(f"{shard}.tar"), shardshuffle=False))
+        assert [sample["__key__"] for sample in samples] == [row["key"] for row in rows_of(target, shard)]
+        found[shard] = {name for sample in samples for name in sample if not name.startswith("__")}
+    assert found == {
+        "00000": {"jpg", "json", "txt"},
+        "00001": {"json", "0.jpg", "1.jpg"},
+        "00002": {"json", "0.jpg"},
+        "00003": {"json"},
+    }
 
 
 @pytest.mark.parametrize(
