@@ -2,7 +2,7 @@
 
     contents/00000.json    what `manifest.schema.json` says of a shard, without its files
 
-10,000 pairs with two captions each take 60 ms of one core. Done by the workers beside packing, it is not done again
+10,000 pairs with two captions each take 30 ms of one core. Done by the workers beside packing, it is not done again
 when only the stages or the words of a manifest change.
 """
 

@@ -35,9 +35,11 @@ BINS: Mapping[str, tuple[float, ...]] = {
 }
 """Of each histogram the least value of every bin; a bin ends where the next begins, the last one never. `aspect` is
 width by height; `words` are between white space (`str.split`)."""
+IMAGE_ORIGIN = "image_origin"
+"""The column that `curate.caption.imagine` writes beside pictures that a model drew."""
 SCORE_ENDINGS = ("_score", "_similarity", "_probability", "_ratio")
 CONTENTS = (
-    *("bytes", "samples", "images", "chars", "text_tokens"),
+    *("bytes", "samples", "images", "synthetic_images", "chars", "text_tokens"),
     *("width_px", "height_px", "aspect", "captions", "scores"),
 )
 """Entries of a shard that add up."""
@@ -46,8 +48,9 @@ Numbers = npt.NDArray[Any]
 
 
 def describe(shard: Shard, tokenizers: Sequence[str]) -> Contents:
-    """The contents of a shard as `manifest.schema.json` has them: `samples`, `images`, `chars`, `text_tokens`, the
-    histograms, `captions` (pairs only) and `scores`. Raises ShardError where a table lacks a column."""
+    """The contents of a shard as `manifest.schema.json` has them: `samples`, `images` and `synthetic_images`, `chars`,
+    `text_tokens`, the histograms, `captions` (pairs only) and `scores`. Raises ShardError where a table lacks a
+    column."""
     names = set(shard.schema().names)
     images, chars = (_column(shard, name) for name in ("images", "chars"))
     found: Contents = {
@@ -57,6 +60,8 @@ def describe(shard: Shard, tokenizers: Sequence[str]) -> Contents:
         "text_tokens": {t: _total(_column(shard, tokens_column(t), "tokens")) for t in tokenizers},
         **_sizes(shard),
     }
+    if IMAGE_ORIGIN in names:
+        found["synthetic_images"] = _column(shard, IMAGE_ORIGIN).to_pylist().count("synthetic")
     if TEXTS in names or CAPTION in names:
         found["captions"] = _captions(shard, names, tokenizers)
     scores = {name: own for name in sorted(names) if (own := _range_of(shard, name))}
@@ -90,7 +95,9 @@ def totals_of(by_source: Mapping[str, Contents]) -> Contents:
     """The `totals` of a manifest."""
     totals: Contents = dict.fromkeys(("shards", "bytes", "samples", "images", "chars"), 0)
     for own in by_source.values():
-        totals = merged(totals, {name: own[name] for name in (*totals, "text_tokens") if name in own})
+        totals = merged(
+            totals, {name: own[name] for name in (*totals, "synthetic_images", "text_tokens") if name in own}
+        )
     return {**totals, "by_source": dict(by_source)}
 
 

@@ -15,9 +15,10 @@ from curate.caption.choose import view_columns, view_family
 from curate.caption.rule import WEB
 from curate.caption.yields import yields
 from curate.handover.lineage import Lineage, without_folders, without_secrets
+from curate.instruct.stage import instruction_columns
 from curate.manifest import Entry
 
-__all__ = ["caption_columns", "chosen_view", "decided", "decontaminated"]
+__all__ = ["caption_columns", "chosen_view", "conversation_column", "decided", "decontaminated"]
 
 JUDGED = re.compile(r"(.+)_(?:similarity|probability)")
 OVERLAP = "evaluation_overlap"
@@ -41,6 +42,21 @@ def caption_columns(
             "about": dict(about),
             "scores": [{"column": name, **judges[name]} for name in own],
         }
+
+
+def conversation_column(source: str, lineage: Lineage, name: str) -> dict[str, Any]:
+    """The entry of `columns` for conversations that a language model made of a source's captions: instructions `name`
+    of its config."""
+    column = instruction_columns(name)[0]
+    about = dict(lineage.told.get(column, {}))
+    return {
+        "source": source,
+        "name": "messages",
+        "column": column,
+        "origin": "llm_fusion",
+        "about": about,
+        "scores": [],
+    }
 
 
 def chosen_view(source: str, lineage: Lineage, view: str) -> dict[str, Any] | None:

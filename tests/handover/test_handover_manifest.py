@@ -14,8 +14,10 @@ from handover_sets import make_handover, page, pair
 
 from curate.errors import ShardError
 from curate.handover.created_by import code_commit, told_config
-from curate.handover.lineage import lineage_of, without_folders, without_secrets
+from curate.handover.lineage import Lineage, lineage_of, without_folders, without_secrets
+from curate.handover.lineage_columns import caption_columns, conversation_column
 from curate.handover.manifest import check_record, dataset_id, manifest_schema, read_manifest
+from curate.instruct.stage import instruction_columns
 from curate.manifest import MANIFEST, FileRecord
 from curate.storage import Storage
 
@@ -210,3 +212,62 @@ def test_a_parent_with_a_broken_manifest_is_an_error(tmp_path: Path) -> None:
     (tmp_path / MANIFEST).write_bytes(b"PAR1 no more")
     with pytest.raises(StorageError, match=f"{MANIFEST} in {tmp_path}"):
         lineage_of(Storage(str(tmp_path)))
+
+
+MADE = {"model": "m", "model_fingerprint": "1" * 16, "prompt_fingerprint": "2" * 16}
+
+
+@pytest.mark.parametrize(
+    ("told", "origin", "column", "kind"),
+    [
+        ({}, "web", "caption", "web"),
+        ({"a_captions": {"model": "m", "decoding": "greedy"}}, "a", "a_captions", "captioner"),
+        ({"reworded_captions": MADE}, "reworded", "reworded_captions", "llm_fusion"),
+        ({"fused": MADE, "fused_status": MADE}, "fused", "fused", "llm_fusion"),
+        ({"b_captions": {}}, "a", "a", "unknown"),
+    ],
+)
+def test_who_wrote_a_text_is_told_by_its_column(
+    told: dict[str, dict[str, str]], origin: str, column: str, kind: str
+) -> None:
+    lineage = Lineage({}, {}, told, True)
+    (own,) = caption_columns("web", lineage, "", [origin], False)
+    assert (own["name"], own["column"], own["origin"]) == (origin, column, kind)
+    assert own["about"] == told.get(column, {})
+    assert check_record(own, "column") == ""
+
+
+def test_who_judged_a_text_is_told_by_the_names_of_scores() -> None:
+    """One captioner may be called `b` and another `a_b`; without a view, whatever judges texts counts."""
+    mark = {"model_fingerprint": "1" * 16}
+    names = ["clip_similarity", "clip_b_similarity", "clip_a_b_similarity", "itm_a_b_probability", "b_log_probability"]
+    told = dict.fromkeys([*names, "b_captions", "a_b_captions", "aesthetic_score"], mark)
+    lineage = Lineage({}, {}, told, True)
+    found = {own["name"]: own["scores"] for own in caption_columns("web", lineage, "", ["web", "b", "a_b"], False)}
+    assert {name: [own["column"] for own in scores] for name, scores in found.items()} == {
+        "web": ["clip_similarity"],
+        "b": ["clip_b_similarity"],
+        "a_b": ["clip_a_b_similarity", "itm_a_b_probability"],
+    }
+
+
+def test_conversations_tell_who_made_them() -> None:
+    lineage = Lineage({}, {}, {instruction_columns("talk")[0]: MADE}, True)
+    own = conversation_column("web", lineage, "talk")
+    assert (own["name"], own["origin"], own["about"]) == ("messages", "llm_fusion", MADE)
+    assert check_record(own, "column") == ""
+
+
+def test_the_docs_name_every_entry() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "handover_manifest.md").read_text()
+    missing = [name for name in _entries(manifest_schema()) if f"`{name}`" not in text]
+    assert not missing
+
+
+def _entries(schema: Any) -> set[str]:
+    """All names that the schema gives to entries, at any depth."""
+    if isinstance(schema, list):
+        return set().union(*map(_entries, schema))
+    if not isinstance(schema, dict):
+        return set()
+    return set(schema.get("properties", {})).union(*map(_entries, schema.values()))

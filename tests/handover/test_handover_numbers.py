@@ -110,6 +110,20 @@ def test_pairs_without_lists_have_captions_of_the_web(tmp_path: Path) -> None:
     assert describe(shard, ["words"])["captions"]["web"]["texts"] == 2
 
 
+def test_pictures_that_a_model_drew_are_counted(tmp_path: Path) -> None:
+    folder = make_handover(tmp_path / "out", {"web": [pair(n) for n in range(3)]})
+    shard = Shard(Storage(str(folder)), "00000")
+    assert "synthetic_images" not in describe(shard, [])
+    rewritten(folder, "00000.parquet", image_origin=pa.array(["synthetic", None, "synthetic"]))
+    own = describe(shard, [])
+    assert own["synthetic_images"] == 2
+    by_source: dict[str, Any] = {}
+    for source in ("web", "web", "other"):
+        add_shard(by_source, {"source": source, "bytes": 1, **own})
+    assert totals_of(by_source)["synthetic_images"] == 6
+    assert by_source["web"]["synthetic_images"] == 4
+
+
 def test_scores_have_the_range_of_what_is_a_number(tmp_path: Path) -> None:
     folder = make_handover(tmp_path / "out", {"web": [pair(n) for n in range(4)]})
     values = pa.array([0.2, None, float("nan"), -0.1], pa.float32())
