@@ -10,6 +10,7 @@ are drawn in 12 ms; a crop is a view of the pixels and costs nothing, a flip is 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +58,19 @@ class Augment:
         require_range("max_aspect_ratio", self.max_aspect_ratio, self.min_aspect_ratio, 100)
         require_range("flip_probability", self.flip_probability, 0, 1)
         require_range("max_text_ratio", self.max_text_ratio, 0, 1)
+
+    def require_fit(self, policy: str, kinds: Iterable[str]) -> None:
+        """Raise ValueError for a stage that this would harm: boxes and places in a document do not move with a crop or
+        a flip, and where tokens are counted by a picture's own size (`policy` tile or native) a crop has fewer than the
+        plan of the stage counted."""
+        other = next((kind for kind in kinds if kind != "pairs"), None)
+        if other is not None:
+            raise ValueError(f"augment is for pairs, and the mixture has a source of kind {other!r}; take one out")
+        if self.min_area_ratio < 1 and policy in ("tile", "native"):
+            raise ValueError(
+                f"augment.min_area_ratio = {self.min_area_ratio:g} with policy = {policy!r}: the tokens of a picture "
+                "follow from its size, which a crop changes; set it to 1, or choose fixed, pad or shortest"
+            )
 
     def views(
         self,
