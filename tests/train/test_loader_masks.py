@@ -94,6 +94,12 @@ def test_a_text_that_has_no_weight_is_never_drawn():
     assert choose_texts(pairs(2, []), {"web": 1.0}, 0).fell_back.all()
 
 
+def test_a_column_goes_before_an_origin_of_its_name():
+    found = choose_texts(pairs(3000, ["web", "alt"], None, {"alt": "a text"}), {"web": 0.5, "alt": 0.5}, 0)
+    assert set(found.text.tolist()) == {0, -3}
+    assert abs((found.text == 0).mean() - 0.5) < 0.04
+
+
 def test_draws_belong_to_rows_and_places():
     rows = digest_strings(pa.array([f"row {n}" for n in range(3000)]))
     drawn = row_uniforms(rows, 7)
@@ -103,4 +109,5 @@ def test_draws_belong_to_rows_and_places():
     forth, back = Uniforms(1), Uniforms(1)
     assert [forth.at(n) for n in (0, 4095, 4096, 9000)] == [back.at(n) for n in (9000, 4096, 4095, 0)][::-1]
     assert abs(np.mean([forth.at(n) for n in range(9000)]) - 0.5) < 0.02
+    assert len({forth.at(n) for n in (0, 4096, 8192)}) == 3
     assert len({stream_seed(0, "a", 1), stream_seed(0, "a1"), stream_seed(1, "a", 1), stream_seed(0, "a", 2)}) == 4
