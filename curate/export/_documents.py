@@ -1,6 +1,7 @@
 """Documents on their way out: which ones, in which order, and the stage that writes one output shard of a format.
 
     _document_order.py   which documents leave
+    _packed_documents.py the same from a hand-over
     _interleave.py       what becomes of a picture that is missing, text between two pictures
     <format>.py          a `Format`: its settings, and the writer of one output shard
 
@@ -31,6 +32,8 @@ from curate.errors import ConfigError, ShardError
 from curate.export._document_order import digest, find_documents
 from curate.export._interleave import Missing, settle
 from curate.export._order import current_shards, planned
+from curate.export._packed_documents import packed_documents, plan_packed
+from curate.handover.manifest import MANIFEST
 from curate.manifest import Attempt, CommitLog
 from curate.plan import Job
 from curate.sample import Document, Picture
@@ -56,12 +59,13 @@ class DocumentWriter(Protocol):
 @dataclass(frozen=True)
 class Format(ABC):
     """A consumer's format and its settings. `missing`: what becomes of a slot whose picture is not there, one of the
-    `policies` that its readers can live with."""
+    `policies` that its readers can live with. `sources`: those of a hand-over that leave, with commas between."""
 
     name: ClassVar[str]
     policies: ClassVar[tuple[str, ...]] = ("slot", "drop_slot", "drop_document")
 
     missing: Missing = "drop_slot"
+    sources: str = ""
 
     def __post_init__(self) -> None:
         if self.missing not in self.policies:
@@ -104,7 +108,12 @@ def export_documents(
     """The job that writes the kept documents of `source` in a format, and what completes it. Raises ConfigError."""
     if shard_samples < 1:
         raise ConfigError(f"--shard-samples {shard_samples} is out of range: at least 1")
-    slices = partial(_plan, format, source, shard_samples, seed if shuffle else None)
+    drawn = seed if shuffle else None
+    slices: Callable[[Storage], Iterator[Slice]] = partial(_plan, format, source, shard_samples, drawn)
+    if source.exists(MANIFEST):
+        slices = plan_packed(source, shard_samples, drawn, format.name, asdict(format))
+    elif format.sources:
+        raise ConfigError(f"--sources {format.sources}: {source.root} is no hand-over and has no named sources")
     job = Job(steps=(PackDocuments(source.root, format),), slices=slices, known_slices=known_slices)
     return job, partial(_finish, format)
 
@@ -147,10 +156,15 @@ class PackDocuments(Stage):
         plan, counts = shard.source(), attempt.counts
         counts.update({"in": len(plan), "kept": 0})
         with self.format.writer(shard.id, attempt) as writer:
-            for document in _planned(Storage(self.origin), plan):
+            for document in _documents(Storage(self.origin), plan):
                 ready, reason = settle(document, self.format.missing, self.format.usable, counts)
                 reason = reason or writer.add(ready)
                 counts["kept" if reason is None else f"dropped.{reason}"] += 1
+
+
+def _documents(origin: Storage, plan: pa.Table) -> Iterator[Document]:
+    """The documents of a slice in its order, of a data set or of a hand-over."""
+    return packed_documents(origin, plan) if "kind" in plan.column_names else _planned(origin, plan)
 
 
 def _planned(origin: Storage, plan: pa.Table) -> Iterator[Document]:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from curate.document.placement import MIN_SIMILARITY, MOST_CELLS, Placement, by_similarity, in_order
 from curate.errors import ConfigError, ShardError
 from curate.export._order import current_shards
+from curate.handover.manifest import MANIFEST
 from curate.sample import Document, Part, Picture, Text
 from curate.storage import Storage
 
@@ -45,7 +46,8 @@ class Mmc4Document:
 
 def choose_placement(source: Storage, wanted: PlacementRule | None) -> PlacementRule:
     """The rule that was asked for; else by similarity where the parts have embeddings. Raises ConfigError."""
-    have = [EMBEDDING in shard.parts.column_files for shard in current_shards(source, documents=True)]
+    shards = [] if source.exists(MANIFEST) else current_shards(source, documents=True)
+    have = [EMBEDDING in shard.parts.column_files for shard in shards]
     if wanted not in ("similarity", "document", None):
         raise ConfigError(f"--placement {wanted} is not known: similarity or document")
     if wanted != "document" and any(have) and not all(have):

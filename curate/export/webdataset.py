@@ -31,6 +31,7 @@ from curate.export._captions import CAPTION_COLUMNS, find_captions, retold
 from curate.export._order import find_samples, planned
 from curate.fetch.members import IndexedTar
 from curate.fetch.pair_writer import SAMPLE_COLUMNS
+from curate.handover.manifest import MANIFEST
 from curate.manifest import Attempt, CommitLog
 from curate.plan import Job
 from curate.shard import Shard, Slice
@@ -71,6 +72,11 @@ def export(
 def _plan(source: Storage, shard_samples: int, seed: int | None, view: str, target: Storage) -> Iterator[Slice]:
     if target.root == source.root:
         raise ConfigError(f"{target.root} is the data set itself; choose another --out")
+    if source.exists(MANIFEST):
+        raise ConfigError(
+            f"{source.root} is a hand-over, whose tars are for webdataset as they are (its {MANIFEST} names them); "
+            "--to open_clip writes its pairs anew"
+        )
     order = find_samples(source, seed)
     identity: dict[str, Any] = {"samples": order.digest(), "undecided": list(order.undecided)}
     settings = {"shard_samples": shard_samples, "seed": seed}

@@ -49,7 +49,7 @@ def test_documents_are_no_pairs_and_pairs_no_documents(data: Storage, tmp_path: 
         export("webdataset", data, Storage(str(tmp_path / "out")))
     pairs = Storage(str(tmp_path / "pairs"))
     put_table(pairs, "00000.parquet", pa.table({"key": ["000000"], "keep": [True]}))
-    for format in FORMATS:
+    for format in [format for format in FORMATS if format != "energon"]:  # which takes both
         with pytest.raises(ConfigError, match="holds pairs, and this format takes documents"):
             export(format, pairs, Storage(str(tmp_path / format)))
 
@@ -76,7 +76,7 @@ def test_what_was_left_out_is_told(data: Storage, tmp_path: Path) -> None:
     }
     written = json.loads(target.read("export.json"))
     assert {name: written[name] for name in told} == told
-    assert written["settings"]["options"] == {"missing": "drop_slot"}
+    assert written["settings"]["options"] == {"missing": "drop_slot", "sources": ""}
     assert {entry.shard for entry in Manifest.read(target).of("pack")} == {"00000", "00001"}
 
 
