@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,19 +22,43 @@ from curate.dedup.digest import Digests, join_digests
 from curate.dedup.identity import keyed
 from curate.models.captioner import uniforms
 
-__all__ = ["Augment", "Views", "viewed"]
+__all__ = ["Augment", "View", "Views"]
 
 TRIES = 10
 Numbers = npt.NDArray[np.int64]
 
 
+class View(NamedTuple):
+    """What one picture is seen as: `size` is its width and height in px, `box` the left, top, width and height of the
+    crop in px of that size, `flip` says that it is mirrored afterwards."""
+
+    size: tuple[int, int]
+    box: tuple[int, int, int, int]
+    flip: bool
+
+    def of(self, pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """The part of `pixels` (height, width, ...) that is seen, at least one pixel, without a copy. They may be fewer
+        than `size` says, of a decoder that halves as it goes."""
+        left, top, wide, tall = self.box
+        rows = _span(top, tall, self.size[1], pixels.shape[0])
+        columns = _span(left, wide, self.size[0], pixels.shape[1])
+        seen = pixels[rows, columns]
+        return seen[:, ::-1] if self.flip else seen
+
+
 @dataclass(frozen=True)
 class Views:
-    """What n pictures are seen as. `box` int64 (n, 4): left, top, width, height of the crop, in px of the sizes that
-    were given; `flip` bool (n): mirrored afterwards."""
+    """The views of n pictures: `size` int64 (n, 2), `box` int64 (n, 4), `flip` bool (n), as those of View."""
 
+    size: Numbers
     box: Numbers
     flip: npt.NDArray[np.bool_]
+
+    def at(self, row: int) -> View:
+        """The view of one picture."""
+        width, height = self.size[row].tolist()
+        left, top, wide, tall = self.box[row].tolist()
+        return View((width, height), (left, top, wide, tall), bool(self.flip[row]))
 
 
 @dataclass(frozen=True)
@@ -87,10 +111,10 @@ class Augment:
             about = np.full((len(rows), 2), epoch, np.int64).astype(np.uint64)
         draws = uniforms(keyed(join_digests(rows, about), seed), TRIES + 1, 4)  # type: ignore[arg-type]
         flip = mirrors & (draws[:, TRIES, 0] < self.flip_probability)
+        size = np.stack([width, height], axis=1)
         if self.min_area_ratio == 1:
-            whole = np.zeros(len(rows), np.int64)
-            return Views(np.stack([whole, whole, width, height], axis=1), flip)
-        return Views(self._boxes(width, height, draws[:, :TRIES]), flip)
+            return Views(size, np.concatenate([np.zeros_like(size), size], axis=1), flip)
+        return Views(size, self._boxes(width, height, draws[:, :TRIES]), flip)
 
     def _boxes(self, width: Numbers, height: Numbers, draws: npt.NDArray[np.float64]) -> Numbers:
         """`draws` float64 (n, tries, 4): of area, shape, left and top."""
@@ -115,16 +139,6 @@ class Augment:
         wide = np.clip(np.rint(height * self.max_aspect_ratio).astype(np.int64), 1, width)
         tall = np.clip(np.rint(width / self.min_aspect_ratio).astype(np.int64), 1, height)
         return np.stack([(width - wide) // 2, (height - tall) // 2, wide, tall], axis=1)
-
-
-def viewed(pixels: npt.NDArray[Any], size: tuple[int, int], box: Numbers, flip: bool) -> npt.NDArray[Any]:
-    """The pixels that are seen, without a copy. `pixels` (height, width, ...) may be smaller than `size`, the width and
-    height that `box` is measured in, as a decoder makes them that halves as it goes; at least one pixel is left."""
-    left, top, wide, tall = (int(number) for number in box)
-    rows = _span(top, tall, size[1], pixels.shape[0])
-    columns = _span(left, wide, size[0], pixels.shape[1])
-    seen = pixels[rows, columns]
-    return seen[:, ::-1] if flip else seen
 
 
 def _span(start: int, length: int, of: int, have: int) -> slice:

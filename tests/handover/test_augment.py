@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from curate.config import build
 from curate.errors import ConfigError
-from curate.handover.augment import Augment, Views, viewed
+from curate.handover.augment import Augment, View, Views
 
 CROPS = Augment(0.3, 0.9, flip_probability=0.5)
 
@@ -113,25 +113,28 @@ def test_a_view_is_that_of_the_row_the_epoch_and_the_seed() -> None:
 )
 def test_what_is_seen_lies_within_and_has_pixels(w: int, h: int, dw: int, dh: int, seed: int, flip: bool) -> None:
     """Whatever size the decoder gave."""
-    box = Augment(0.01, 1.0).views(rows_of(1, seed), (np.array([w]), np.array([h])), np.ones(1, bool), 0, 0).box[0]
+    mirrors = np.array([flip])
+    view = Augment(0.01, 1.0, flip_probability=1.0).views(
+        rows_of(1, seed), (np.array([w]), np.array([h])), mirrors, 0, 0
+    )
     pixels = np.arange(dw * dh).reshape(dh, dw)
-    seen = viewed(pixels, (w, h), box, flip)
+    seen = view.at(0).of(pixels)
+    assert view.at(0).flip == flip
     assert seen.size
     assert np.isin(seen, pixels).all()
     assert len(np.unique(seen)) == seen.size
     if (w, h) == (dw, dh):
-        assert seen.shape == (box[3], box[2])
+        assert seen.shape == (view.box[0, 3], view.box[0, 2])
 
 
 def test_pixels_of_a_view() -> None:
     pixels = np.arange(24).reshape(4, 6)
-    box = np.array([1, 2, 3, 2])
-    assert viewed(pixels, (6, 4), box, False).tolist() == [[13, 14, 15], [19, 20, 21]]
-    assert viewed(pixels, (6, 4), box, True).tolist() == [[15, 14, 13], [21, 20, 19]]
-    assert viewed(pixels, (12, 8), np.array([2, 4, 6, 4]), False).tolist() == [[13, 14, 15], [19, 20, 21]]
-    assert np.shares_memory(viewed(pixels, (6, 4), box, True), pixels)
-    colours = np.zeros((4, 6, 3), np.uint8)
-    assert viewed(colours, (6, 4), box, True).shape == (2, 3, 3)
+    box = (1, 2, 3, 2)
+    assert View((6, 4), box, False).of(pixels).tolist() == [[13, 14, 15], [19, 20, 21]]
+    assert View((6, 4), box, True).of(pixels).tolist() == [[15, 14, 13], [21, 20, 19]]
+    assert View((12, 8), (2, 4, 6, 4), False).of(pixels).tolist() == [[13, 14, 15], [19, 20, 21]]
+    assert np.shares_memory(View((6, 4), box, True).of(pixels), pixels)
+    assert View((6, 4), box, True).of(np.zeros((4, 6, 3), np.uint8)).shape == (2, 3, 3)
 
 
 @pytest.mark.parametrize(
