@@ -2,15 +2,15 @@
 
 A random resized crop as torchvision has it (the rule of Szegedy et al. 2014: an area, a shape, a place; after ten
 tries that do not fit the middle), without the resizing, which is the stage's resolution policy; and a mirror image of
-some (`curate.handover.flips` says which must not be). OpenCLIP trains with an area of .9 to 1, LAION's models so too.
+some (`curate.handover.flips` says which must not be). OpenCLIP's default is an area of .9 to 1.
 What a row gets follows from seed, epoch and row, so that neither order nor workers nor a restart change it. 10,000 rows
-are drawn in 12 ms; a crop is a view of the pixels and costs nothing, a flip is one too.
+are drawn in 12 ms; a crop is a view of the pixels and costs nothing, a flip is a copy.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -37,13 +37,13 @@ class View(NamedTuple):
     flip: bool
 
     def of(self, pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """The part of `pixels` (height, width, ...) that is seen, at least one pixel, without a copy. They may be fewer
-        than `size` says, of a decoder that halves as it goes."""
+        """The part of `pixels` (height, width, ...) that is seen, at least one pixel; a copy where it is mirrored, for
+        few libraries take steps backwards. They may be fewer than `size` says, of a decoder that halves as it goes."""
         left, top, wide, tall = self.box
         rows = _span(top, tall, self.size[1], pixels.shape[0])
         columns = _span(left, wide, self.size[0], pixels.shape[1])
         seen = pixels[rows, columns]
-        return seen[:, ::-1] if self.flip else seen
+        return np.ascontiguousarray(seen[:, ::-1]) if self.flip else seen
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,12 @@ class Views:
     size: Numbers
     box: Numbers
     flip: npt.NDArray[np.bool_]
+
+    @classmethod
+    def joined(cls, parts: Sequence[Views], order: Numbers) -> Views:
+        """Those of several shards, in another order of all their pictures."""
+        whole = (np.concatenate([getattr(part, name) for part in parts])[order] for name in ("size", "box", "flip"))
+        return cls(*whole)
 
     def at(self, row: int) -> View:
         """The view of one picture."""

@@ -42,6 +42,14 @@ def test_boxes_keep_the_bounds() -> None:
     assert (left + wide == 300).any()
 
 
+def test_views_of_several_shards_in_another_order() -> None:
+    one, other = views(CROPS, 3, seed=1), views(CROPS, 2, (50, 60), seed=2)
+    order = np.array([4, 0, 3, 2, 1])
+    found = Views.joined([one, other], order)
+    parts = [*(one.at(row) for row in range(3)), *(other.at(row) for row in range(2))]
+    assert [found.at(row) for row in range(5)] == [parts[place] for place in order]
+
+
 def test_shape_size_and_flip_are_drawn_apart() -> None:
     """A shape and its inverse are equally likely, and a flip says nothing of the crop."""
     found = views(CROPS, 20_000, (4_000, 4_000))
@@ -133,7 +141,8 @@ def test_pixels_of_a_view() -> None:
     assert View((6, 4), box, False).of(pixels).tolist() == [[13, 14, 15], [19, 20, 21]]
     assert View((6, 4), box, True).of(pixels).tolist() == [[15, 14, 13], [21, 20, 19]]
     assert View((12, 8), (2, 4, 6, 4), False).of(pixels).tolist() == [[13, 14, 15], [19, 20, 21]]
-    assert np.shares_memory(View((6, 4), box, True).of(pixels), pixels)
+    assert np.shares_memory(View((6, 4), box, False).of(pixels), pixels)
+    assert View((6, 4), box, True).of(pixels).flags.c_contiguous
     assert View((6, 4), box, True).of(np.zeros((4, 6, 3), np.uint8)).shape == (2, 3, 3)
 
 
