@@ -40,6 +40,7 @@ __all__ = ["Chat", "Prose"]
 
 TEXTS = ("jsonl", "json")
 SETTINGS = "settings"
+MOST_DETAIL_CHARS = 300
 Carry = Callable[[Mapping[str, Any], str], Packed]
 """What makes an example of a row and its key, or raises Unusable."""
 
@@ -148,7 +149,7 @@ def _of_rows(files: Callable[[], Sequence[InputFile]], plan: pa.Table, carry: Ca
                 raise record
             yield carry(record, place[KEY])
         except Unusable as why:
-            detail = why.detail.encode("utf-8", "replace").decode()
+            detail = why.detail[:MOST_DETAIL_CHARS].encode("utf-8", "replace").decode()
             yield LeftOut(place[KEY], place[PLACE], why.reason, detail)
 
 

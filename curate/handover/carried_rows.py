@@ -24,6 +24,7 @@ __all__ = ["Format", "conversation_of", "prose_of"]
 Format: TypeAlias = Literal["llava", "messages"]
 PLACE = "<image>"
 IMAGE_PATHS, TURN_FIELDS, MESSAGES = "image_paths", "turn_fields", "messages"
+GIVEN = ("image", "images")
 SPEAKERS = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
 FIELDS: Mapping[str, tuple[str, str, str]] = {
     "llava": ("conversations", "from", "value"),
@@ -32,12 +33,25 @@ FIELDS: Mapping[str, tuple[str, str, str]] = {
 """Where a format keeps its turns, and of each who speaks and what is said."""
 
 
-@dataclass(frozen=True)
-class _Said:
-    """A turn as it was written: parts are texts, places of a next picture (None), or pictures of their own."""
+MOST_PICTURES = 512
+MOST_PICTURES_BYTES = 1 << 30
+"""Bounds on one row, which may name a picture as often as it likes."""
 
-    role: str
-    parts: tuple[str | FoundPicture | None, ...]
+
+@dataclass(frozen=True)
+class _Named:
+    """A picture before it is read: its name, its bytes, or a mapping that has one of them."""
+
+    source: object
+
+    @property
+    def path(self) -> str | None:
+        found = self.source.get("path") or self.source.get("url") if isinstance(self.source, Mapping) else self.source
+        return found if isinstance(found, str) else None
+
+
+Said: TypeAlias = list[tuple[str, list[str | _Named | None]]]
+"""Turns as they were written: who speaks, and texts, pictures of their own, and places of a next picture (None)."""
 
 
 def conversation_of(format: Format, folder: ImageFolder, record: Mapping[str, Any], key: str) -> Packed:
@@ -46,19 +60,18 @@ def conversation_of(format: Format, folder: ImageFolder, record: Mapping[str, An
     turns = record.get(name)
     if not isinstance(turns, list) or not turns or not all(isinstance(turn, Mapping) for turn in turns):
         raise Unusable("no_conversation", f"{name} is no list of turns")
-    given, used = _given_pictures(record)
-    if "video" in record and record["video"] and not given:
+    given = _given_pictures(record)
+    if record.get("video") and not given:
         raise Unusable("has_video", "pictures only are carried")
-    said = [_Said(_role(t.get(speaker)), tuple(_parts(t.get(content), folder))) for t in turns]
-    placed = _placed(said, [_picture(source, folder) for source in given])
-    columns = {n: value for n, value in record.items() if n not in {name, *used}}
+    said = _placed([(_role(t.get(speaker)), [*_parts(t.get(content))]) for t in turns], given)
+    columns = {n: value for n, value in record.items() if n not in {name, *GIVEN}}
     if MESSAGES in columns:
         raise Unusable("reserved_field", f"{MESSAGES} is where a hand-over keeps turns; rename the field")
     fields = [{n: v for n, v in t.items() if n not in (speaker, content) and v is not None} for t in turns]
-    paths = [path for path in map(_path, given) if path]
+    paths = [part.path for _, parts in said for part in parts if isinstance(part, _Named) and part.path]
     more = {TURN_FIELDS: fields if any(fields) else None, IMAGE_PATHS: paths or None}
     columns = {n: value for n, value in more.items() if value is not None} | columns
-    return _packed(placed, columns, key)
+    return _packed(_with_pictures(said, folder), columns, key)
 
 
 def prose_of(field: str, record: Mapping[str, Any], key: str) -> Packed:
@@ -103,8 +116,7 @@ def _role(value: object) -> str:
     return role
 
 
-def _parts(content: object, folder: ImageFolder) -> Iterator[str | FoundPicture | None]:
-    """Texts, and None for each place of a picture; pictures that a block names itself."""
+def _parts(content: object) -> Iterator[str | _Named | None]:
     if isinstance(content, str):
         for number, text in enumerate(content.split(PLACE)):
             if number:
@@ -115,10 +127,10 @@ def _parts(content: object, folder: ImageFolder) -> Iterator[str | FoundPicture 
     if not isinstance(content, list):
         raise Unusable("bad_turn", "what is said is neither text nor a list of blocks")
     for block in content:
-        yield _block(block, folder)
+        yield _block(block)
 
 
-def _block(block: object, folder: ImageFolder) -> str | FoundPicture | None:
+def _block(block: object) -> str | _Named | None:
     if not isinstance(block, Mapping):
         raise Unusable("bad_turn", "a block is no object")
     kind = block.get("type")
@@ -127,20 +139,52 @@ def _block(block: object, folder: ImageFolder) -> str | FoundPicture | None:
     if kind not in ("image", "image_url"):
         raise Unusable("bad_turn", f"a block of type {kind!r}")
     own = next((block[name] for name in ("image", "image_url", "path", "url") if block.get(name)), None)
-    return None if own is None else _picture(own, folder)
+    return None if own is None else _Named(own)
 
 
-def _given_pictures(record: Mapping[str, Any]) -> tuple[list[Any], tuple[str, ...]]:
-    """The pictures that a row names, in order, and the fields that do."""
-    for name in ("image", "images"):
-        value = record.get(name)
-        if value:
-            return (value if isinstance(value, list) else [value]), ("image", "images")
-    return [], ("image", "images")
+def _given_pictures(record: Mapping[str, Any]) -> list[_Named]:
+    """The pictures that a row names beside its turns, in order."""
+    given = [record[name] for name in GIVEN if record.get(name)]
+    if len(given) > 1:
+        raise Unusable("images_named_twice", "by image and by images")
+    every = given[0] if given and isinstance(given[0], list) else given
+    return [_Named(source) for source in every]
+
+
+def _placed(said: Said, given: Sequence[_Named]) -> Said:
+    """The turns with each given picture in its place. Raises Unusable where they do not go together."""
+    places = sum(part is None for _, parts in said for part in parts)
+    if places > len(given):
+        raise Unusable("more_places_than_images", f"{places} places, {len(given)} images")
+    if 0 < places < len(given):
+        raise Unusable("images_without_place", f"{places} places, {len(given)} images")
+    following = iter(given)
+    turns: Said = [(role, [next(following) if part is None else part for part in parts]) for role, parts in said]
+    if given and not places:
+        asked = next((parts for role, parts in turns if role == "user"), turns[0][1])
+        asked[:0] = given
+    return turns
+
+
+def _with_pictures(said: Said, folder: ImageFolder) -> list[tuple[str, list[str | FoundPicture]]]:
+    """The turns with pictures that were read. Raises Unusable for one that cannot be used, and for too many."""
+    read = iter(_read([part for _, parts in said for part in parts if isinstance(part, _Named)], folder))
+    return [(role, [next(read) if isinstance(part, _Named) else part or "" for part in parts]) for role, parts in said]
+
+
+def _read(pictures: Sequence[_Named], folder: ImageFolder) -> list[FoundPicture]:
+    if len(pictures) > MOST_PICTURES:
+        raise Unusable("too_many_images", f"{len(pictures)}, more than {MOST_PICTURES}")
+    found, left = [], MOST_PICTURES_BYTES
+    for picture in pictures:
+        found.append(_picture(picture.source, folder))
+        left -= len(found[-1].data)
+        if left < 0:
+            raise Unusable("too_many_images", f"more than {MOST_PICTURES_BYTES} bytes of pictures")
+    return found
 
 
 def _picture(source: object, folder: ImageFolder) -> FoundPicture:
-    """A picture by its name, by its bytes, or by a mapping that has one of them."""
     if isinstance(source, Mapping):
         source = next((source[name] for name in ("bytes", "path", "url") if source.get(name)), None)
     if isinstance(source, bytes):
@@ -151,23 +195,3 @@ def _picture(source: object, folder: ImageFolder) -> FoundPicture:
     if not isinstance(source, str) or not source:
         raise Unusable("image_missing", "a picture has neither a name nor bytes")
     return folder.read(source)
-
-
-def _path(source: object) -> str | None:
-    path = source.get("path") if isinstance(source, Mapping) else source
-    return path if isinstance(path, str) else None
-
-
-def _placed(said: Sequence[_Said], given: Sequence[FoundPicture]) -> list[tuple[str, list[str | FoundPicture]]]:
-    """The turns with each given picture in its place. Raises Unusable where they do not go together."""
-    places = sum(part is None for turn in said for part in turn.parts)
-    if places > len(given):
-        raise Unusable("more_places_than_images", f"{places} places, {len(given)} images")
-    if 0 < places < len(given):
-        raise Unusable("images_without_place", f"{places} places, {len(given)} images")
-    following = iter(given)
-    turns = [(t.role, [next(following) if part is None else part for part in t.parts]) for t in said]
-    if given and not places:
-        asked = next((parts for role, parts in turns if role == "user"), turns[0][1])
-        asked[:0] = given
-    return turns

@@ -12,6 +12,7 @@ from composition_sets import picture, put_images, talk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from curate.handover import carried_rows
 from curate.handover.carried_images import ImageFolder, Unusable
 from curate.handover.carried_rows import conversation_of, prose_of
 from curate.handover.layout import example_of
@@ -91,6 +92,16 @@ def test_a_row_of_messages(folder: ImageFolder, content: Any, images: Any, expec
     assert told(carried(record, folder, "messages")) == [("user", expected)]
 
 
+@pytest.mark.parametrize(
+    ("images", "paths"),
+    [(["1.jpg", {"path": "2.jpg"}], ["0.jpg", "1.jpg", "2.jpg"]), ([{"bytes": picture(1)}], ["0.jpg"])],
+)
+def test_the_names_of_pictures_are_kept(folder: ImageFolder, images: list[Any], paths: list[str]) -> None:
+    own = {"type": "image_url", "image_url": {"url": "0.jpg"}}
+    record = {"messages": [{"role": "user", "content": [own, TEXT, *([BLOCK] * len(images))]}], "images": images}
+    assert carried(record, folder, "messages").columns == {"image_paths": paths}
+
+
 def test_further_fields_are_carried_unchanged(folder: ImageFolder) -> None:
     record = talk(2, boxes=[[0, 1.5, 2, 3]], rating={"good": True}, source="vqa", text="of the sign", video=None)
     record["conversations"][1]["box"] = [1, 2]
@@ -130,6 +141,7 @@ def test_further_fields_are_carried_unchanged(folder: ImageFolder) -> None:
         ({"image": "https://h/1.jpg", "conversations": says(ASKED)}, "image_is_url"),
         ({"image": "../images/1.jpg", "conversations": says(ASKED)}, "image_outside"),
         ({"image": b"nothing", "conversations": says(ASKED)}, "not_a_picture"),
+        (talk(1, images=["2.jpg"]), "images_named_twice"),
         (talk(1, messages=[]), "reserved_field"),
         (talk(1, score=float("inf")), "bad_json"),
         (talk(1, raw=b"x"), "bad_json"),
@@ -139,6 +151,20 @@ def test_a_row_that_is_no_conversation(folder: ImageFolder, record: dict[str, An
     with pytest.raises(Unusable) as found:
         conversation_of("llava", folder, record, "k")
     assert found.value.reason == reason
+
+
+@pytest.mark.parametrize(("count", "fits"), [(4, True), (5, False)])
+@pytest.mark.parametrize("bound", ["MOST_PICTURES", "MOST_PICTURES_BYTES"])
+def test_pictures_of_a_row_are_bounded(
+    folder: ImageFolder, monkeypatch: pytest.MonkeyPatch, bound: str, count: int, fits: bool
+) -> None:
+    monkeypatch.setattr(carried_rows, bound, 4 if bound == "MOST_PICTURES" else 4 * len(picture(1)))
+    record = {"images": ["1.jpg"] * count, "conversations": says(ASKED, ANSWERED)}
+    if fits:
+        assert told(carried(record, folder))[0] == ("user", [1] * 4 + ["Is it?"])
+        return
+    with pytest.raises(Unusable, match="too_many_images"):
+        conversation_of("llava", folder, record, "k")
 
 
 def test_a_text_and_its_further_fields() -> None:
