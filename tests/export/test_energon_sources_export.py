@@ -279,3 +279,16 @@ def test_a_tar_that_changed_is_told(pairs: Storage, tmp_path: Path) -> None:
     assert pictures.record({"offset": 0, "copy": 2})[0] == "a-2"
     with pytest.raises(ShardError, match=r"00000.tar in .* has changed; run the export anew"):
         pictures.record({"offset": 512, "copy": 0})
+
+
+def test_from_a_bucket_to_a_bucket(pairs: Storage, tmp_path: Path, s3: Storage) -> None:
+    source = Storage(f"{s3.root}/data")
+    for name in pairs.files():
+        source.write(name, pairs.read(name))
+    for options in ({}, {"captions": "mix", "captions_only": True}):
+        target, local = Storage(f"{s3.root}/out{len(options)}"), Storage(str(tmp_path / f"out{len(options)}"))
+        run_export("energon", source, target, **options)
+        run_export("energon", pairs, local, **options)
+        for folder in ("captions", "images/.nv-meta") if options else ("pairs", "pairs/.nv-meta"):
+            assert local.files(folder)
+            assert all(target.read(name) == local.read(name) for name in local.files(folder))
