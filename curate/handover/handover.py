@@ -80,7 +80,7 @@ class HandOver(Barrier):
         plan = self._plan(stages)
         record: dict[str, Any] = {
             "manifest_version": VERSION,
-            "dataset_id": dataset_id(found.contents, plan["sha256"]),
+            "dataset_id": dataset_id(found.contents),
             "created_by": created_by(self.config),
             "licence_policy": self.policy.licence_policy,
             "opt_out_date": self.policy.opted_out,

@@ -4,8 +4,8 @@
     file = "configs/stages/llava15.toml"       model = {...}
     only = ["align"]
     [stages.sources]                           [[stages.stages]]
-    lcs_558k = "web"                           name = "contrastive"
-    sharegpt = ""        # left out            ...
+    blip_laion_cc_sbu_558k = "web"             name = "contrastive"
+                                               ...
 
 What comes out is the same either way: stages whose sources are those of the hand-over, written into it as
 `stages.toml` (or JSON). What is trained, how pictures are sized and mixed is written out also where it is the default,

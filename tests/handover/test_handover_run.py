@@ -28,6 +28,7 @@ from curate.handover.histograms import BINS
 from curate.handover.lineage import Lineage
 from curate.handover.manifest import Manifest, manifest_schema, read_manifest
 from curate.handover.policy import Policy, warnings_of
+from curate.handover.shards import open_handover
 from curate.handover.stages import read_stages
 from curate.handover.summary import handover_summary
 from curate.job import load_job
@@ -285,8 +286,9 @@ def test_another_licence_or_plan_packs_nothing_anew(sets: Path, tmp_path: Path) 
     outcome = hand_over(config(sets, "changing", stages=STAGES.replace("steps = 3", "steps = 4")), target)
     assert steps_of(outcome) == {"handover": 1}
     third = read_manifest(Storage(str(target)))
-    assert third.dataset_id != first.dataset_id
-    assert third.shards == first.shards
+    assert (third.dataset_id, third.shards) == (first.dataset_id, first.shards)
+    assert third.stages != first.stages
+    assert open_handover(str(target)).digest == first.dataset_id
 
 
 def test_what_a_parent_tells_later_is_told(sets: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from curate.handover.plan_stages import check_origins, parse_stages, planned_sta
 from curate.handover.resolution import Resolution
 from curate.handover.stages import Lora, Mixture, MixtureSource, Stages, Trainable, TrainingStage, read_stages
 
+ROOT = Path(__file__).parents[2]
 OURS = {"web": "pairs", "talk": "chat", "pages": "interleaved"}
 RECIPE = """
 family = "a-model"
@@ -171,7 +173,17 @@ def test_a_file_that_is_no_plan_is_an_error(name: str) -> None:
             parse_stages(data, name)
 
 
-RECIPES = sorted((Path(__file__).parents[2] / "configs" / "stages").glob("*.toml"))
+def test_the_recipe_of_the_docs_can_be_planned() -> None:
+    text = (ROOT / "docs" / "handover_manifest.md").read_text()
+    start = text.index("[stages]", text.index("[stages]") + 1)  # the second one
+    example = "\n".join(line.strip() for line in text[start:].split("\n\n", 1)[0].splitlines())
+    table = tomllib.loads(example)["stages"]
+    table["file"] = str(ROOT / table["file"])
+    stages = planned_stages(table, OURS)
+    assert [stage.mixture.sources[0].name for stage in stages.stages] == ["web", "talk"]
+
+
+RECIPES = sorted((ROOT / "configs" / "stages").glob("*.toml"))
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)

@@ -45,7 +45,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     contents = [
         (s["source"], s["kind"], [FileRecord(f["name"], 0, f["sha256"]) for f in s["files"]]) for s in record["shards"]
     ]
-    record["dataset_id"] = dataset_id(contents, digest)
+    record["dataset_id"] = dataset_id(contents)
     write(folder, record)
     return folder
 
