@@ -30,8 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--to",
         metavar="FORMAT",
-        help="of pairs and hand-overs energon, internvl, lavis, llama_factory, llava, mds, nanovlm, qwen or trl; of "
-        "pairs webdataset; of documents energon, m4, mmc4, obelics, omnicorpus or openflamingo",
+        help="of pairs and hand-overs energon, internvl, lavis, llama_factory, llava, mds, nanovlm, open_clip, qwen or "
+        "trl; of pairs webdataset; of documents energon, m4, mmc4, obelics, omnicorpus or openflamingo",
     )
     parser.add_argument(
         "--verify",

@@ -13,7 +13,7 @@ from curate.export._mixture import Share, mixtures
 from curate.export._write_examples import Made, Output
 from curate.storage import Storage
 
-__all__ = ["Epochs", "epochs_of", "portions"]
+__all__ = ["Epochs", "epochs_of", "portions", "share_of"]
 
 Epochs = Mapping[str, Mapping[str, int]]
 """By stage and source, records in an epoch."""
@@ -37,6 +37,12 @@ def epochs_of(source: Storage, records: Mapping[str, int]) -> tuple[Epochs, list
 def portions(records: int, wanted: int) -> tuple[int, int]:
     """How often the whole of so many records is read, and how many are then read once more."""
     return divmod(wanted, records)
+
+
+def share_of(records: int, rest: int) -> float:
+    """The share that InternVL makes `rest` records of again, by int(records * share): half a record more than they are,
+    since int(49 * (1 / 49)) is 0."""
+    return (rest + 0.5) / records
 
 
 def _records(shares: Sequence[Share], records: Mapping[str, int]) -> dict[str, int]:

@@ -25,7 +25,7 @@ import numpy as np
 from curate.config import require_range
 from curate.export._annotations import ConversationFormat, Entry, Joined, export_annotations, from_and_value
 from curate.export._documents import with_options
-from curate.export._epochs import Epochs, portions
+from curate.export._epochs import Epochs, portions, share_of
 from curate.export._names import safe_name
 from curate.export._talk import Shown
 from curate.handover.resolution import Resolution
@@ -86,8 +86,8 @@ class InternVl(ConversationFormat):
             whole, rest = portions(own.records, wanted)
             if whole:
                 meta[own.source] = {**place, "repeat_time": whole, "length": own.records, **most}
-            if rest:  # half a record more, since int(49 * (1 / 49)) is 0
-                part = (rest + 0.5) / own.records
+            if rest:
+                part = share_of(own.records, rest)
                 meta[f"{own.source}, in part"] = {**place, "repeat_time": part, "length": own.records, **most}
         return json.dumps(meta, indent=1, ensure_ascii=False).encode()
 
