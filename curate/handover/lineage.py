@@ -60,7 +60,10 @@ class Lineage:
 
 
 def lineage_of(storage: Storage) -> Lineage:
-    """What the data set in `storage` tells of its making. Raises StorageError where its manifest is broken."""
+    """What the data set in `storage` tells of its making: of a file, or of files by a pattern, nothing. Raises
+    StorageError where its manifest is broken."""
+    if storage.local is not None and not storage.local.is_dir():
+        return Lineage(None, {}, {}, True)
     steps = _steps(storage)
     shard = first_shard(storage)
     told = _told(shard) if shard is not None else {}

@@ -65,17 +65,27 @@ def chosen_view(source: str, lineage: Lineage, view: str) -> dict[str, Any] | No
     if "view_rule" not in about:
         return None
     label = view_family(view)
-    parameters = without_folders(without_secrets(json.loads(about.get("view_settings", "{}"))))
+    parameters = _parameters(about.get("view_settings", ""))
     lines = yields([Entry(label, "all", "", lineage.steps[label], ())]) if label in lineage.steps else []
     return {
         "source": source,
         "view": view,
         "rule": about["view_rule"],
         "rule_source": about.get("view_source", ""),
-        "parameters": {name: value for name, value in parameters.items() if name},
+        "parameters": parameters,
         "fingerprint": about.get("model_fingerprint", ""),
         "yield": {name: value for name, value in lines[0].items() if name != "view"} if lines else None,
     }
+
+
+def _parameters(text: str) -> dict[str, Any]:
+    """A rule's settings; none where somebody else wrote what cannot be read."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    told = without_folders(without_secrets(found)) if isinstance(found, dict) else {}
+    return {name: value for name, value in told.items() if name}
 
 
 def decontaminated(source: str, lineage: Lineage) -> dict[str, Any] | None:

@@ -15,7 +15,7 @@ from handover_sets import make_handover, page, pair
 from curate.errors import ShardError
 from curate.handover.created_by import code_commit, told_config
 from curate.handover.lineage import Lineage, lineage_of, without_folders, without_secrets
-from curate.handover.lineage_columns import caption_columns, conversation_column
+from curate.handover.lineage_columns import caption_columns, chosen_view, conversation_column
 from curate.handover.manifest import check_record, dataset_id, manifest_schema, read_manifest
 from curate.instruct.stage import instruction_columns
 from curate.manifest import MANIFEST, FileRecord
@@ -201,6 +201,9 @@ def test_the_commit_of_a_checkout(tmp_path: Path, files: dict[str, str], commit:
 
 def test_a_parent_that_tells_nothing_has_no_lineage(tmp_path: Path) -> None:
     assert lineage_of(Storage(str(tmp_path / "absent"))).record is None
+    (tmp_path / "rows.json").write_text("[]")
+    assert lineage_of(Storage(str(tmp_path / "rows.json"))).record is None
+    assert lineage_of(Storage("memory://nothing/*.json")).record is None
     (tmp_path / "commits" / "compose").mkdir(parents=True)
     assert not lineage_of(Storage(str(tmp_path))).finished
 
@@ -248,6 +251,27 @@ def test_who_judged_a_text_is_told_by_the_names_of_scores() -> None:
         "b": ["clip_b_similarity"],
         "a_b": ["clip_a_b_similarity", "itm_a_b_probability"],
     }
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ('{"": "ItmThreshold", "min": 0.5, "model": "/home/u/m"}', {"min": 0.5, "model": "m"}),
+        (
+            '{"base_url": "http://u:p@h/v1", "extra": {"api_key": "x"}}',
+            {"base_url": "http://h/v1", "extra": {"api_key": "***"}},
+        ),
+        ("{", {}),
+        ("[1]", {}),
+        ("", {}),
+    ],
+)
+def test_a_views_parameters(settings: str, told: dict[str, Any]) -> None:
+    about = {"view_rule": "itm_threshold", "view_settings": settings}
+    own = chosen_view("web", Lineage({}, {}, {"capfilt_texts": about}, True), "capfilt")
+    assert own is not None
+    assert (own["rule"], own["parameters"], own["yield"]) == ("itm_threshold", told, None)
+    assert check_record(own, "view") == ""
 
 
 def test_conversations_tell_who_made_them() -> None:

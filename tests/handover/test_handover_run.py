@@ -18,6 +18,7 @@ import jsonschema
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from composition_sets import put_images, put_lines, talk
 from document_sets import Page, Slot, Words, jpeg, put_pages
 from parent_sets import ROWS, Written, curate_pairs
 from PIL import Image
@@ -31,6 +32,7 @@ from curate.handover.policy import Policy, warnings_of
 from curate.handover.shards import open_handover
 from curate.handover.stages import read_stages
 from curate.handover.summary import handover_summary
+from curate.handover.verify import verify
 from curate.job import load_job
 from curate.manifest import CommitLog
 from curate.run.inline import InlineEngine
@@ -359,6 +361,39 @@ def test_stages_that_cannot_be_are_an_error(sets: Path, tmp_path: Path, before: 
 def test_a_policy_that_is_none(sets: Path, policy: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         load_job(config(sets, "wrong_policy", stages=f"[policy]\n{policy}\n{STAGES}"))
+
+
+def test_sets_of_others_are_handed_over_too(tmp_path: Path) -> None:
+    put_images(tmp_path / "images", 3)
+    put_lines(tmp_path / "talk.jsonl", [talk(n) for n in range(4)])
+    put_lines(tmp_path / "prose.jsonl", [{"text": f"words {n}"} for n in range(2)])
+    (tmp_path / "others.toml").write_text(f"""
+pipeline = "handover"
+[sources.talk]
+kind = "chat"
+path = "{tmp_path}/talk.jsonl"
+images = "{tmp_path}/images"
+[sources.prose]
+kind = "text"
+path = "{tmp_path}/*.jsonl"
+[tokenizers.words]
+kind = "words"
+[[stages.stages]]
+name = "instruct"
+objective = "sft"
+resolution = {{}}
+mixture = {{sources = [{{name = "talk", kind = "chat"}}, {{name = "prose", kind = "text"}}]}}
+""")
+    hand_over(tmp_path / "others.toml", tmp_path / "out")
+    found = read_manifest(Storage(str(tmp_path / "out")))
+    assert [(shard.source, shard.kind, shard.samples) for shard in found.shards] == [
+        ("talk", "chat", 3),
+        ("prose", "text", 2),
+    ]
+    assert found.sources["talk"].left_out == {"image_missing": 1}
+    assert found.sources["talk"].lineage is None
+    assert found.columns == found.views == ()
+    assert verify(Storage(str(tmp_path / "out"))).problems == []
 
 
 def test_a_manifest_that_is_not_valid_is_never_written(sets: Path, tmp_path: Path) -> None:
