@@ -118,7 +118,7 @@ def _box_line(region: Any) -> str | None:
     words = next((region[name] for name in WORDS if isinstance(region.get(name), str)), None)
     box: list[Any] = next((region[name] for name in BOX if isinstance(region.get(name), list)), [])
     label = " ".join(cut_text(words, MOST_LABEL_CHARS).split())
-    numbers = [float(part) for part in box if isinstance(part, int | float) and math.isfinite(part)]
+    numbers = [round(float(part), 3) for part in box if isinstance(part, int | float) and math.isfinite(part)]
     if not label or len(numbers) != 4 or len(box) != 4 or not all(0 <= part <= 1 for part in numbers):
         return None
     left, top, right, bottom = numbers

@@ -42,8 +42,8 @@ class InstructSettings(AskSettings):
     `captions`: views, captioners or columns whose texts describe the picture; `boxes`: columns of words with boxes.
     Either all pictures get `kind`, or each one of `probabilities` by a draw; what these lack to 1 is not asked for, so
     that `{detail = 0.1}` asks for every tenth. `min_turns` and `max_turns` (those of both speakers, included) of a
-    conversation; `prompts`: your own for some kinds, each with `{context}`, where the notes go in. Who is asked: as
-    `AskSettings`.
+    conversation; `prompts`: your own for some kinds, each with `{context}`, where the notes go in; `questions`: what
+    the user says before a description, of which one is drawn. Who is asked: as `AskSettings`.
     """
 
     captions: tuple[str, ...] = ("caption",)
@@ -53,6 +53,7 @@ class InstructSettings(AskSettings):
     min_turns: int = 4
     max_turns: int = 20
     prompts: Mapping[Kind, str] = field(default_factory=dict)
+    questions: tuple[str, ...] = DETAIL_QUESTIONS
     temperature: float = 0.7
     max_tokens: int = 1_200
     max_chars: int = 8_000
@@ -63,6 +64,8 @@ class InstructSettings(AskSettings):
         require_range("max_turns", self.max_turns, self.min_turns, MOST_TURNS)
         if not self.captions:
             raise ValueError("captions = [] names nothing that describes the pictures; name a view or a column")
+        if not self.questions or not all(map(str.strip, self.questions)):
+            raise ValueError("questions must be texts, at least one: what the user says before a description")
         if bool(self.kind) == bool(self.probabilities):
             raise ValueError(f"needs either kind, one of {', '.join(KINDS)}, or probabilities of kinds")
         for name in (*self.probabilities, *self.prompts):
@@ -136,7 +139,7 @@ class Instruct(Stage):
     def identity(self) -> Any:
         own = self.settings
         bounds = [own.min_turns, own.max_turns, own.max_chars]
-        drawn = {"shares": dict(own.shares), "wordings": DETAIL_QUESTIONS, "bounds": bounds, "host": own.host}
+        drawn = {"shares": dict(own.shares), "questions": list(own.questions), "bounds": bounds, "host": own.host}
         read = {"texts": settings_of(self.texts), "boxes": list(own.boxes)}
         return {"stage": self.label, "version": self.version, "question": own.asked(), **read, **drawn}
 
@@ -166,12 +169,12 @@ class Instruct(Stage):
     def _rows(self, columns: pa.Table, notes: Notes) -> list[_Row]:
         draws = keyed(identities_of(columns), self.settings.seed)
         kinds = drawn_kinds(draws, self.settings.shares)
-        wordings = (finish(draws) % np.uint64(len(DETAIL_QUESTIONS))).tolist()
+        questions = (finish(draws) % np.uint64(len(self.settings.questions))).tolist()
         decides = fingerprint(self.settings.asked())
         keep = columns["keep"].to_pylist()
         return [
-            _row(decides, kept, words, kind, DETAIL_QUESTIONS[wording])
-            for kept, words, kind, wording in zip(keep, notes.rows, kinds, wordings, strict=True)
+            _row(decides, kept, words, kind, self.settings.questions[question])
+            for kept, words, kind, question in zip(keep, notes.rows, kinds, questions, strict=True)
         ]
 
     def _dialogue(self, row: _Row, answers: Mapping[str, Answer], failures: Mapping[str, Verdict]) -> Dialogue:

@@ -190,6 +190,14 @@ def test_prompts_of_the_users_own(server: ChatServer, tmp_path: Path) -> None:
     assert server.prompts[0].startswith("Notes:\na {context}\n")
 
 
+def test_questions_of_the_users_own_ask_nobody_again(server: ChatServer, tmp_path: Path) -> None:
+    shard = shard_of(tmp_path, {"caption": ["eine Katze"]})
+    run(shard, settings(server, kind="detail"))
+    found = run(shard, settings(server, kind="detail", questions=("Was ist zu sehen?",)))
+    assert found["conversation"][0][0] == {"role": "user", "text": "Was ist zu sehen?"}
+    assert len(server.asked) == 1
+
+
 def test_columns_say_who_made_them_and_what_they_are(server: ChatServer, tmp_path: Path) -> None:
     from curate.manifest import Attempt
     from curate.shard import Shard
@@ -220,6 +228,7 @@ def test_what_changes_the_fingerprint(server: ChatServer) -> None:
         {"boxes": ("b",)},
         {"seed": 1},
         {"texts": "other"},
+        {"questions": ("Was ist zu sehen?",)},
         {"prompts": {"conversation": "{context}"}},
     ]
     assert {identity(**change) for change in same} == {identity()}
@@ -240,6 +249,8 @@ def test_what_changes_the_fingerprint(server: ChatServer) -> None:
         ({"max_turns": 41}, "max_turns"),
         ({"prompts": {"detail": "no place"}}, "must have {context} once"),
         ({"prompts": {"detail": "{context}{context}"}}, "must have {context} once"),
+        ({"questions": ()}, "questions must be texts"),
+        ({"questions": ("What?", " ")}, "questions must be texts"),
         ({"model": ""}, "is no model"),
     ],
 )
