@@ -22,8 +22,8 @@ from typing import Any, ClassVar
 from curate.export._energon_meta import CRUDE, IndexedSamples, blend, decodable, open_samples, write_meta
 from curate.export._interleave import runs
 from curate.export._mixture import Share, sampled
-from curate.export._write_examples import ExampleFormat, ExampleWriter, Made, Output, ready
-from curate.handover.layout import Example, Kind, members_of
+from curate.export._write_examples import ExampleFormat, ExampleWriter, Made, Output, ready, strict_members
+from curate.handover.layout import Example, Kind
 from curate.manifest import Attempt
 from curate.sample import Conversation, Document, Picture, Text
 from curate.storage import Storage
@@ -118,7 +118,7 @@ class _Writer:
             parts = tuple(Text(run) if isinstance(run, str) else run for run in runs(example))
             example = replace(example, parts=parts)
         self.counts[ONE_QUESTION] += isinstance(example, Conversation) and _is_one_question(example)
-        self.samples.add([(f"{example.key}.{name}", data) for name, data in members_of(example, self.kind)])
+        self.samples.add([(f"{example.key}.{name}", data) for name, data in strict_members(example, self.kind)])
         return None
 
 

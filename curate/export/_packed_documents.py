@@ -8,6 +8,7 @@ embedding: formats that place pictures by similarity go by the order of the page
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from curate.export._examples import Wanted, plan_examples, read_examples
+from curate.fetch.members import strict_json
 from curate.sample import Document, Part, Picture
 from curate.shard import Slice
 from curate.storage import Storage
@@ -40,19 +42,21 @@ def packed_documents(origin: Storage, plan: pa.Table) -> Iterator[Document]:
     """The pages of a slice in its order. Raises ShardError where the hand-over has changed."""
     for _, example in read_examples(origin, plan):
         if isinstance(example, Document):
-            facts = {ours: example.columns.get(theirs) for theirs, ours in FACTS.items()}
-            parts = tuple(_named(example.parts, example.columns.get(URLS)))
-            yield replace(example, parts=parts, columns={**example.columns, **facts, "url_repeats": False})
+            known = json.loads(strict_json(example.columns))
+            facts = {ours: known.get(theirs) for theirs, ours in FACTS.items()}
+            parts = tuple(_named(example.parts, known.get(URLS)))
+            yield replace(example, parts=parts, columns={**known, **facts, "url_repeats": False})
 
 
 def _named(parts: Sequence[Part], urls: object) -> Iterator[Part]:
-    """The parts, with the URLs of pictures where there is one for each part."""
+    """The parts: texts without half characters, and pictures with their URLs where there is one for each part."""
     known = urls if isinstance(urls, list) and len(urls) == len(parts) else [None] * len(parts)
     for part, url in zip(parts, known, strict=True):
         if isinstance(part, Picture):
             own = url if isinstance(url, str) else ""
-            part = replace(part, url=own or _name(part.image))
-        yield part
+            yield replace(part, url=own or _name(part.image))
+        else:
+            yield replace(part, text=part.text.encode("utf-8", "replace").decode())
 
 
 def _name(image: bytes | None) -> str:

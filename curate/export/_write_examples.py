@@ -26,7 +26,8 @@ from curate.export._examples import WITHOUT_TEXT, Wanted, plan_examples, read_ex
 from curate.export._interleave import settle
 from curate.export._names import safe_name
 from curate.export._talk import CONTROL, IMAGE
-from curate.handover.layout import KINDS, Example, Kind, pictures_of
+from curate.fetch.members import strict_json
+from curate.handover.layout import KINDS, Example, Kind, members_of, pictures_of
 from curate.manifest import Attempt, CommitLog
 from curate.plan import Job
 from curate.sample import Conversation, Document, Part, Picture, Text
@@ -35,7 +36,17 @@ from curate.slices import known_slices, read_plan
 from curate.stage import Runtime, Stage
 from curate.storage import Storage
 
-__all__ = ["ExampleFormat", "ExampleWriter", "Made", "Output", "PackExamples", "TalkFormat", "export_examples", "ready"]
+__all__ = [
+    "ExampleFormat",
+    "ExampleWriter",
+    "Made",
+    "Output",
+    "PackExamples",
+    "TalkFormat",
+    "export_examples",
+    "ready",
+    "strict_members",
+]
 
 SUMMARY = "export.json"
 
@@ -180,6 +191,11 @@ def ready(
         return example, "picture_missing"
     example = replace(example, image=picture.image, extension=picture.extension)
     return example, None if (example.caption or "").strip() else "no_text"
+
+
+def strict_members(example: Example, kind: Kind) -> list[tuple[str, bytes]]:
+    """As `members_of`, whatever else is known of the example: what JSON cannot hold is as `strict_json` has it."""
+    return members_of(replace(example, columns=json.loads(strict_json(example.columns))), kind)
 
 
 def _with(part: Part, usable: Callable[[Picture], Picture]) -> Part:

@@ -28,8 +28,16 @@ from typing import Any, ClassVar
 from curate.export._documents import open_tar
 from curate.export._interleave import as_jpeg
 from curate.export._mixture import Share, sampled
-from curate.export._write_examples import ExampleFormat, ExampleWriter, Made, Output, export_examples, ready
-from curate.handover.layout import Example, members_of
+from curate.export._write_examples import (
+    ExampleFormat,
+    ExampleWriter,
+    Made,
+    Output,
+    export_examples,
+    ready,
+    strict_members,
+)
+from curate.handover.layout import Example
 from curate.manifest import Attempt
 from curate.plan import Job
 from curate.sample import Picture, Sample
@@ -153,7 +161,7 @@ class _Writer:
         self.counts.update({f"{ORIGIN}{origin}": round(weight * MICRO) for origin, (_, weight) in own.items()})
         named = {f"caption_{origin}": text for origin, (text, _) in own.items()}
         columns = {**example.columns, **named, "caption": example.caption}
-        for name, data in members_of(replace(example, columns=columns), "pairs"):
+        for name, data in strict_members(replace(example, columns=columns), "pairs"):
             self.tar.add(f"{example.key}.{name}", data)
         return None
 

@@ -65,8 +65,10 @@ def python_values(column: pa.ChunkedArray) -> list[Any]:
 
 
 def strict_json(record: Any) -> bytes:
-    """RFC 8259: times, decimals and others as text, bytes in hex, null for what is no finite number."""
-    return json.dumps(_plain(record), ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    """RFC 8259: times, decimals and others as text, bytes in hex, null for what is no finite number, `?` for half of a
+    character."""
+    told = json.dumps(_plain(record), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return told.encode("utf-8", "replace")
 
 
 def _python_value(scalar: pa.Scalar) -> Any:
