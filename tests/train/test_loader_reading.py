@@ -15,8 +15,9 @@ from handover_sets import jpeg, make_handover, page, pair, prose, talk
 from loader_stages import stage
 from PIL import Image
 
-from curate.errors import ShardError, StageError
+from curate.errors import ConfigError, ShardError, StageError
 from curate.fetch.image import decode
+from curate.handover.augment import Augment
 from curate.handover.layout import pictures_of
 from curate.handover.stages import MixtureSource
 from curate.sample import Document, Picture, Sample, Text
@@ -102,7 +103,7 @@ def test_the_text_of_a_pair_is_drawn(folder, captions, texts):
     own = Loader(open_handover(str(folder)), stage(source, epochs=2), seed=0, batch=8, threads=0, decode=False)
     found = examples(own)
     assert {drawn.caption for drawn in found} == texts
-    assert own.new_plan().counts()["pairs"]["without_named_caption"] == 0
+    assert own.counts()["pairs"]["without_named_caption"] == 0
     if len(captions) == 2:
         words = {"first": 1 + 4, "second text": 2 + 4}
         assert all(drawn.tokens == words[drawn.caption] for drawn in found), "tokens are those of the text"
@@ -285,6 +286,33 @@ def test_a_picture_of_too_many_pixels_is_not_decoded():
     data[at + 5 : at + 9] = b"\xff\xff\xff\xff"
     assert pixels_of(bytes(data)) is None
     assert why_not(bytes(data)).startswith("image_too_large")
+
+
+def augmented(folder, *names, **settings):
+    chosen = stage(*(MixtureSource(name, KINDS[name]) for name in names), epochs=2)
+    augment = Augment(**{"min_area_ratio": 0.5, "flip_probability": 0.5, **settings})
+    return Loader(open_handover(str(folder)), chosen, seed=0, batch=8, threads=0, augment=augment)
+
+
+def test_crops_and_flips_are_drawn_anew_in_each_pass(folder, tmp_path):
+    dogs = make_handover(tmp_path / "set", {"pairs": [pair(n, ["a dog"], ["web"]) for n in range(25)]})
+    found = examples(augmented(dogs, "pairs"))
+    for drawn in found:
+        seen = drawn.view.of(decode(drawn.example.image))
+        assert np.array_equal(drawn.pictures[0], seen)
+        assert drawn.pictures[0].flags.c_contiguous
+        assert seen.shape[0] * seen.shape[1] >= 0.4 * 32 * 24
+    views = [{d.key: d.view for d in found if d.run == run} for run in (0, 1)]
+    assert views[0] != views[1]
+    assert 5 <= sum(view.flip for view in views[0].values()) <= 20
+    assert [d.view for d in examples(augmented(dogs, "pairs"))] == [d.view for d in found]
+    assert not any(d.view.flip for d in examples(augmented(folder, "pairs"))), "their texts speak of text"
+    assert {d.view for d in examples(load(folder))} == {None}
+
+
+def test_what_a_crop_would_harm_is_refused(folder):
+    with pytest.raises(ConfigError, match="stage one: augment is for pairs"):
+        augmented(folder, "pairs", "pages")
 
 
 def test_next_image_is_drawn_for_documents(folder):

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, fields
 from itertools import islice
 from typing import Any
 
 from curate.errors import ConfigError, StageError
+from curate.handover.augment import Augment
 from curate.handover.shards import Handover
 from curate.handover.stages import TrainingStage
 from curate.train.data.lanes import Longer
@@ -64,8 +65,8 @@ class Loader:
 
     `batch`: rows of all ranks together, or tokens where the stage's `batch_unit` says so. `threads` read and decode
     ahead; 0 reads when asked, for a process that does nothing else (a DataLoader's worker). `decode`: pictures as
-    pixels too. `window`, `open_rows`, `longer`, `extra_tokens`: see `PlanOptions`. `max_unread_ratio`: above it, after
-    1,000 examples, the stage stops. The stage's own length ends the iteration; without one it has no end.
+    pixels too. `window`, `open_rows`, `longer`, `extra_tokens`, `augment`: see `PlanOptions`. `max_unread_ratio`: above
+    it, after 1,000 examples, the stage stops. The stage's own length ends the iteration; without one it has no end.
 
     `unread` lists what could not be read (the first 100,000), `unread_count` counts all of it, both for this rank.
     """
@@ -84,6 +85,7 @@ class Loader:
     open_rows: int = 64
     longer: Longer = "cut"
     extra_tokens: int = 0
+    augment: Augment | None = None
     max_unread_ratio: float = 0.1
     unread: list[Unread] = field(default_factory=list, init=False, repr=False)
     unread_count: int = field(default=0, init=False)
@@ -100,7 +102,7 @@ class Loader:
     @property
     def options(self) -> PlanOptions:
         """What the plan depends on beside hand-over, stage and seed."""
-        return PlanOptions(self.batch, self.tokenizer, self.window, self.open_rows, self.longer, self.extra_tokens)
+        return PlanOptions(**{own.name: getattr(self, own.name) for own in fields(PlanOptions)})
 
     def new_plan(self) -> Plan:
         """The stage's plan, at the place where this loader is."""
@@ -144,6 +146,12 @@ class Loader:
             "unread": self.unread_count,
             "read": self.read_count,
         }
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """What all ranks were given until here, and what was passed over or cut: see `Plan.counts`."""
+        plan = self.new_plan()
+        plan.close()
+        return plan.counts()
 
     def resume(self, state: Mapping[str, Any]) -> None:
         """Go on behind the batch at which `state` was taken. Raises ConfigError for the state of another hand-over, or

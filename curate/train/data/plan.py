@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from curate.errors import ConfigError
+from curate.handover.augment import Augment
 from curate.handover.shards import Handover
 from curate.handover.stages import TrainingStage
 from curate.train.data.draws import stream_seed
@@ -37,7 +38,8 @@ class PlanOptions:
     """`batch` counts the stage's `batch_unit`: rows, or tokens. `tokenizer`: whose counts are tokens ("": the only
     one). `window` shards are mixed, at least 1. Packing has `open_rows` rows open, at least 1. `longer` says what is
     done with an example of more tokens than a row: it is "cut" to the row's (the trainer cuts its text), "keep" gives
-    it a longer row of its own, "leave_out" drops it; each is counted. `extra_tokens` is added to each example."""
+    it a longer row of its own, "leave_out" drops it; each is counted. `extra_tokens` is added to each example.
+    `augment`: crops and flips of the pictures of pairs."""
 
     batch: int
     tokenizer: str = ""
@@ -45,6 +47,7 @@ class PlanOptions:
     open_rows: int = 64
     longer: Longer = "cut"
     extra_tokens: int = 0
+    augment: Augment | None = None
 
 
 @dataclass(frozen=True)
@@ -66,9 +69,11 @@ class Plan:
         if options.window < 1 or options.open_rows < 1:
             raise ConfigError(f"window = {options.window} and open_rows = {options.open_rows} must be at least 1")
         mixture = stage.mixture
+        if options.augment:
+            _require_fit(options.augment, stage)
         tokenizer = _tokenizer(handover, stage, options.tokenizer)
         own = stream_seed(seed, stage.name)
-        counting = Counting(own, options.window, tokenizer, stage.resolution, options.extra_tokens)
+        counting = Counting(own, options.window, tokenizer, stage.resolution, options.extra_tokens, options.augment)
         by_repeat = mixture.unit != "gradient" and not any(source.weight for source in mixture.sources)
         sources = [source if by_repeat else replace(source, repeat=1.0) for source in mixture.sources]
         self.streams = [Stream(handover, source, number, counting) for number, source in enumerate(sources)]
@@ -175,6 +180,13 @@ def plan_settings(stage: TrainingStage, options: PlanOptions) -> dict[str, Any]:
         "sources": sources,
         **asdict(options),
     }
+
+
+def _require_fit(augment: Augment, stage: TrainingStage) -> None:
+    try:
+        augment.require_fit(stage.resolution.policy, [source.kind for source in stage.mixture.sources])
+    except ValueError as error:
+        raise ConfigError(f"stage {stage.name}: {error}") from None
 
 
 def _tokenizer(handover: Handover, stage: TrainingStage, name: str) -> str:

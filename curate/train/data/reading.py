@@ -15,8 +15,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
 
+import numpy as np
+
 from curate.errors import CurateError, ShardError
 from curate.filter import Pixels
+from curate.handover.augment import View
 from curate.handover.layout import Example, Kind, example_of, pictures_of
 from curate.handover.shards import Places
 from curate.handover.stages import MixtureSource
@@ -43,6 +46,7 @@ class Drawn:
     that was chosen. `pictures`: decoded, uint8 (height, width, 3) in reading order, None for each that is not there;
     empty where nothing is decoded. `tokens`: what it counts for in its row; `cut`: it has more. `next_image`: a text
     of this document attends to the picture behind it. `run` and `place`: which pass over its source, and where there.
+    `view`: which part of a pair's picture is seen, where the stage draws that; `pictures` have it applied.
     """
 
     source: str
@@ -58,6 +62,7 @@ class Drawn:
     example: Example | None = None
     caption: str | None = None
     pictures: tuple[Pixels | None, ...] = ()
+    view: View | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +90,7 @@ class ExampleReader:
         entry, places = window.shards[shard], window.places[shard]
         key = places.keys[row].as_py()
         status, example, caption = OK, None, None
+        view = window.views.at(item.row) if window.views is not None else None
         pictures: tuple[Pixels | None, ...] = ()
         try:
             example = example_of(entry.kind, key, self._members(entry.tar, key, places, row))
@@ -93,7 +99,7 @@ class ExampleReader:
         except (CurateError, OSError, MemoryError) as error:
             status, example = f"unreadable: {error}", None
         if example is not None and self._decode:
-            pictures, status = _decoded(example)
+            pictures, status = _decoded(example, view)
         return Drawn(
             source=source.name,
             kind=entry.kind,
@@ -108,6 +114,7 @@ class ExampleReader:
             example=example,
             caption=caption,
             pictures=pictures,
+            view=view,
         )
 
     def close(self) -> None:
@@ -176,13 +183,13 @@ def _text(sample: Sample, choice: int, source: MixtureSource) -> str | None:
     return found
 
 
-def _decoded(example: Example) -> tuple[tuple[Pixels | None, ...], str]:
-    """All its pictures, and a status that names those which came and cannot be decoded."""
+def _decoded(example: Example, view: View | None) -> tuple[tuple[Pixels | None, ...], str]:
+    """All its pictures as they are seen, and a status that names those which came and cannot be decoded."""
     pictures: list[Pixels | None] = []
     wrong: list[str] = []
     for number, picture in enumerate(pictures_of(example)):
         pixels = None if picture.image is None else pixels_of(picture.image)
         if pixels is None and picture.image is not None:
             wrong.append(f"picture {number}: {why_not(picture.image)}")
-        pictures.append(pixels)
+        pictures.append(pixels if pixels is None or view is None else np.ascontiguousarray(view.of(pixels)))
     return tuple(pictures), "; ".join(wrong) or OK

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +20,7 @@ import pyarrow as pa
 from curate.dedup.digest import digest_strings
 from curate.errors import ConfigError
 from curate.handover.manifest import ShardEntry
+from curate.handover.pair_views import VIEW_COLUMNS
 from curate.handover.shards import Handover, Places, read_places, text_columns
 from curate.handover.stages import MixtureSource
 from curate.registry import nearest
@@ -130,16 +132,24 @@ class Stream:
         }
 
     def _load(self, run: int, shards: Sequence[ShardEntry], known: Mapping[str, Places]) -> Window:
-        columns = tuple(dict.fromkeys([*TEXT_COLUMNS, *self.source.captions])) if self.source.captions else ()
+        texts = [*TEXT_COLUMNS, *self.source.captions] if self.source.captions else []
+        columns = tuple(dict.fromkeys([*texts, *(VIEW_COLUMNS if self._counting.augment else ())]))
 
         def read(shard: ShardEntry) -> Places:
             found = known.get(shard.id)
             return found or read_places(self._storage, shard, self._counting.tokenizer, columns)
 
         if self._storage.local is not None:
-            return draw_window(self.source, self._counting, shards, [read(shard) for shard in shards], run)
+            return self._drawn(shards, [read(shard) for shard in shards], run)
         with ThreadPoolExecutor(READERS, thread_name_prefix="tables") as pool:
-            return draw_window(self.source, self._counting, shards, list(pool.map(read, shards)), run)
+            return self._drawn(shards, list(pool.map(read, shards)), run)
+
+    def _drawn(self, shards: Sequence[ShardEntry], places: Sequence[Places], run: int) -> Window:
+        """The window, which keeps the texts it was drawn by only where the next pass is drawn by the same tables."""
+        window = draw_window(self.source, self._counting, shards, places, run)
+        if len(self._shards) <= self._counting.window:
+            return window
+        return replace(window, places=[replace(own, texts=pa.table({}), text_tokens=None) for own in places])
 
     def _number(self, run: int, place: int) -> int:
         """Which window of a pass has this place."""

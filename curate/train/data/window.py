@@ -15,7 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from curate.dedup.digest import Digests, join_digests
+from curate.handover.augment import Augment, Views
 from curate.handover.manifest import ShardEntry
+from curate.handover.pair_views import mirrors_of, views_of
 from curate.handover.resolution import Resolution
 from curate.handover.shards import Places
 from curate.handover.stages import MixtureSource
@@ -31,20 +33,23 @@ WANTED, OUT_OF_RANGE, NOT_REPEATED = range(3)
 @dataclass(frozen=True)
 class Counting:
     """How an order is drawn and what an example weighs: `window` shards are mixed, tokens are those of `tokenizer`
-    ("" counts none) and of the pictures by `resolution`, and `extra_tokens` for each example (begin, end)."""
+    ("" counts none) and of the pictures by `resolution`, and `extra_tokens` for each example (begin, end). `augment`
+    draws crops and flips, at 10 us a pair."""
 
     seed: int
     window: int
     tokenizer: str
     resolution: Resolution
     extra_tokens: int = 0
+    augment: Augment | None = None
 
 
 @dataclass(frozen=True)
 class Window:
     """The n examples of a few shards, in the order drawn. `shard` int32 (among `shards`) and `row` int32 say where each
     lies; `tokens` int64; `text` int32 (`curate.train.data.texts`); `next_image`, `fell_back` bool; `state` uint8: it is
-    WANTED, has a number of pictures OUT_OF_RANGE, or is NOT_REPEATED in this pass."""
+    WANTED, has a number of pictures OUT_OF_RANGE, or is NOT_REPEATED in this pass. `views`: which part of each picture
+    is seen; None for all of them."""
 
     shards: Sequence[ShardEntry]
     places: Sequence[Places]
@@ -55,6 +60,7 @@ class Window:
     next_image: npt.NDArray[np.bool_]
     fell_back: npt.NDArray[np.bool_]
     state: npt.NDArray[np.uint8]
+    views: Views | None = None
 
 
 class Item(NamedTuple):
@@ -101,7 +107,15 @@ def draw_window(
         next_image=next_image[order],
         fell_back=np.concatenate([own.fell_back for own in choices])[order],
         state=state[order].astype(np.uint8),
+        views=_views(counting.augment, places, seed("views"), order) if counting.augment else None,
     )
+
+
+def _views(augment: Augment, places: Sequence[Places], seed: int, order: Numbers) -> Views:
+    """What is seen of each picture. The seed is of one pass."""
+    own = [views_of(augment, each, mirrors_of(augment, each)[0], seed, 0) for each in places]
+    size, box, flip = (np.concatenate([getattr(each, name) for each in own]) for name in ("size", "box", "flip"))
+    return Views(size[order], box[order], flip[order])
 
 
 def _all_tokens(counting: Counting, places: Sequence[Places], choices: Sequence[Choices]) -> Numbers:
