@@ -8,7 +8,7 @@
 
 Trainers find a picture's place by a literal `<image>` in the text and drop, or crash on, an example whose places are
 not as many as its files; a page that quotes the word is one. So such words are taken out of texts here (`[image]`), and
-every example is checked before anything is written: 0.06 ms for a pair, most of it the picture's header.
+every example is checked before anything is written: 0.08 ms for a pair, most of it the picture's header.
 """
 
 from __future__ import annotations

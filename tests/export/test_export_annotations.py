@@ -59,10 +59,18 @@ def images(record: dict[str, Any]) -> list[str]:
     return [found] if isinstance(found, str) else found
 
 
-@pytest.mark.parametrize("format", FORMATS)
-def test_what_leaves_and_what_is_told(handover: Storage, tmp_path: Path, format: str) -> None:
-    target = Storage(str(tmp_path / "out"))
-    told = run_export(format, handover, target)
+Export = tuple[Storage, dict[str, Any]]
+"""Where it was written, and what it told."""
+
+
+@pytest.fixture(scope="module", params=FORMATS)
+def exported(handover: Storage, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Export:
+    target = Storage(str(tmp_path_factory.mktemp("out") / request.param))
+    return target, run_export(request.param, handover, target)
+
+
+def test_what_leaves_and_what_is_told(exported: Export) -> None:
+    target, told = exported
     assert told == {
         "shards": 6,
         "examples": 6,
@@ -83,10 +91,8 @@ def test_what_leaves_and_what_is_told(handover: Storage, tmp_path: Path, format:
         assert len(records(target, own["file"])) == own["records"]
 
 
-@pytest.mark.parametrize("format", FORMATS)
-def test_every_place_has_a_file_that_opens(handover: Storage, tmp_path: Path, format: str) -> None:
-    target = Storage(str(tmp_path / "out"))
-    run_export(format, handover, target)
+def test_every_place_has_a_file_that_opens(exported: Export) -> None:
+    target, _ = exported
     files: list[str] = []
     for source in json.loads(target.read("export.json"))["sources"].values():
         for record in records(target, source["file"]):

@@ -44,12 +44,16 @@ def stages(*told: tuple[str, str, dict[str, str]]) -> bytes:
     return text.encode()
 
 
-@pytest.fixture
-def handover(tmp_path: Path) -> Storage:
+def put_handover(folder: Path) -> Storage:
     """Ten pairs and four conversations."""
     web = [pair(f"p{n}", n, f"words {n}") for n in range(10)]
     vqa = [talk(f"t{n}", ("user", [f"what {n}?"]), ("assistant", ["that"])) for n in range(4)]
-    return Storage(str(make_handover(tmp_path / "handover", {"web": web, "vqa": vqa})))
+    return Storage(str(make_handover(folder, {"web": web, "vqa": vqa})))
+
+
+@pytest.fixture
+def handover(tmp_path: Path) -> Storage:
+    return put_handover(tmp_path / "handover")
 
 
 @pytest.mark.parametrize(
@@ -94,34 +98,37 @@ def test_portions_are_the_records(records: int, wanted: int) -> None:
     assert int(records * share_of(records, rest)) == rest
 
 
-@pytest.fixture
-def staged(handover: Storage) -> Storage:
-    mixed, repeated = {"web": "weight = 3", "vqa": "weight = 1"}, {"web": "repeat = 0.5", "vqa": "repeat = 2.5"}
-    handover.write("stages.toml", stages(("mix", "sample", mixed), ("repeat", "sample", repeated)))
-    return handover
-
-
 MIX, REPEAT = {"web": 10, "vqa": 3}, {"web": 5, "vqa": 10}
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the export of each format, of a hand-over with the stages mix and repeat."""
+    folder = tmp_path_factory.mktemp("staged")
+    handover = put_handover(folder / "handover")
+    mixed, repeated = {"web": "weight = 3", "vqa": "weight = 1"}, {"web": "repeat = 0.5", "vqa": "repeat = 2.5"}
+    handover.write("stages.toml", stages(("mix", "sample", mixed), ("repeat", "sample", repeated)))
+    for format in ("llava", "internvl", "qwen", "llama_factory"):
+        run_export(format, handover, Storage(str(folder / format)), shard_samples=20)
+    return folder
+
+
 @pytest.mark.parametrize(("stage", "wanted"), [("mix", MIX), ("repeat", REPEAT)])
-def test_llava_next_is_told(staged: Storage, tmp_path: Path, stage: str, wanted: dict[str, int]) -> None:
-    run_export("llava", staged, Storage(str(tmp_path / "out")))
+def test_llava_next_is_told(written: Path, stage: str, wanted: dict[str, int]) -> None:
     read: Counter[str] = Counter()
-    for entry in yaml.safe_load((tmp_path / "out" / f"llava.{stage}.yaml").read_text())["datasets"]:
+    for entry in yaml.safe_load((written / "llava" / f"llava.{stage}.yaml").read_text())["datasets"]:
         found = json.loads(Path(entry["json_path"]).read_text())
         strategy, _, number = entry["sampling_strategy"].partition(":")
         assert strategy in ("all", "first")
         read[Path(entry["json_path"]).stem] += len(found[: int(number)] if number else found)
     assert read == wanted
-    assert json.loads((tmp_path / "out" / "export.json").read_text())["stages"][stage] == wanted
+    assert json.loads((written / "llava" / "export.json").read_text())["stages"][stage] == wanted
 
 
 @pytest.mark.parametrize(("stage", "wanted"), [("mix", MIX), ("repeat", REPEAT)])
-def test_internvl_is_told(staged: Storage, tmp_path: Path, stage: str, wanted: dict[str, int]) -> None:
-    run_export("internvl", staged, Storage(str(tmp_path / "out")))
+def test_internvl_is_told(written: Path, stage: str, wanted: dict[str, int]) -> None:
     read: Counter[str] = Counter()
-    for about in json.loads((tmp_path / "out" / f"internvl.{stage}.json").read_text()).values():
+    for about in json.loads((written / "internvl" / f"internvl.{stage}.json").read_text()).values():
         lines = Path(about["annotation"]).read_text().splitlines()
         times = about["repeat_time"]
         assert isinstance(times, int) or times < 1
@@ -130,20 +137,18 @@ def test_internvl_is_told(staged: Storage, tmp_path: Path, stage: str, wanted: d
 
 
 @pytest.mark.parametrize(("stage", "wanted"), [("mix", MIX), ("repeat", REPEAT)])
-def test_qwen_is_told_in_percent(staged: Storage, tmp_path: Path, stage: str, wanted: dict[str, int]) -> None:
-    run_export("qwen", staged, Storage(str(tmp_path / "out")))
-    known = json.loads((tmp_path / "out" / "qwen.json").read_text())
+def test_qwen_is_told_in_percent(written: Path, stage: str, wanted: dict[str, int]) -> None:
+    known = json.loads((written / "qwen" / "qwen.json").read_text())
     read: Counter[str] = Counter()
-    for asked in (tmp_path / "out" / f"qwen.{stage}.txt").read_text().strip().split(","):
+    for asked in (written / "qwen" / f"qwen.{stage}.txt").read_text().strip().split(","):
         name, _, percent = asked.partition("%")
         count = len(Path(known[name]["annotation_path"]).read_text().splitlines())
         read[name] += int(count * int(percent or 100) / 100)
     assert read == wanted
 
 
-def test_llama_factory_is_told(staged: Storage, tmp_path: Path) -> None:
-    run_export("llama_factory", staged, Storage(str(tmp_path / "out")))
-    known: dict[str, Any] = json.loads((tmp_path / "out" / "dataset_info.json").read_text())
+def test_llama_factory_is_told(written: Path) -> None:
+    known: dict[str, Any] = json.loads((written / "llama_factory" / "dataset_info.json").read_text())
     assert {name: about.get("num_samples") for name, about in known.items()} == {
         "web": None,
         "vqa": None,
