@@ -50,7 +50,6 @@ _FAILED = {
     ReplyStatus.TOO_MANY_REQUESTS: AnswerStatus.TOO_MANY_REQUESTS,
     ReplyStatus.SERVER_ERROR: AnswerStatus.SERVER_ERROR,
     ReplyStatus.NO_CONNECTION: AnswerStatus.NO_CONNECTION,
-    ReplyStatus.REFUSED: AnswerStatus.REFUSED,
     ReplyStatus.BAD_REQUEST: AnswerStatus.BAD_REQUEST,
     ReplyStatus.TOO_MANY_BYTES: AnswerStatus.BAD_ANSWER,
 }
@@ -226,6 +225,9 @@ def _ask_endpoint(
     strange = 0
     try:
         for reply in endpoint.ask(questions, answered):
+            if reply.status is ReplyStatus.REFUSED:
+                yield reply.key, Answer("", "content_filter", refused=True)
+                continue
             if reply.status is not ReplyStatus.ANSWERED:
                 yield reply.key, Verdict(_FAILED[reply.status], "", reply.detail)
                 continue

@@ -165,7 +165,8 @@ class Imagine(Stage):
                 revised[key] = made.revised_prompt
             else:
                 failed |= self._put_failure(writer, rows[key], key, *made)
-                unanswered.add(key)
+                if made[0] is not FetchStatus.GENERATION_REFUSED:
+                    unanswered.add(key)
         self._put_failure(writer, rows.get("", []), "", FetchStatus.NO_CAPTION, "no letter or digit in the caption")
         asked = [key for key in keys if key]
         where = f"captions of shard {shard.id} have no picture"

@@ -136,6 +136,17 @@ def test_a_row_without_a_picture_says_why(
     assert found["image_origin"][4] == "synthetic"
 
 
+def test_refusals_are_answers(server: ChatServer, tmp_path: Path) -> None:
+    """Most of a few captions may be refused; of many no more than max_failed_ratio."""
+    no = reply(400, b'{"error": {"code": "content_policy_violation"}}')
+    server.otherwise = lambda connection, asked: no if "bad" in asked.body["prompt"] else by_seed(connection, asked)
+    found = run(tmp_path, settings(server), ["bad 1", "bad 2", "good"])
+    assert found["fetch_status"] == ["generation_refused", "generation_refused", "success"]
+    many = [f"bad {n}" for n in range(5)] + [f"good {n}" for n in range(15)]
+    with pytest.raises(StageError, match=r"5 of 20 asked captions.*generation_refused"):
+        run(tmp_path / "many", settings(server), many)
+
+
 def test_a_restart_asks_for_what_has_no_picture_alone(server: ChatServer, tmp_path: Path) -> None:
     captions = [f"thing {n}" for n in range(10)]
     server.script = [by_seed] * 6 + [reply(500)] * 4

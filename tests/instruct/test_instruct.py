@@ -168,6 +168,15 @@ def talk_of(number: int) -> str:
     return json.dumps([{"role": ("user", "assistant")[n % 2], "text": text} for n, text in enumerate(turns)])
 
 
+def test_a_policys_no_is_kept_as_an_answer(server: ChatServer, tmp_path: Path) -> None:
+    shard = shard_of(tmp_path, {"caption": ["a cat", "a dog"]})
+    server.script = [reply(400, b'{"error": {"code": "content_filter"}}')]
+    found = run(shard, settings(server))
+    assert sorted(map(str, found["fault"])) == ["None", "refusal"]
+    assert run(shard, settings(server))["fault"] == found["fault"]
+    assert len(server.asked) == 2
+
+
 def test_a_model_that_cannot_do_it_fails_the_shard(server: ChatServer, tmp_path: Path) -> None:
     server.otherwise = completion("I would rather not write JSON.")
     with pytest.raises(StageError, match=r"30 of 30 asked rows of shard 00000 have no conversation.*unparsable"):
