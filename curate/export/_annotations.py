@@ -7,7 +7,8 @@
 
 A record is written once it was checked (`curate.export._talk`), and no list of records is ever in memory: peers that
 hold one need 830 GB for a 3 GB file. A format adds the form of its records and the small files that name the others.
-An output shard of 10,000 pairs is 10,000 files, and the commit that lists them has 1.6 MB.
+An output shard of 10,000 pairs is 10,000 files, and the commit that lists them has 1.6 MB: the driver holds 330 bytes a
+picture while it runs, 200 MB for LLaVA's 558,000. On an object store each picture is three requests.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -288,7 +289,7 @@ def _finish(format: AnnotationFormat, source: Storage, target: Storage) -> dict[
     """Write what needs all shards, and `export.json`; answers what was written."""
     plan = read_plan(target)
     wanted = {piece.shard for piece in plan.slices} if plan else set()
-    counts = {c.shard: dict(c.counts) for c in CommitLog(target).fold([Annotate.name]) if c.shard in wanted}
+    counts = _counts(target, wanted)
     joined = [
         Joined(name, kind, format.file_of(name), sum(counts[shard]["records"] for shard in own if shard in counts))
         for name, kind, own in (_sources(plan) if plan else ())
@@ -303,6 +304,16 @@ def _finish(format: AnnotationFormat, source: Storage, target: Storage) -> dict[
     summary = {**told, "sources": files, **stages, "settings": settings, "per_shard": dict(sorted(counts.items()))}
     target.write(SUMMARY, json.dumps(summary, indent=1).encode())
     return told
+
+
+def _counts(target: Storage, wanted: Collection[str]) -> dict[str, dict[str, int]]:
+    """The counts of each output shard; one commit is in memory at a time, for it lists all its files."""
+    log, found = CommitLog(target), dict[str, dict[str, int]]()
+    for name in sorted(target.files(f"commits/{Annotate.name}")):
+        commit = log.read(name)
+        if commit.shard in wanted:
+            found[commit.shard] = dict(commit.counts)
+    return found
 
 
 def _told(plan: SlicePlan | None, counts: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
