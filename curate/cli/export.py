@@ -38,7 +38,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="DIR is a hand-over: hash every file of its manifest again and tell what is missing, changed or extra",
     )
-    parser.add_argument("--out", metavar="DIR", help="where to write (default: DIR-FORMAT)")
+    parser.add_argument(
+        "--describe",
+        action="append",
+        metavar="KEY=VALUE",
+        help="--to card, a dataset card and Croissant of a hand-over: its name, creator, url, published or version",
+    )
+    parser.add_argument("--out", metavar="DIR", help="where to write (default: DIR-FORMAT; of a card DIR itself)")
     parser.add_argument("--shard-samples", type=int, default=10_000, help="samples per shard (10000)")
     parser.add_argument("--in-order", action="store_true", help="keep the order of the source instead of shuffling")
     parser.add_argument("--seed", type=int, default=0, help="seed of the shuffle (0)")
@@ -94,6 +100,12 @@ def run(options: argparse.Namespace) -> int:
 
     if options.verify:
         return _verify(options)
+    if options.to == "card":
+        from curate.cli._card import card
+
+        return card(options)
+    if options.describe:
+        raise ConfigError("--describe goes with --to card")
     if options.apply_tombstones:
         return _apply_tombstones(options)
     if options.tombstones_only or options.tombstones_report:
