@@ -70,6 +70,9 @@ def whole(data, tmp_path_factory):
 @pytest.fixture
 def half(stopped, tmp_path):
     shutil.copytree(stopped, tmp_path / "out.training")
+    (tmp_path / "out.training" / "state.safetensors.1.part").write_bytes(b"half of a state")
+    with open(tmp_path / "out.training" / "losses.jsonl", "a") as lines:
+        lines.write('{"step": 38, "half of a li')
     return tmp_path / "out"
 
 

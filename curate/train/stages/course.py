@@ -65,8 +65,8 @@ class Course:
     say: Callable[[str], None]
 
     def run(self, batches: Batches) -> list[dict[str, Any]]:
-        """Train to the last step, from the state in `folder` where there is one; what each step had. Raises StageError
-        when a loss is not finite."""
+        """Train to the last step, from the state in `folder` where there is one; the line of each step, all of them
+        for the first worker. Raises StageError when a loss is not finite."""
         optimizer = torch.optim.AdamW(self._groups(), lr=0.0, betas=BETAS)
         told = read_state(self.folder / STATE_FILE, self._model, optimizer)
         first = int(told.get("step", 0))
@@ -140,15 +140,16 @@ class Course:
         return [{"params": p, "share": share, "weight_decay": decay} for (share, decay), p in found.items()]
 
     def _lines(self, steps: int) -> list[dict[str, Any]]:
-        """The lines of steps before; those behind the state are taken away."""
-        path = self.folder / LOSSES_FILE
-        if not steps and self._peers.rank:
+        """The lines of steps before, for the first worker; those behind the state are taken away, and so are halves of
+        states that a killed training left."""
+        if self._peers.rank:
             return []
-        text = path.read_text("utf-8") if path.is_file() else ""
-        kept = text.splitlines(keepends=True)[:steps]
-        if not self._peers.rank:
-            with plain_errors(f"write {path}"):
-                path.write_text("".join(kept), "utf-8")
+        path = self.folder / LOSSES_FILE
+        kept = path.read_text("utf-8").splitlines(keepends=True)[:steps] if path.is_file() else []
+        with plain_errors(f"write {path}"):
+            path.write_text("".join(kept), "utf-8")
+            for half in self.folder.glob(f"{STATE_FILE}.*.part"):
+                half.unlink(missing_ok=True)
         return [json.loads(line) for line in kept]
 
     def _write_line(self, line: Mapping[str, Any]) -> None:

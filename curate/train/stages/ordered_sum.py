@@ -5,8 +5,10 @@ workers than with one, and after a hundred steps other weights. Here a batch is 
 power of two, and their gradients are added as a binary tree. A worker's units are a whole subtree, so it sends one sum,
 and the top of the tree is added by everybody: any power of two of workers, up to the units, gives the same bits.
 
-It costs a gather of all workers' sums in place of an all_reduce (with 2 workers the same traffic, with w of them w / 2
-times as much), log2 of the own units as copies of the gradient, and small products where one large one would do.
+It costs a gather of all workers' sums in place of an all_reduce: for the tiny model's 0.6 million numbers 5.6 ms beside
+3.4 ms with two processes of gloo, 27 ms beside 13 ms with four; for 20 million numbers .6 s beside .17 s. A step of 128
+toy pairs takes 80 ms in four units where one takes 110 ms (smaller pieces fit the cache), 139 ms in sixteen; with a
+contrastive loss, whose units go through the towers twice, 198 ms in four and 163 ms in one.
 """
 
 from __future__ import annotations

@@ -120,12 +120,14 @@ def carry_out(order: StagesOrder, gpu: int) -> None:
 
 
 def _stage(run: _Run, number: int) -> dict[str, Any]:
-    """Train one stage, or find it done; its report."""
+    """Train one stage, or find it done; its report, for the first worker, which alone may go on to move it."""
     stage = run.order.stages.stages[number]
     folder = run.place.folder / stage.name
     if not (folder / STAGE_REPORT).is_file():
         _train(run, stage, folder)
-    require_same(run.peers, 0, run.where, "stage")
+    require_same(run.peers, number, run.where, "stage")
+    if run.peers.rank:
+        return {}
     report: dict[str, Any] = json.loads((folder / STAGE_REPORT).read_text("utf-8"))
     return report
 
