@@ -152,8 +152,8 @@ def _kind_and_size(header: bytes, pax: dict[str, str]) -> tuple[int, int]:
     if len(header) < BLOCK:
         raise ValueError("a header is cut short")
     plain = header[:148] + b" " * 8 + header[156:]
-    signed = sum(plain) - 256 * sum(byte > 127 for byte in plain)
-    if _number(header[148:156]) not in (sum(plain), signed):
+    said, unsigned = _number(header[148:156]), sum(plain)
+    if said != unsigned and said != unsigned - 256 * sum(byte > 127 for byte in plain):
         raise ValueError("a header has a wrong checksum")
     kind = header[156]
     if kind == GNU_SPARSE:
