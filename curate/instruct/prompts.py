@@ -1,7 +1,7 @@
 """What a language model is asked so that it makes talk about a picture from its captions: LLaVA-Instruct's three kinds.
 
 Liu et al. (2023) had GPT-4 write 58,000 conversations, 23,000 detailed descriptions and 77,000 pieces of reasoning from
-the captions and boxes of COCO, each kind by an instruction and two or three worked examples. The kinds and the way are
+the captions and boxes of COCO, each kind by an instruction and a few worked examples. The kinds and the way are
 theirs; every word here is our own. A prompt is one message, some 400 words and the notes, so that a model without a
 place for system messages understands it too; an answer of turns is JSON, because a mark between question and answer is
 found in answers as well.
