@@ -1,7 +1,7 @@
 """Has a language model say a caption anew, several times in other words: what LaCLIP trains a text tower on.
 
-Fan et al. (2023) had a language model rewrite the captions of CC3M, CC12M, RedCaps and LAION four times, and drew one of
-the five texts in each epoch: 8.2 points more on ImageNet, zero-shot, with CC12M, 2.4 with LAION-400M. VeCLIP (Lai et
+Fan et al. (2023) had a language model rewrite the captions of CC3M, CC12M, RedCaps and LAION four times, and drew one
+of the five texts in each epoch: 8.2 points more on ImageNet, zero-shot, with CC12M, 2.4 with LAION-400M. VeCLIP (Lai et
 al. 2023) and others fuse and reword in one. Here it is a stage over any endpoint or local model
 (`curate.caption.asking`) that writes columns as a captioner does. Each variant is a question of its own: another number
 of variants asks for those that are missing alone.
