@@ -2,7 +2,10 @@
 
 import dataclasses
 import json
+import re
+import tomllib
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -264,3 +267,9 @@ def test_a_loss_that_is_not_finite_stops_the_stage(data, tmp_path):
 def test_a_curve_without_numbers_is_a_picture_too():
     for lines in ([], [{"step": 1, "rate": 1.0, "batch": "x"}], [{"step": 1, "lm": 2.0}, {"step": 2, "itm": 1.0}]):
         ElementTree.fromstring(curve_svg("a <b>", lines))
+
+
+def test_the_file_in_the_docs_can_be_trained():
+    text = (Path(__file__).parents[2] / "docs" / "stage_trainer.md").read_text()
+    table = tomllib.loads(re.search(r"```toml\n(.*?)```", text, re.DOTALL)[1])
+    assert model_settings(build_stages(table)).units == 4
