@@ -191,11 +191,11 @@ class Instruct(Stage):
         self, shard: Shard, rows: Sequence[_Row], found: Sequence[Dialogue], failures: Mapping[str, Verdict]
     ) -> None:
         asked = [row.key for row in rows if row.key]
-        useless = {
-            row.key: f"{said.fault}: {said.detail}"
-            for row, said in zip(rows, found, strict=True)
-            if row.key and said.fault
-        }
+        faults = {row.key: said for row, said in zip(rows, found, strict=True) if row.key and said.fault}
+        example: dict[str | None, str] = {}
+        for said in faults.values():
+            example.setdefault(said.fault, said.detail)
+        useless = {key: f"{said.fault} ({example[said.fault]})" for key, said in faults.items()}
         where = f"rows of shard {shard.id} have no conversation"
         require_success(self.settings.max_failed_ratio, where, asked, useless, failures)
 

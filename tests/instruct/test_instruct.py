@@ -178,8 +178,8 @@ def test_a_policys_no_is_kept_as_an_answer(server: ChatServer, tmp_path: Path) -
 
 
 def test_a_model_that_cannot_do_it_fails_the_shard(server: ChatServer, tmp_path: Path) -> None:
-    server.otherwise = completion("I would rather not write JSON.")
-    with pytest.raises(StageError, match=r"30 of 30 asked rows of shard 00000 have no conversation.*unparsable"):
+    server.otherwise = lambda _, asked: completion(f"About {notes_in(asked)}: I would rather not write JSON.")
+    with pytest.raises(StageError, match=r"30 of 30 asked rows .* no conversation, 30 of them unparsable \(no"):
         run(shard_of(tmp_path, {"caption": [f"thing {n}" for n in range(30)]}), settings(server))
     found = run(shard_of(tmp_path, {"caption": [f"thing {n}" for n in range(19)]}), settings(server))
     assert set(found["fault"]) == {"unparsable"}
