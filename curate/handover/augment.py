@@ -10,7 +10,7 @@ are drawn in 12 ms; a crop is a view of the pixels and costs nothing, a flip is 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -53,12 +53,6 @@ class Views:
     size: Numbers
     box: Numbers
     flip: npt.NDArray[np.bool_]
-
-    @classmethod
-    def joined(cls, parts: Sequence[Views], order: Numbers) -> Views:
-        """Those of several shards, in another order of all their pictures."""
-        whole = (np.concatenate([getattr(part, name) for part in parts])[order] for name in ("size", "box", "flip"))
-        return cls(*whole)
 
     def at(self, row: int) -> View:
         """The view of one picture."""

@@ -42,14 +42,6 @@ def test_boxes_keep_the_bounds() -> None:
     assert (left + wide == 300).any()
 
 
-def test_views_of_several_shards_in_another_order() -> None:
-    one, other = views(CROPS, 3, seed=1), views(CROPS, 2, (50, 60), seed=2)
-    order = np.array([4, 0, 3, 2, 1])
-    found = Views.joined([one, other], order)
-    parts = [*(one.at(row) for row in range(3)), *(other.at(row) for row in range(2))]
-    assert [found.at(row) for row in range(5)] == [parts[place] for place in order]
-
-
 def test_shape_size_and_flip_are_drawn_apart() -> None:
     """A shape and its inverse are equally likely, and a flip says nothing of the crop."""
     found = views(CROPS, 20_000, (4_000, 4_000))
