@@ -214,7 +214,7 @@ def test_export_of_documents(data: Path, tmp_path: Path) -> None:
     assert told["written_to"] == f"{data}-mmc4"
     wrong = call("--to", "m4", "--placement", "document")
     assert wrong.returncode == 2
-    assert wrong.stderr.splitlines()[-1] == "curate: format m4 takes no --placement; it takes --missing"
+    assert wrong.stderr.splitlines()[-1] == "curate: format m4 takes no --placement; it takes --missing, --sources"
     assert "format webdataset takes no --missing" in call("--to", "webdataset", "--missing", "slot").stderr
 
 
