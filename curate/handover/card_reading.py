@@ -20,7 +20,7 @@ def reading_section(facts: Facts) -> Iterator[str]:
         return
     kinds = {facts.manifest.sources[name].kind for name in facts.sources}
     first, own = next(iter(facts.sources.items()))
-    yield from ("Each shard is a plain tar, with tables beside it; each has examples of one source.", "")
+    yield from ("DIR is this folder. Each shard is a plain tar with tables beside it, of examples of one source.", "")
     yield from (*(f"- {words}" for kind, words in MEMBERS.items() if kind in kinds), *TABLES, "")
     yield from ("With Hugging Face's datasets, a config for each source:", "")
     yield from ("    from datasets import load_dataset", f'    load_dataset(DIR, "{first}", split="train")', "")
