@@ -17,6 +17,7 @@ from recaption_sets import toy_set
 
 from curate.caption.choose import Choose
 from curate.caption.rules.itm_threshold import ItmThreshold
+from curate.instruct.stage import TURNS, instruction_columns
 from curate.manifest import Attempt
 from curate.plan import Job
 from curate.registry import filter_class
@@ -74,7 +75,13 @@ class Written(Stage):
         attempt.counts.update({"in": len(keys), "scored": len(keys)})
 
 
+SAID = [{"role": "user", "text": "What is it?"}, {"role": "assistant", "text": "A drawing."}]
+TALK = instruction_columns("talk")
+NOTHING = (pa.string(), lambda row: None)
 VALUES: Mapping[str, Any] = {
+    **dict.fromkeys(TALK, NOTHING),
+    TALK[0]: (TURNS, lambda row: SAID if row % 2 else None),
+    TALK[1]: (pa.string(), lambda row: "detail" if row % 2 else None),
     "synthetic_captions": (LIST, lambda row: [f"drawing number {row}", "something else"]),
     "synthetic_faults": (LIST, lambda row: [None, None]),
     "matcher_probability": (pa.float32(), lambda row: 0.1 if row % 4 == 0 else 0.9),

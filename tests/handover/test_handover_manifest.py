@@ -244,6 +244,7 @@ def test_who_judged_a_text_is_told_by_the_names_of_scores() -> None:
     mark = {"model_fingerprint": "1" * 16}
     names = ["clip_similarity", "clip_b_similarity", "clip_a_b_similarity", "itm_a_b_probability", "b_log_probability"]
     told = dict.fromkeys([*names, "b_captions", "a_b_captions", "aesthetic_score"], mark)
+    told["toxic_probability"] = {"model": "no fingerprint"}
     lineage = Lineage({}, {}, told, True)
     found = {own["name"]: own["scores"] for own in caption_columns("web", lineage, "", ["web", "b", "a_b"], False)}
     assert {name: [own["column"] for own in scores] for name, scores in found.items()} == {

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 from composition_sets import put_images, put_lines, talk
 from document_sets import Page, Slot, Words, jpeg, put_pages
-from parent_sets import ROWS, Written, curate_pairs
+from parent_sets import ROWS, TALK, Written, curate_pairs
 from PIL import Image
 
 from curate.errors import ConfigError, ShardError
@@ -361,6 +361,22 @@ def test_stages_that_cannot_be_are_an_error(sets: Path, tmp_path: Path, before: 
 def test_a_policy_that_is_none(sets: Path, policy: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         load_job(config(sets, "wrong_policy", stages=f"[policy]\n{policy}\n{STAGES}"))
+
+
+def test_conversations_that_a_model_made_say_so(sets: Path, tmp_path: Path) -> None:
+    shutil.copytree(sets, tmp_path / "sets")
+    told = {"model": "a talker", "model_fingerprint": "6" * 16}
+    curate_pairs(tmp_path / "sets", more=(Written("talk", TALK, told),))
+    source = f"""
+[sources.talk]
+path = "{tmp_path}/sets/pairs"
+conversations = "talk"
+"""
+    hand_over(config(tmp_path / "sets", source=source), tmp_path / "out")
+    found = read_manifest(Storage(str(tmp_path / "out")))
+    (own,) = [own for own in found.columns if own["source"] == "talk"]
+    assert (own["name"], own["origin"], own["about"]) == ("messages", "llm_fusion", told)
+    assert found.totals["by_source"]["talk"]["samples"] == 2 * 3  # rows 1, 3 and 5; row 7 was dropped
 
 
 def test_sets_of_others_are_handed_over_too(tmp_path: Path) -> None:
