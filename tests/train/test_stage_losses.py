@@ -1,7 +1,10 @@
 """The losses of a stage by hand: what is learned of each kind of example, what divides it, and that units change
 nothing but the last bits."""
 
+import dataclasses
 import math
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import pytest
 import torch
@@ -16,7 +19,7 @@ from curate.train.contrastive import contrastive_loss
 from curate.train.lm import IGNORED
 from curate.train.spread_training import Alone
 from curate.train.stages.objectives import sigmoid_loss
-from curate.train.stages.ordered_sum import OrderedSum, unit_order
+from curate.train.stages.ordered_sum import OrderedSum, by_unit, unit_order
 
 EVERY = [source("pairs"), source("docs"), source("chats"), source("plain")]
 
@@ -200,32 +203,63 @@ def test_the_matching_loss_has_the_right_pair_and_two_wrong_ones():
     assert three["itm"] == pytest.approx((right + 2 * wrong) / 3, rel=1e-4)
 
 
-class Shares:
-    """A worker among others that run one after another: what all gave is gathered from a list."""
+class Meeting:
+    """A worker among others in threads of this process, who wait for one another."""
 
-    def __init__(self, rank, world, given):
-        self.rank, self.world, self._given = rank, world, given
+    def __init__(self, rank, given, barrier):
+        self.rank, self.world, self._given, self._barrier = rank, len(given), given, barrier
 
     def gather(self, own):
         self._given[self.rank] = own
-        return torch.cat([self._given.get(rank, own) for rank in range(self.world)])
+        self._barrier.wait(30)
+        every = torch.cat(self._given)
+        self._barrier.wait(30)
+        return every
 
 
-@settings(max_examples=40, deadline=None)
-@given(
-    values=st.lists(st.floats(-1e6, 1e6, width=32), min_size=8, max_size=8),
-    world=st.sampled_from([2, 4, 8]),
-)
+def together(world, work):
+    """What `work(peers)` answers in each of the workers."""
+    given, barrier = [None] * world, Barrier(world)
+    with ThreadPoolExecutor(world) as pool:
+        return list(pool.map(lambda rank: work(Meeting(rank, given, barrier)), range(world)))
+
+
+@settings(max_examples=25, deadline=None)
+@given(values=st.lists(st.floats(-1e6, 1e6, width=32), min_size=8, max_size=8), world=st.sampled_from([2, 4, 8]))
 def test_a_sum_has_the_same_bits_for_any_number_of_workers(values, world):
-    def total(rank, peers, count):
+    def total(peers):
         found = OrderedSum(peers)
-        for number in unit_order(8 // count):
-            found.add(torch.tensor([values[rank + number * count]]))
+        for number in unit_order(8 // peers.world):
+            found.add(torch.tensor([values[peers.rank + number * peers.world]]))
         return found.total()
 
-    alone = total(0, Alone(), 1)
+    alone = total(Alone())
     assert float(alone) == pytest.approx(sum(values), rel=1e-3, abs=4.0)
-    given: dict[int, torch.Tensor] = {}
-    for rank in range(world):
-        total(rank, Shares(rank, world, given), world)
-    assert torch.equal(total(0, Shares(0, world, given), world), alone)
+    assert all(torch.equal(found, alone) for found in together(world, total))
+
+
+@pytest.mark.parametrize("world", [1, 2, 4])
+def test_pieces_of_all_workers_come_in_the_order_of_the_units(world):
+    def pieces(peers):
+        own = range(peers.rank, 4, peers.world)
+        return by_unit([torch.full((unit, 2), float(unit)) for unit in own], peers)
+
+    for found in together(world, pieces):
+        assert [piece.tolist() for piece in found] == [[[float(unit)] * 2] * unit for unit in range(4)]
+
+
+def test_two_workers_have_the_gradient_of_one_to_the_bit():
+    """With every loss: what is compared over the whole batch, and negatives drawn within a unit."""
+    packs = [[pair(n)] for n in range(8)] + [[page(1, 1, 2)], [talk(3)], [prose(2, 3)], [talk(4)]]
+
+    def gradient(peers):
+        bench = bench_of(objectives={**ALL_LOSSES, "itm": 1.0}, batch=12, model={"units": 4}, tokenizer="toy")
+        bench.model.requires_grad_(True)
+        units = [bench.unit(*packs[unit::4]) for unit in range(peers.rank, 4, peers.world)]
+        told = dataclasses.replace(bench.objectives(), peers=peers).gradient(0, units)
+        return told, torch.cat([tensor.grad.flatten() for tensor in bench.model.parameters()])
+
+    (alone, slopes), *both = gradient(Alone()), *together(2, gradient)
+    for told, own in both:
+        assert told == alone
+        assert torch.equal(own, slopes)
