@@ -108,7 +108,7 @@ def test_a_share_alone_asks_for_a_part(server: ChatServer, tmp_path: Path) -> No
 
 
 def test_notes_of_captions_and_boxes(server: ChatServer, tmp_path: Path) -> None:
-    phrase = [{"words": "a red ball", "box": [0.1, 0.2, 0.5, 1.0], "score": None}]
+    phrase = [{"words": "a red ball", "box": [0.1, 0.2, 0.5, 1.0000001], "score": None}]
     odd = [
         [{"words": "too wide", "box": [0.1, 0.2, 1.5, 1.0], "score": 1.0}],
         [{"words": "", "box": [0.1, 0.2, 0.5, 1.0], "score": 1.0}, {"words": "inside out", "box": [0.5, 0, 0.4, 1]}],
