@@ -191,3 +191,18 @@ def test_towers_of_open_clip(tmp_path):
         assert torch.allclose(bench.model.text_tower(tokens), theirs.encode_text(tokens), atol=1e-5)
     prepare_parts(bench.model, bench.stage, 0)
     assert set(bench.objectives().gradient(0, [unit])) == {"contrastive", "lm"}
+
+
+def test_a_tower_of_open_clip_without_weights_is_drawn_by_the_seed(tmp_path):
+    import open_clip
+
+    vision = {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16}
+    text = {"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
+    (tmp_path / "tiny-of-stages.json").write_text(json.dumps({"embed_dim": 24, "vision_cfg": vision, "text_cfg": text}))
+    open_clip.add_model_config(tmp_path)
+    parts = {"vision": "open_clip", "architecture": "tiny-of-stages"}
+    one, other = (bench_of(**parts).model.vision.state_dict() for _ in range(2))
+    assert {tuple(tensor.shape) for tensor in one.values()} >= {(32, 3, 16, 16)}
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    with pytest.raises(ConfigError, match="cannot build 'no-such'"):
+        bench_of(vision="open_clip", architecture="no-such")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -65,8 +65,10 @@ class LoadedBatches:
         self.counts = Counter(state["counts"])
 
     def close(self) -> None:
-        """End the thread."""
+        """End the threads, the loader's too."""
         self._pool.shutdown(wait=True, cancel_futures=True)
+        if isinstance(self._batches, Generator):
+            self._batches.close()
 
     def _make(self) -> tuple[list[Unit], list[list[int]], Mapping[str, Any]] | None:
         batch = next(self._batches, None)

@@ -115,6 +115,9 @@ def _require(stage: TrainingStage, settings: StageModelSettings) -> None:
         raise ValueError(f"the reference trainer has no objective {odd!r}; it has {', '.join(known)}")
     if not any(stage.objectives.values()):
         raise ValueError("all objectives weigh 0; give one a weight")
+    if stage.trainable_by_module:
+        other = next(iter(stage.trainable_by_module))
+        raise ValueError(f"trainable_by_module has {other!r}, a module that this model does not have; take it out")
     if stage.resolution.policy in ("tile", "native"):
         policy = stage.resolution.policy
         raise ValueError(f'policy = "{policy}" is for other trainers; here write "fixed", "pad" or "shortest"')
