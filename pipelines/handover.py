@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from curate.config import build
-from curate.handover.compose import build_composition
+from curate.errors import ShardError
+from curate.handover.compose import Composition, build_composition
 from curate.handover.compose_source import ShardSettings
 from curate.handover.created_by import told_config
 from curate.handover.described import Describe
@@ -44,7 +45,7 @@ def handover(table: Mapping[str, Any], limit: int | None = None) -> Job:
     config = build(Config, table, "")
     composition = build_composition(config.sources, config.tokenizers, config.shards, limit)
     config.policy.require_sources(list(composition.sources))
-    stages = planned_stages(config.stages, composition.kinds())
+    stages = planned_stages(config.stages, _kinds(composition))
     packed = composition.steps()
     manifest = HandOver(
         composition,
@@ -60,3 +61,14 @@ def handover(table: Mapping[str, Any], limit: int | None = None) -> Job:
         known_slices=composition.known_slices,
         source_columns=None,
     )
+
+
+def _kinds(composition: Composition) -> dict[str, str]:
+    """The kind of each source, "" of a data set that is not made yet: it is asked again before a run starts."""
+    found: dict[str, str] = {}
+    for name, source in composition.sources.items():
+        try:
+            found[name] = source.example_kind()
+        except ShardError:
+            found[name] = ""
+    return found

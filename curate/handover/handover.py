@@ -27,13 +27,13 @@ from curate.handover.histograms import BINS, add_shard, totals_of
 from curate.handover.lineage import Lineage, lineage_of, without_secrets
 from curate.handover.lineage_columns import caption_columns, chosen_view, conversation_column, decontaminated
 from curate.handover.manifest import MANIFEST, VERSION, check_record, dataset_id
-from curate.handover.plan_stages import StagesFormat, check_origins, stages_bytes
+from curate.handover.plan_stages import StagesFormat, check_origins, check_sources, stages_bytes
 from curate.handover.policy import Policy, warnings_of
 from curate.handover.stages import Stages
 from curate.manifest import MANIFEST as COMMITS
 from curate.manifest import Attempt, Commit, CommitLog, FileRecord, commit_name
 from curate.shard import Shard
-from curate.stage import Barrier, settings_of
+from curate.stage import Barrier, Runtime, settings_of
 from curate.storage import Storage
 
 __all__ = ["Gathered", "HandOver"]
@@ -68,6 +68,10 @@ class HandOver(Barrier):
         plan = self._plan(stages_bytes(self.stages, self.stages_format))
         settings = [settings_of(self.policy), dict(self.config), plan, self._tokenizers(), told]
         return {"stage": self.label, "version": self.version, "settings": json.loads(json.dumps(settings, default=str))}
+
+    def require(self, runtime: Runtime) -> None:
+        """Raises ConfigError for stages whose sources are of other kinds, ShardError for a source that is not there."""
+        check_sources(self.stages, self.composition.kinds())
 
     def run(self, shards: Sequence[Shard], attempt: Attempt) -> None:
         """Raises ConfigError for stages that want captions which no text is, ShardError for shards without commits."""

@@ -48,7 +48,8 @@ class _Recipe:
 
 
 def planned_stages(table: Mapping[str, Any], sources: Mapping[str, str]) -> Stages:
-    """The stages that a config's `[stages]` plans; `sources` are the hand-over's, name to kind. Raises ConfigError."""
+    """The stages that a config's `[stages]` plans; `sources` are the hand-over's, name to kind ("" where that is not
+    known yet). Raises ConfigError."""
     if "file" in table:
         recipe = build(_Recipe, table, "stages")
         stages = _adapted(read_stages(Path(recipe.file)), recipe, sources)
@@ -69,7 +70,7 @@ def check_sources(stages: Stages, sources: Mapping[str, str]) -> None:
                 f"stage {stage.name!r} draws from {source.name!r}, which is no source of the hand-over; "
                 f"{nearest(source.name, list(sources))}"
             )
-        if source.kind != sources[source.name]:
+        if sources[source.name] not in ("", source.kind):
             raise ConfigError(
                 f"stage {stage.name!r} takes {source.name!r} as {source.kind}, and it has {sources[source.name]}; "
                 f'write kind = "{sources[source.name]}", or draw from another source'

@@ -349,6 +349,21 @@ def test_stages_that_cannot_be_are_an_error(sets: Path, tmp_path: Path, before: 
     assert not (tmp_path / "out" / "manifest.json").exists()
 
 
+def test_a_source_that_is_not_made_yet_is_planned_and_asked_again(sets: Path, tmp_path: Path) -> None:
+    own = tmp_path / "sets"
+    own.mkdir()
+    path = config(own, stages=STAGES.replace('"interleaved"', '"chat"'))
+    shutil.copytree(sets / "pairs", own / "pairs")
+    job = load_job(path).job
+    assert job.known_slices(Storage(str(tmp_path / "out"))) is None
+    with pytest.raises(ShardError, match="pages holds no data set"):
+        hand_over(path, tmp_path / "out")
+    shutil.copytree(sets / "pages", own / "pages")
+    with pytest.raises(ConfigError, match="takes 'pages' as chat, and it has interleaved"):
+        run_job(job, Storage(str(tmp_path / "out")), InlineEngine())
+    assert not (tmp_path / "out" / "commits").exists()
+
+
 @pytest.mark.parametrize(
     ("policy", "words"),
     [
