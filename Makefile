@@ -6,11 +6,16 @@ export RAY_USAGE_STATS_ENABLED ?= 0
 
 .PHONY: demo test lint format bench clean
 
-demo: .venv/.core  ## crawl, shard, filter and explain a small web with known truth: pairs, documents, copies, captions
+demo: .venv/.core  ## a small web with known truth: crawl, shard, filter, explain, caption, hand over; a tiny model on raw and on curated
 	$(BIN)/curate run configs/demo.toml --out data/demo --format table
 	$(BIN)/curate run configs/interleaved_demo.toml --out data/interleaved_demo --format table
 	$(BIN)/curate run configs/copies_demo.toml --out data/copies_demo --format table
 	$(BIN)/curate run configs/capfilt_demo.toml --out data/capfilt_demo --format table
+	$(BIN)/curate plan configs/stages/llava15.toml data/capfilt_demo --format table
+	$(BIN)/curate run configs/handover_demo.toml --out data/handover_demo --format table
+	$(BIN)/curate export --verify data/handover_demo --format table
+	rm -rf data/handover_models data/handover_models.training
+	$(BIN)/curate train data/handover_demo/stages.toml --data data/handover_demo --out data/handover_models --evaluate toy --format table
 
 test: .venv/.test  ## every test, the slow ones too, three files at a time: half of the time of two is waiting
 	RAY_AUTH_MODE=disabled $(BIN)/python -m pytest -n 3 --dist loadfile --hypothesis-profile repeatable
@@ -47,6 +52,8 @@ bench: .venv/.bench  ## side by side with the peers, in one run
 	$(BIN)/python -m bench.coca
 	$(BIN)/python -m bench.toy_captioner
 	$(BIN)/python -m bench.capfilt
+	$(BIN)/python -m bench.loader
+	$(BIN)/python -m bench.handover_effect
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -65,4 +72,4 @@ bench: .venv/.bench  ## side by side with the peers, in one run
 	touch $@
 
 clean:  ## remove the environment and what the demo wrote
-	rm -rf .venv data/demo data/interleaved_demo data/copies_demo data/capfilt_demo
+	rm -rf .venv data/demo data/interleaved_demo data/copies_demo data/capfilt_demo data/handover_demo data/handover_models

@@ -29,6 +29,7 @@ MIDDLE = {
     "mixture",
     "export",
     "handover",
+    "instruct",
     "report",
     "toyweb",
 }
@@ -92,7 +93,7 @@ def test_a_file_imports_only_what_it_may(path: Path) -> None:
         assert not parts(path) & {"cli", "run", "job", "plan"} or part == "export"
     if package == "curate" and part == "run":
         assert parts(path) <= LOW | {"run", "plan", "config"}
-    if name(path) not in {"curate.run.ray", "curate.run.ray_train"}:
+    if name(path) not in {"curate.run.ray", "curate.run.ray_train", "curate.run.ray_data"}:
         assert "ray" not in tops(path)
     if part not in {"models", "train"}:
         assert not {"torch", "open_clip", "transformers"} & tops(path)

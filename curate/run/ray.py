@@ -1,4 +1,4 @@
-"""The engine for a cluster: one Ray task per unit, and one actor per GPU. This file and `ray_train.py` import ray.
+"""The engine for a cluster: one Ray task per unit, and one actor per GPU. `ray*.py` alone import ray.
 
 Ray gives the machines and moves nothing: a unit goes in as a few hundred bytes, files are read and written by the
 worker, a `Done` comes back. Ray's own retries are off, so that there is one policy for lost work, the scheduler's.

@@ -1,4 +1,4 @@
-"""One training on several workers of a Ray cluster, by Ray Train: this file and `ray.py` are all that import ray.
+"""One training on several workers of a Ray cluster, by Ray Train; only `ray*.py` here import ray.
 
 Ray Train places the workers, gives each its GPU and makes the group in which they add gradients; what is trained, and
 where its state lies, it does not know. State is in files that all workers see (`--out` on a shared folder), so Ray's
