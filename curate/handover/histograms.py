@@ -51,7 +51,8 @@ def describe(shard: Shard, tokenizers: Sequence[str]) -> Contents:
     """The contents of a shard as `manifest.schema.json` has them: `samples`, `images` and `synthetic_images`, `chars`,
     `text_tokens`, the histograms, `captions` (pairs only) and `scores`. Raises ShardError where a table lacks a
     column."""
-    names = set(shard.schema().names)
+    kinds = {field.name: field.type for field in shard.schema()}
+    names = set(kinds)
     images, chars = (_column(shard, name) for name in ("images", "chars"))
     found: Contents = {
         "samples": len(images),
@@ -64,7 +65,8 @@ def describe(shard: Shard, tokenizers: Sequence[str]) -> Contents:
         found["synthetic_images"] = _column(shard, IMAGE_ORIGIN).to_pylist().count("synthetic")
     if TEXTS in names or CAPTION in names:
         found["captions"] = _captions(shard, names, tokenizers)
-    scores = {name: own for name in sorted(names) if (own := _range_of(shard, name))}
+    judged = (name for name in sorted(names) if name.endswith(SCORE_ENDINGS) and pt.is_floating(kinds[name]))
+    scores = {name: own for name in judged if (own := _range(_column(shard, name)))}
     return found | ({"scores": scores} if scores else {})
 
 
@@ -163,13 +165,6 @@ def _python(texts: pa.Array | pa.ChunkedArray) -> Iterator[str | None]:
     """The texts as Python's, 10,000 at a time."""
     for start in range(0, len(texts), 10_000):
         yield from texts.slice(start, 10_000).to_pylist()
-
-
-def _range_of(shard: Shard, name: str) -> dict[str, float] | None:
-    """The range of a column of scores; None for another column."""
-    if not name.endswith(SCORE_ENDINGS) or not pt.is_floating(shard.schema().field(name).type):
-        return None
-    return _range(_column(shard, name))
 
 
 def _range(values: pa.Array | pa.ChunkedArray) -> dict[str, float] | None:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from handover_sets import make_handover, pair, prose
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.errors import ShardError
@@ -50,6 +50,7 @@ def test_a_bin_begins_with_its_edge(kind: str, value: float, bin: int) -> None:
     assert sum(counts) == 1
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 10_000)), st.sampled_from(sorted(BINS)))
 def test_every_value_is_counted_once(values: list[int], kind: str) -> None:
     assert sum(histogram(np.array(values, np.int64), kind)) == len(values)
@@ -67,6 +68,7 @@ contents = st.fixed_dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(contents, contents, contents)
 def test_sums_do_not_depend_on_the_order(a: dict[str, Any], b: dict[str, Any], c: dict[str, Any]) -> None:
     assert merged(a, b) == merged(b, a)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.errors import ConfigError
@@ -161,6 +161,7 @@ def stage_files(draw: st.DrawFn) -> Stages:
     return Stages((first, second), draw(words), model=draw(st.dictionaries(words, plain, max_size=3)))
 
 
+@settings(deadline=None)
 @given(stage_files(), st.sampled_from(["toml", "json"]))
 def test_what_is_written_is_read_back(stages: Stages, form: Any) -> None:
     assert parse_stages(stages_bytes(stages, form), f"stages.{form}") == stages
