@@ -37,7 +37,7 @@ from curate.stage import Barrier, Runtime, Stage
 from curate.storage import Storage, plain_errors
 from curate.tar import BLOCK
 
-__all__ = ["IndexPictures", "PackCaptions", "export_captions"]
+__all__ = ["IndexPictures", "PackCaptions", "Pictures", "export_captions"]
 
 LISTS = ("captions", "caption_origins", "caption_scores", "caption_weights")
 CAPTIONS, IMAGES = "captions", "images"

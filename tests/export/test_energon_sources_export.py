@@ -21,6 +21,7 @@ import yaml
 from example_sets import page, pair, picture, put_pairs, put_view, run_export, talk
 from handover_sets import make_handover
 
+from curate.cli import main
 from curate.errors import ConfigError, ShardError
 from curate.sample import Document, Picture, Text
 from curate.shard import Shard
@@ -279,6 +280,15 @@ def test_a_tar_that_changed_is_told(pairs: Storage, tmp_path: Path) -> None:
     assert pictures.record({"offset": 0, "copy": 2})[0] == "a-2"
     with pytest.raises(ShardError, match=r"00000.tar in .* has changed; run the export anew"):
         pictures.record({"offset": 512, "copy": 0})
+
+
+def test_from_the_command_line(pairs: Storage, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["export", pairs.root, "--to", "energon", "--captions", "mix", "--out", str(tmp_path / "out")]
+    assert main([*command, "--captions-only", "--on", "inline"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["examples"], told["examples_left_out"]) == (3, {"picture_not_decoded": 1})
+    assert main([*command, "--on", "inline"]) != 0
+    assert "holds another export" in capsys.readouterr().err
 
 
 def test_from_a_bucket_to_a_bucket(pairs: Storage, tmp_path: Path, s3: Storage) -> None:
