@@ -34,6 +34,7 @@ CROISSANT = "croissant.json"
 OURS = "<!-- `curate export --to card` writes this file anew as long as this line is in it. -->"
 MOST_BYTES = 1 << 20
 """Of a README.md that is looked at."""
+ADDRESS = re.compile(r"https?://[0-9A-Za-z._~:/?#@!$&'()*+,;=%-]+")
 KINDS = {
     "pairs": "pairs of a picture and its captions",
     "interleaved": "pages of text and pictures in reading order",
@@ -61,7 +62,7 @@ class Publication:
                 raise ConfigError(f"published={self.published} is no date; write YYYY-MM-DD") from None
         if self.version and not re.fullmatch(r"\d{1,9}\.\d{1,9}\.\d{1,9}", self.version):
             raise ConfigError(f"version={self.version} is not of the form 1.2.3")
-        if self.url and not re.fullmatch(r"https?://[!-~]+", self.url):
+        if self.url and not ADDRESS.fullmatch(self.url):
             raise ConfigError(f"url={self.url} is no address; write https://...")
 
     def title(self, facts: Facts) -> str:

@@ -56,9 +56,10 @@ LAYOUT: dict[Kind, dict[str, Any]] = {
 
 def front_matter(facts: Facts, title: str) -> list[str]:
     """The lines between `---` and `---`."""
-    kinds = {facts.manifest.sources[name].kind for name in facts.sources}
+    kinds = _kinds(facts)
     languages = sorted({language for own in facts.sources.values() for language in own.languages})
-    tasks = [task for kind, own in TASKS.items() if kind in kinds for task in own]
+    told = {"text" if kind == "chat" and not images else kind for kind, images in kinds.items()}
+    tasks = [task for kind, own in TASKS.items() if kind in told for task in own]
     record: dict[str, Any] = {
         "pretty_name": cleaned(title, 100),
         **card_licence(facts.manifest.sources[name].licence for name in facts.sources),
@@ -80,6 +81,15 @@ def pictures_of_source(kind: Kind, own: SourceFacts) -> list[str]:
     found = [name for name in own.extensions if name.rpartition(".")[2] in IMAGE_EXTENSIONS]
     found.sort(key=lambda name: (int(name.partition(".")[0]) if name[0].isdigit() else -1, name))
     return found if kind == "pairs" or len(found) <= MOST_PICTURES else []
+
+
+def _kinds(facts: Facts) -> dict[Kind, int]:
+    """The pictures of each kind that is there."""
+    found: dict[Kind, int] = {}
+    for name, own in facts.sources.items():
+        kind = facts.manifest.sources[name].kind
+        found[kind] = found.get(kind, 0) + own.contents["images"]
+    return found
 
 
 def _config(name: str, own: SourceFacts) -> dict[str, Any]:

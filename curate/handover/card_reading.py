@@ -36,13 +36,13 @@ def reading_section(facts: Facts) -> Iterator[str]:
             "    python -m open_clip_train.main --model ViT-B-32 --dataset-type webdataset \\",
         )
         yield from (f"        --train-data '{tars}' --train-num-samples {samples}", "")
-    yield from ("With the loader of curate-vl, which mixes the sources as the stages say and resumes exactly:", "")
-    yield from ("    from pathlib import Path", "    from curate.handover.stages import read_stages")
-    yield "    from curate.train.data import Loader, open_handover"
     plan = facts.manifest.stages
     if plan is not None:
+        yield from ("With the loader of curate-vl, which mixes sources as a stage says and resumes exactly:", "")
+        yield from ("    from pathlib import Path", "    from curate.handover.stages import read_stages")
+        yield "    from curate.train.data import Loader, open_handover"
         yield f'    stage = read_stages(Path(DIR) / "{plan.file}").stages[0]'
-    yield from ("    Loader(open_handover(DIR), stage, batch=256)", "")
+        yield from ("    batches = Loader(open_handover(DIR), stage, batch=256)", "")
 
 
 MEMBERS = {

@@ -18,11 +18,12 @@ from curate.cli import main
 from curate.errors import ConfigError, ShardError
 from curate.handover.card import Publication, publication, write_card
 from curate.handover.card_facts import read_facts, shard_globs
-from curate.handover.card_front import _size
+from curate.handover.card_front import _size, front_matter
 from curate.handover.card_licences import card_licence, hub_licence, spdx_address
 from curate.handover.card_reading import braced
 from curate.handover.card_words import cleaned, escaped, table, yaml_lines
 from curate.handover.verify import verify
+from curate.sample import Conversation, Text, Turn
 from curate.storage import Storage
 
 MEAN = "</td></table><script>alert(1)</script> | [x](javascript:x) ![i](http://h/i) `c` *b* # h\n\n# h\n---\n\u202eabc"
@@ -195,6 +196,14 @@ def test_the_head_says_what_the_hub_asks(front: dict[str, Any]) -> None:
     }
 
 
+@pytest.mark.parametrize(("images", "task"), [(1, "visual-question-answering"), (0, "text-generation")])
+def test_talk_is_about_pictures_where_it_has_some(tmp_path: Path, images: int, task: str) -> None:
+    said = talk(0) if images else Conversation("hi", (Turn("user", (Text("hi"),)), Turn("assistant", (Text("ho"),))))
+    folder = make_handover(tmp_path / "out", {"vqa": [said]})
+    head = "\n".join(front_matter(read_facts(Storage(str(folder))), "Toy"))
+    assert f"task_categories:\n- {task}\ntags:" in head
+
+
 @pytest.mark.parametrize(("name", "rows"), [("web", 11), ("pages", 3), ("vqa", 3), ("prose", 2)])
 def test_datasets_reads_each_source(handed: Path, tmp_path: Path, name: str, rows: int) -> None:
     datasets = pytest.importorskip("datasets")
@@ -207,6 +216,7 @@ def test_datasets_reads_each_source(handed: Path, tmp_path: Path, name: str, row
         assert last["txt"] == "a 10"
     elif name == "pages":
         assert first["json"]["images"] == [None, "1.jpg", None]
+        assert first["json"]["texts"][1:] == [None, "w0 w0 w0 w0 w0 w0"]
         assert (first["1.jpg"].size, first["3.jpg"], last["5.jpg"].size) == ((32, 24), None, (32, 24))
     elif name == "vqa":
         asked, answered = first["json"]["messages"]
@@ -307,7 +317,7 @@ def test_what_no_card_can_be_made_of_is_told(tmp_path: Path) -> None:
         ("published=soon", "YYYY-MM-DD"),
         ("version=1", "1.2.3"),
         ("url=javascript:x", "https://"),
-        ("url=https://h/> <b>", "https://"),
+        ("url=https://h/><b>", "https://"),
     ],
 )
 def test_a_wrong_description_is_refused(entry: str, words: str) -> None:

@@ -16,9 +16,8 @@ from curate.handover.card import Publication, write_card
 from curate.handover.croissant_fields import record_set
 from curate.storage import Storage
 
-WORDS = Publication(
-    name="Toy", creator="Somebody", url="https://sets.test/toy", published="2026-01-02", version="1.2.3"
-)
+PLACE = "https://sets.test/toy"
+WORDS = Publication(name="Toy", creator="Somebody", url=PLACE, published="2026-01-02", version="1.2.3")
 
 
 @pytest.fixture(scope="module")
