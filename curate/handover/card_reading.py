@@ -30,11 +30,8 @@ def reading_section(facts: Facts) -> Iterator[str]:
     if pairs:
         tars = "::".join(f"DIR/{braced(own.shards)}" for own in pairs)
         samples = sum(own.contents["samples"] for own in pairs)
-        yield from (
-            "With open_clip (pairs):",
-            "",
-            "    python -m open_clip_train.main --model ViT-B-32 --dataset-type webdataset \\",
-        )
+        yield from ("With open_clip (pairs; its version 3.3 wants webdataset 0.2.86 or older):", "")
+        yield "    python -m open_clip_train.main --model ViT-B-32 --dataset-type webdataset \\"
         yield from (f"        --train-data '{tars}' --train-num-samples {samples}", "")
     plan = facts.manifest.stages
     if plan is not None:
@@ -42,7 +39,7 @@ def reading_section(facts: Facts) -> Iterator[str]:
         yield from ("    from pathlib import Path", "    from curate.handover.stages import read_stages")
         yield "    from curate.train.data import Loader, open_handover"
         yield f'    stage = read_stages(Path(DIR) / "{plan.file}").stages[0]'
-        yield from ("    batches = Loader(open_handover(DIR), stage, batch=256)", "")
+        yield from ("    batches = Loader(open_handover(DIR), stage, seed=0, batch=256)", "")
 
 
 MEMBERS = {

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import fnmatch
+import hashlib
 import html
 import json
 import re
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +196,36 @@ def test_the_head_says_what_the_hub_asks(front: dict[str, Any]) -> None:
         "vqa": ["00003.tar"],
         "prose": ["00004.tar"],
     }
+
+
+STAGES = """
+[[stages]]
+name = "first"
+objectives = {contrastive = 1.0}
+steps = 2
+resolution = {size = 32, patch = 8}
+mixture = {sources = [{name = "web", kind = "pairs"}]}
+"""
+
+
+def test_the_lines_that_a_card_shows_run(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    folder = make_handover(tmp_path / "out", {"web": [pair(n) for n in range(5)]}, shard_samples=2)
+    (folder / "stages.toml").write_text(STAGES)
+    record = json.loads((folder / "manifest.json").read_bytes())
+    digest = hashlib.sha256(STAGES.encode()).hexdigest()
+    record["stages"] = {"file": "stages.toml", "sha256": digest, "bytes": len(STAGES), "names": ["first"]}
+    (folder / "manifest.json").write_text(json.dumps(record))
+    write_card(Storage(str(folder)), Storage(str(folder)), Publication())
+    shown = re.findall(r"(?:^    .*\n)+", (folder / "README.md").read_text("utf-8"), re.MULTILINE)
+    wanted = [textwrap.dedent(lines) for lines in shown if "webdataset.Web" in lines or "Loader(" in lines]
+    names: dict[str, Any] = {"DIR": str(folder)}
+    exec(wanted[0].replace("webdataset.Web", "tars = webdataset.Web"), names)
+    exec(wanted[1], names)
+    keys = [f"0000{shard}0000{row}" for shard, row in ((0, 0), (0, 1), (1, 0), (1, 1), (2, 0))]
+    assert sorted(row["__key__"] for row in names["tars"]) == keys
+    assert len(next(iter(names["batches"])).rows) == 256
+    assert any("--train-data 'DIR/{00000..00002}.tar' --train-num-samples 5" in lines for lines in shown)
 
 
 @pytest.mark.parametrize(("images", "task"), [(1, "visual-question-answering"), (0, "text-generation")])
