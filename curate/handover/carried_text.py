@@ -17,7 +17,6 @@ import zlib
 from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, TextIO
@@ -42,7 +41,10 @@ MOST_ROW_CHARS = 4 << 20
 """A longer row is no annotation; it is left out."""
 CHUNK_CHARS = 1 << 20
 BATCH_ROWS = 2_000
+BATCH_CHARS = 16 << 20
 BETWEEN = re.compile(r"[\s,]*")
+WRAPPED = re.compile(r"\s*\{[^\S\n]*\n")
+"""A file called json that opens a brace on a line of its own: an object around the rows, whose lines are no rows."""
 
 Numbers = npt.NDArray[np.int64]
 
@@ -97,8 +99,10 @@ def text_rows(file: InputFile) -> Iterator[tuple[int, str | None]]:
         head = text.read(CHUNK_CHARS)
         if head.lstrip().startswith("["):
             yield from _elements(text, head.lstrip()[1:])
-        else:
-            yield from _lines(text, head)
+            return
+        if WRAPPED.match(head):
+            raise ValueError("it holds one object over several lines; write an array, or an object a line")
+        yield from _lines(text, head)
 
 
 def _hashes(files: Sequence[InputFile], seed: int) -> array[int]:
@@ -114,11 +118,23 @@ def _hashes(files: Sequence[InputFile], seed: int) -> array[int]:
 
 def _batches(files: Sequence[InputFile]) -> Iterator[pa.Table]:
     for number, file in enumerate(files):
-        rows = text_rows(file)
-        while batch := list(islice(rows, BATCH_ROWS)):
+        for batch in _groups(text_rows(file)):
             keys = [f"{number:05d}{row:09d}" for row, _ in batch]
             places = [f"{file.name}:{row}" for row, _ in batch]
             yield pa.table([keys, places, [text for _, text in batch]], schema=SCHEMA)
+
+
+def _groups(rows: Iterator[tuple[int, str | None]]) -> Iterator[list[tuple[int, str | None]]]:
+    """Up to BATCH_ROWS rows at once, fewer where they are long: books would be gigabytes."""
+    batch, chars = [], 0
+    for row in rows:
+        batch.append(row)
+        chars += len(row[1] or "")
+        if len(batch) == BATCH_ROWS or chars >= BATCH_CHARS:
+            yield batch
+            batch, chars = [], 0
+    if batch:
+        yield batch
 
 
 def _lines(text: TextIO, head: str) -> Iterator[tuple[int, str | None]]:
@@ -150,6 +166,7 @@ def _elements(text: TextIO, buffer: str) -> Iterator[tuple[int, str | None]]:
         gap = BETWEEN.match(buffer, position)
         position = gap.end() if gap else position
         if buffer[position : position + 1] == "]":
+            _require_end(text, buffer[position + 1 :], number)
             return
         try:
             end = decoder.raw_decode(buffer, position)[1]
@@ -166,6 +183,14 @@ def _elements(text: TextIO, buffer: str) -> Iterator[tuple[int, str | None]]:
         row = buffer[position:end]
         yield number, row if len(row) <= MOST_ROW_CHARS else None
         position = end
+
+
+def _require_end(text: TextIO, rest: str, number: int) -> None:
+    """Raises ValueError where more than white space is behind an array of so many elements: it would be lost."""
+    while rest:
+        if rest.strip():
+            raise ValueError(f"more follows behind the array of {number}; write one array, or an object a line")
+        rest = text.read(CHUNK_CHARS)
 
 
 def _unpacked(raw: IO[bytes], file: InputFile) -> IO[bytes]:

@@ -75,6 +75,28 @@ def test_an_array_that_breaks_is_told(tmp_path: Path, data: bytes) -> None:
         rows(tmp_path / "a.json", data)
 
 
+@pytest.mark.parametrize("more", [b"[2]", b" \n [2]\n", b"]", b" " * 40 + b"x"])
+def test_nothing_behind_an_array_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: bytes) -> None:
+    monkeypatch.setattr(carried_text, "CHUNK_CHARS", 9)
+    with pytest.raises(SourceError, match="more follows behind the array of 1; write one array"):
+        rows(tmp_path / "a.json", b'[{"a": 1}]' + more)
+    assert rows(tmp_path / "a.json", b'[{"a": 1}]' + b" \n" * 40) == [(1, '{"a": 1}')]
+
+
+def test_an_object_around_the_rows_is_told(tmp_path: Path) -> None:
+    data = json.dumps({"data": [{"a": 1}]}, indent=1).encode()
+    with pytest.raises(SourceError, match=r"a\.json cannot be read as json: it holds one object over several lines"):
+        rows(tmp_path / "a.json", data)
+    assert rows(tmp_path / "a.jsonl", b"{\n{}\n") == [(1, "{"), (2, "{}")]  # one line's trouble
+
+
+def test_long_rows_are_held_a_few_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(carried_text, "BATCH_CHARS", 20)
+    monkeypatch.setattr(carried_text, "BATCH_ROWS", 3)
+    files = inputs(tmp_path, {"a.jsonl": ["x" * 30, "y" * 30, 1, 2, 3, 4]})
+    assert [len(table) for table in carried_text._batches(files)] == [1, 1, 3, 1]
+
+
 def test_a_file_that_is_not_packed_is_told(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="cannot be read as jsonl"):
         rows(tmp_path / "a.jsonl.gz", b"{}\n")
