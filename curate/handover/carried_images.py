@@ -1,7 +1,8 @@
 """Pictures by the names that somebody else's annotations give them: out of one folder, and only out of it.
 
 A name that leaves the folder, by `..`, by a leading `/` or by a link, is refused; so is what is no plain file (a pipe
-would hang the worker), what is larger than 256 MiB, and what no header recognises. Opening one costs 0.1 ms.
+would hang the worker), what is larger than 256 MiB or than Pillow opens, and what no header recognises. Opening one
+costs 0.1 ms.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from curate.errors import StorageError
-from curate.fetch.header import explain, read_header
+from curate.fetch.header import Refused, explain, read_header
+from curate.fetch.status import FetchStatus
 from curate.handover.compose_source import Size
 from curate.sample import Picture
 from curate.storage import Storage
@@ -21,6 +23,8 @@ from curate.storage import Storage
 __all__ = ["FoundPicture", "ImageFolder", "Unusable", "picture_of"]
 
 MOST_PICTURE_BYTES = 256 << 20
+MOST_PICTURE_PX = 178_956_970
+"""Pillow opens nothing larger (`DecompressionBombError`), so a trainer would stop there; 50 kB can claim it."""
 NO_FILE = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENXIO, errno.EACCES, errno.EPERM)
 """What a disk says of names that cannot be those of a readable file; other errors are the disk's own."""
 
@@ -49,6 +53,10 @@ def picture_of(data: bytes) -> FoundPicture | str:
     """What the bytes are by their header; in words why they are no picture that is opened here."""
     try:
         header = read_header(data)
+        if header.width * header.height > MOST_PICTURE_PX:
+            raise Refused(
+                FetchStatus.IMAGE_TOO_LARGE, f"{header.width} x {header.height} px, above {MOST_PICTURE_PX:,}"
+            )
     except Exception as error:  # noqa: BLE001 - decoders raise anything on hostile bytes, and a row needs a reason
         status, detail = explain(error, data)
         return f"{status}: {detail}"

@@ -81,9 +81,12 @@ def _row_numbers(files: Sequence[InputFile]) -> dict[str, npt.NDArray[np.int64]]
     for number, file in enumerate(files):
         try:
             with file.open() as handle:
-                about = pq.ParquetFile(handle).metadata
+                about, names = (opened := pq.ParquetFile(handle)).metadata, opened.schema_arrow.names
         except (OSError, pa.ArrowException) as error:
             raise SourceError(f"{file.path} cannot be read as parquet: {error}") from error
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise SourceError(f"{file.path} has two columns called {twice!r}; rename one")
         sizes = [about.row_group(group).num_rows for group in range(about.num_row_groups)]
         found[FILE].append(np.full(sum(sizes), number, np.int64))
         found[GROUP].append(np.repeat(np.arange(len(sizes)), sizes))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import os
+import struct
+import zlib
 from pathlib import Path
 
 import pytest
 from composition_sets import picture
+from PIL import Image
 
 from curate.handover import carried_images
-from curate.handover.carried_images import ImageFolder, Unusable
+from curate.handover.carried_images import ImageFolder, Unusable, picture_of
 from curate.storage import Storage
 
 
@@ -79,6 +83,24 @@ def test_the_size_is_bounded(folder: ImageFolder, monkeypatch: pytest.MonkeyPatc
         return
     with pytest.raises(Unusable, match="image_too_large"):
         folder.read("a.jpg")
+
+
+@pytest.mark.parametrize(
+    ("side", "words"), [(25, None), (13_377, None), (13_378, "13378 x 13378 px, above 178,956,970")]
+)
+def test_a_picture_that_no_trainer_opens_is_none(side: int, words: str | None) -> None:
+    """A header may claim what it likes: Pillow, and with it a trainer, stops at so many pixels."""
+    head = b"IHDR" + struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    data = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head))
+    data += struct.pack(">I", 0) + b"IDAT" + struct.pack(">I", zlib.crc32(b"IDAT"))
+    found = picture_of(data)
+    if words is None:
+        assert not isinstance(found, str)
+        assert found.size == (side, side)
+        return
+    assert found == f"image_too_large: {words}"
+    with pytest.raises(Image.DecompressionBombError):
+        Image.open(io.BytesIO(data))
 
 
 def test_no_folder_has_no_pictures() -> None:

@@ -96,6 +96,13 @@ def test_turns_may_be_json_and_other_values_become_json(tmp_path: Path) -> None:
     assert counts(target)["00000"]["dropped.no_conversation"] == 2
 
 
+def test_a_file_with_a_column_twice_is_told(tmp_path: Path) -> None:
+    table = pa.table([pa.array(["a"]), pa.array(["b"])], names=["text", "text"])
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(SourceError, match=r"a\.parquet has two columns called 'text'; rename one"):
+        composed(Storage(str(tmp_path / "out")), {"prose": {"kind": "text", "path": str(tmp_path / "a.parquet")}})
+
+
 def chat_tar(path: Path, keys: list[str], spoil: str = "") -> Path:
     """A tar in the layout of a hand-over."""
     with tarfile.open(path, "w") as tar:
