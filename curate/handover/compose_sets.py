@@ -19,6 +19,7 @@ from curate.handover.compose_conversations import conversation_examples
 from curate.handover.compose_documents import document_examples, document_tables
 from curate.handover.compose_pairs import Wanted, pair_examples, pair_tables
 from curate.handover.compose_source import Facts, Item, ShardSettings
+from curate.handover.compose_stage import is_composed
 from curate.handover.layout import Kind
 from curate.manifest import CommitLog
 from curate.shard import list_shards
@@ -59,10 +60,13 @@ class DataSet:
         return Storage(self.path)
 
     def example_kind(self) -> Kind:
-        """As its tables tell. Raises ShardError where there is no data set, ConfigError where it holds another kind."""
+        """As its tables tell. Raises ShardError where there is no data set, ConfigError where it holds another kind, or
+        a composition."""
         first = next(iter(list_shards(self.storage)), None)
         if first is None:
             raise ShardError(f"{self.path} holds no data set; name the folder that `curate run` wrote to")
+        if is_composed(first):
+            raise ConfigError(f"{self.path} is a composition already; name the data sets that it was composed of")
         pairs: Kind = "chat" if self.conversations else "pairs"
         found: Kind = "interleaved" if self.storage.exists(first.parts.table_name()) else pairs
         if self.kind not in ("", found):

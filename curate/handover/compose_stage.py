@@ -25,7 +25,7 @@ from curate.source.columns import value_column
 from curate.stage import Runtime, Stage
 from curate.storage import plain_errors
 
-__all__ = ["HANDOVER_COLUMNS", "Compose", "left_out_name"]
+__all__ = ["HANDOVER_COLUMNS", "Compose", "is_composed", "left_out_name"]
 
 HANDOVER_COLUMNS: Mapping[str, pa.DataType] = {
     "key": pa.string(),
@@ -44,6 +44,11 @@ in their order; `chars` is the length of all texts."""
 def left_out_name(shard: str) -> str:
     """Where a shard tells what it left out."""
     return f"left_out/{shard}.jsonl"
+
+
+def is_composed(shard: Shard) -> bool:
+    """Whether its sample table is that of a composition, whose shards are of several kinds, and not of a data set."""
+    return set(HANDOVER_COLUMNS) <= set(shard.schema().names)
 
 
 @dataclass(frozen=True)

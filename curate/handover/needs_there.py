@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from curate.document.columns import IMAGE
 from curate.document.read import IMAGE_MEMBER, kept_rows
 from curate.errors import ConfigError
+from curate.handover.compose_stage import is_composed
 from curate.handover.layout import Kind
 from curate.handover.manifest import MANIFEST
 from curate.handover.shards import Handover, open_handover, read_places
@@ -91,6 +92,11 @@ def open_training_set(path: str, tokenizer: str = "") -> TrainingSet:
     if not shards:
         raise ConfigError(
             f"{storage.root} holds no data set and no hand-over; name a folder that `curate run` wrote to"
+        )
+    if is_composed(shards[0]):
+        raise ConfigError(
+            f"{storage.root} holds a composition without its manifest.json, which says what its shards are; run its "
+            'config to the end with pipeline = "handover"'
         )
     decided = [shard for shard in shards if "keep" in shard.column_files]
     taken = decided or shards

@@ -381,6 +381,13 @@ def test_a_folder_with_something_else_is_left_alone(place: Path, tmp_path: Path)
         build_composition({}, {})
 
 
+def test_a_composition_is_no_source(place: Path, tmp_path: Path) -> None:
+    first = Storage(str(tmp_path / "first"))
+    composed(first, {"prose": {"kind": "text", "path": str(place / "prose.jsonl")}})
+    with pytest.raises(ConfigError, match="is a composition already; name the data sets that it was composed of"):
+        composed(Storage(str(tmp_path / "out")), {"web": {"path": first.root}})
+
+
 def test_the_pipeline_is_found_and_a_limit_is_of_each_source(place: Path, tmp_path: Path) -> None:
     config = tmp_path / "mix.toml"
     config.write_text(

@@ -217,6 +217,13 @@ def test_a_folder_without_data(tmp_path: Path) -> None:
         open_training_set(str(tmp_path))
 
 
+def test_a_composition_is_no_data_set(tmp_path: Path) -> None:
+    folder = make_handover(tmp_path / "set", {"prose": [prose(1, words=12)]})
+    (folder / "manifest.json").unlink()
+    with pytest.raises(ConfigError, match=r'composition without its manifest.json.* with pipeline = "handover"'):
+        open_training_set(str(folder))
+
+
 def test_pictures_that_are_refused() -> None:
     found = Found("", "pairs", np.array([1, 1, 1]), np.arange(3), np.array([2001, 2000, 100]), np.array([10, 10, 100]))
     need = KindNeed("pairs", ("web",), None)
