@@ -86,6 +86,23 @@ def test_an_adapter_begins_as_nothing_and_is_added_to_the_weight(dora):
     assert list(bench.model.state_dict()) == list(bench_of().model.state_dict())
 
 
+def test_an_adapter_adds_alpha_by_rank_times_both_of_its_matrices():
+    layers = torch.nn.Sequential(torch.nn.Linear(3, 2))
+    adapt(layers, Lora(2, 6.0), "projector", 0)
+    x = torch.randn(5, 3)
+    with torch.no_grad():
+        layers[0].up.normal_()
+        expected = layers[0].base(x) + 3.0 * x @ layers[0].down.T @ layers[0].up.T
+        assert torch.allclose(layers(x), expected, atol=1e-5)
+        own = Lora(2, 6.0, dora=True)
+        layers = torch.nn.Sequential(torch.nn.Linear(3, 2))
+        adapt(layers, own, "projector", 0)
+        layers[0].up.normal_()
+        layers[0].lengths.copy_(torch.tensor([2.0, 5.0]))
+        merge(layers)
+        assert torch.allclose(layers[0].weight.norm(dim=1), torch.tensor([2.0, 5.0]), atol=1e-5)
+
+
 def test_patterns_that_name_no_layer_are_told():
     with pytest.raises(ConfigError, match="has q_proj in it"):
         prepared({"language_model": {"rank": 2, "patterns": ["q_proj"]}})
@@ -109,6 +126,9 @@ def test_what_a_stage_trains_moves_and_the_rest_keeps_its_bytes(trainable, learn
     bench, frozen = prepared(trainable)
     assert {part for part, count in frozen.trainable.items() if count} == learned
     assert sum(frozen.total.values()) == sum(tensor.numel() for tensor in bench.model.parameters())
+    for module in bench.model.modules():
+        slopes = [tensor.requires_grad for tensor in module.parameters()]
+        assert module.training == any(slopes) or not slopes
     before = {name: tensor.clone() for name, tensor in bench.model.state_dict().items()}
     digests = frozen_digests(bench.model)
     step(bench)

@@ -19,7 +19,7 @@ from curate.cli import main
 from curate.errors import ConfigError, StageError
 from curate.handover.stages import build_stages
 from curate.sample import Sample
-from curate.train.stages.course import rate_at
+from curate.train.stages.course import Course, rate_at
 from curate.train.stages.curve import curve_svg
 from curate.train.stages.evaluate import retrieval
 from curate.train.stages.generate import captions
@@ -257,6 +257,20 @@ def test_a_resolution_that_is_not_the_models_is_refused(data, tmp_path, model, r
     table = {**stage("a", [source("pairs")]), "resolution": resolution}
     with pytest.raises(ConfigError, match=words):
         train_stages(StagesOrder(stages(table, tokenizer="toy", **model), str(data), tmp_path / "out"))
+
+
+def test_a_stage_that_changed_what_it_does_not_train_is_not_written(data, tmp_path, monkeypatch):
+    def careless(course, batches):
+        with torch.no_grad():
+            course.objectives.model.vision.tower.norm.weight.mul_(1.001)
+        return trained(course, batches)
+
+    trained = Course.run
+    monkeypatch.setattr(Course, "run", careless)
+    table = stage("a", [source("pairs")], trainable={"projector": "full"}, steps=1)
+    with pytest.raises(StageError, match="changed 1 tensors that it does not train"):
+        train_stages(StagesOrder(stages(table, tokenizer="toy"), str(data), tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_loss_that_is_not_finite_stops_the_stage(data, tmp_path):
