@@ -75,7 +75,7 @@ def _show_plan(plan: dict[str, Any], words: dict[str, str], form: str) -> None:
         show({**plan, "explained": {name: words[name] for name in plan}}, "json")
         return
     for name, rows in plan.items():
-        title = fill(words[name], WIDTH)
+        title = fill(words[name], WIDTH, break_on_hyphens=False)
         if rows and isinstance(rows[0], str):
             lines = (fill(line, WIDTH, initial_indent="  - ", subsequent_indent="    ") for line in rows)
             print(f"\n{title}\n" + "\n".join(lines) + "\n")

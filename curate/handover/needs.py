@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -27,7 +27,9 @@ class KindNeed:
 
     `wanted`: examples in the recipe, None where it does not say. Sums over what is there: `examples`, `pictures`,
     `text_tokens`, `image_tokens`; `smaller`: pictures that the stage enlarges; `refused`: too long for it;
-    `unknown`: pictures whose size no table says, counted at the stage's own; `cut`: examples longer than its row.
+    `unknown`: pictures whose size no table says, counted at the stage's own; `cut`: examples longer than its row;
+    `unsuited`: examples with fewer or more pictures than its sources take, which are not in `examples`. `extra`
+    examples and `extra_tokens` come up again in a pass (below 0: do not come up) by `repeat` of a source that is named.
     """
 
     kind: Kind
@@ -41,6 +43,14 @@ class KindNeed:
     refused: int = 0
     unknown: int = 0
     cut: int = 0
+    unsuited: int = 0
+    extra: float = 0.0
+    extra_tokens: float = 0.0
+
+    @property
+    def drawn(self) -> float:
+        """Examples that come up in one pass."""
+        return self.examples + self.extra
 
     @property
     def tokens(self) -> int:
@@ -92,8 +102,8 @@ class StageNeed:
         stage, batch = self.stage, batch_of(self.stage)
         wanted = [need.wanted for need in self.kinds]
         recipe = None if None in wanted else _steps(stage, batch, sum(filter(None, wanted)), 0)
-        examples = sum(need.examples for need in self.kinds)
-        tokens = sum(need.tokens for need in self.kinds)
+        examples = round(sum(need.drawn for need in self.kinds))
+        tokens = round(sum(need.tokens + need.extra_tokens for need in self.kinds))
         if not examples:
             return Length(recipe or stage.steps or None, None, None, None)
         if stage.epochs:
@@ -113,8 +123,10 @@ class StageNeed:
         """How often the examples of a kind come up: as often as all, or as the weights of its sources say."""
         whole = self.length().passes
         own, every = self._weight(need), sum(map(self._weight, self.fed))
-        if whole is None or not every:
+        if whole is None or not need.examples:
             return whole
+        if not every:
+            return whole * need.drawn / need.examples
         by_token = self.stage.mixture.unit == "token"
         amounts = {one.kind: one.tokens if by_token else one.examples for one in self.fed}
         amount = amounts.get(need.kind)
@@ -164,9 +176,30 @@ def _feed(need: StageNeed, found: Found, named: set[str]) -> None:
     wanted = named & set(own.names)
     if found.source not in wanted if wanted else found.source in named:
         return
-    rows = [s.sequence_tokens for s in need.stage.mixture.sources if s.kind == found.kind]
+    every = need.stage.mixture.sources
+    sources = [s for s in every if s.kind == found.kind and (not wanted or s.name == found.source)]
+    rows = [source.sequence_tokens for source in sources]
     row = need.stage.sequence_tokens if 0 in rows else max(rows)
-    own.add(found, need.stage.resolution, row, _apart(need.stage))
+    examples, tokens = own.examples, own.tokens
+    suited = _suited(found, sources)
+    own.add(suited, need.stage.resolution, row, _apart(need.stage))
+    own.unsuited += len(found.tokens) - len(suited.tokens)
+    if wanted and not any(source.weight for source in every):
+        own.extra += (sources[0].repeat - 1) * (own.examples - examples)
+        own.extra_tokens += (sources[0].repeat - 1) * (own.tokens - tokens)
+
+
+def _suited(found: Found, sources: Sequence[MixtureSource]) -> Found:
+    """The examples with as many pictures as one of the sources takes."""
+    pictures = np.bincount(found.owner, minlength=len(found.tokens))
+    fits = np.zeros(len(found.tokens), bool)
+    for source in sources:
+        fits |= (pictures >= source.min_images) & (pictures <= (source.max_images or np.inf))
+    if fits.all():
+        return found
+    there, number = fits[found.owner], np.cumsum(fits) - 1
+    own = {name: getattr(found, name)[there] for name in ("width", "height")}
+    return replace(found, tokens=found.tokens[fits], owner=number[found.owner[there]], **own)
 
 
 def _apart(stage: TrainingStage) -> bool:

@@ -62,23 +62,27 @@ def explained(stages: Stages, sets: Sequence[TrainingSet]) -> dict[str, str]:
     )
     ours = ", ".join(one.storage.root for one in sets)
     return {
-        "stages": f"{family}The stages of training, one after the other; `learns` is what changes in each.{source}",
-        "needs": f"What each stage reads, and how much of it is in {ours}."
+        "stages": f"{family}The stages of training, one after the other: `learns` is what "
+        f"changes in each, `batch` what a step reads, `length` how long the file says it is.{source}",
+        "needs": f"What each stage reads, and how much of it is in {ours}: `recipe` is how many examples the published "
+        "training had (empty where that is not told), `yours` how many are there; `sources` are the recipe's names."
         if sets
         else "What each stage reads; name data sets or hand-overs behind the file to see what you have of it.",
-        "missing": "What is missing, and where to get it.",
+        "missing": "What is missing or does not fit, and where to get it.",
         "tokens": "One pass over your data. A model reads tokens: pieces of words, and pieces of pictures, as many as "
         f"follow from their width and height. Text is {text}. `smaller` pictures are enlarged, so they have less "
         "detail than the stage could see; `cut` examples are longer than a row and lose their end; `passes` says how "
         "often each comes up in the stage, by the weights of the mixture.",
         "length": "How long it is: a step reads one batch, a pass reads all of your data once. `recipe_steps` are on "
-        "the recipe's own data." + ("" if sets else " Your data is not known yet."),
+        "the recipe's own data; empty is what the file says too little for."
+        + ("" if sets else " Your data is not known yet."),
         "not_published": "What the recipe does not say, or what could not be confirmed: choose it yourself.",
     }
 
 
 def missing(need: StageNeed) -> list[str]:
-    """A line for each kind that a stage lacks or has too little of, and one where it would read all too often."""
+    """A line for each kind that a stage lacks, has too little of or that does not fit it, and one where it would read
+    all too often."""
     lines = []
     there = {kind.kind for kind in need.fed}
     for kind in need.kinds:
@@ -91,10 +95,27 @@ def missing(need: StageNeed) -> list[str]:
         elif kind.wanted and kind.examples < kind.wanted:
             of = f"{kind.examples:,} of {kind.wanted:,} {_noun(kind.kind)} ({kind.kind})"
             lines.append(f"{need.stage.name} has {of}: it runs, and learns less than the recipe's model did")
+        lines += _unfit(need.stage, kind)
     passes = need.length().passes
     if passes and passes > MANY_PASSES:
         lines.append(f"{need.stage.name} would read your data {passes:,.0f} times: give it fewer steps, or more data")
     return lines
+
+
+def _unfit(stage: TrainingStage, kind: KindNeed) -> list[str]:
+    """A line for what is there and cannot be seen or read as the stage would."""
+    pictures, examples, noun = f"of {kind.pictures:,} pictures ({kind.kind})", kind.examples, _noun(kind.kind)
+    told = {
+        f"sees {kind.smaller:,} {pictures} enlarged, {_picture_words(stage.resolution)}: they have less detail than it "
+        "could use; where they come from may have larger ones ([image] size_px of their config)": kind.smaller
+        and 2 * kind.smaller > kind.pictures,
+        f"refuses {kind.refused:,} {pictures}, which are too long and thin for it": kind.refused,
+        f"cuts {kind.cut:,} of {examples:,} {noun} ({kind.kind}) short, at {stage.sequence_tokens:,} tokens: give it "
+        "longer rows (sequence_tokens), or shorter texts": kind.cut,
+        f"leaves out {kind.unsuited:,} {noun} ({kind.kind}) that have fewer pictures than min_images or more than "
+        "max_images of its sources": kind.unsuited,
+    }
+    return [f"{stage.name} {line}" for line, there in told.items() if there]
 
 
 def _noun(kind: Kind) -> str:
@@ -117,7 +138,7 @@ def _stage_row(stage: TrainingStage) -> dict[str, Any]:
     tasks = "; ".join(OBJECTIVE_WORDS[objective] for objective in stage.objectives)
     row = {"stage": stage.name, "task": tasks, "learns": _learns(stage), "pictures": _picture_words(stage.resolution)}
     rates = {"learning_rate": stage.learning_rate or None}
-    return row | rates | {"batch": batch_of(stage) or None, "told_as": _told(stage)}
+    return row | rates | {"batch": batch_of(stage) or None, "length": _told(stage)}
 
 
 def _learns(stage: TrainingStage) -> str:
@@ -173,7 +194,7 @@ def _token_row(need: StageNeed, kind: KindNeed) -> dict[str, Any]:
     row |= {"pictures": pictures, "image_tokens": kind.image_tokens, "tokens": kind.tokens}
     row["tokens_a_picture"] = round(kind.image_tokens / pictures) if pictures else None
     row |= {"smaller": kind.smaller, "cut": kind.cut, "passes": need.passes(kind)}
-    seldom = {"refused": kind.refused, "unknown_size": kind.unknown}
+    seldom = {"refused": kind.refused, "unsuited": kind.unsuited, "unknown_size": kind.unknown}
     return row | {name: value for name, value in seldom.items() if value}
 
 

@@ -12,7 +12,7 @@ from handover_sets import TOKENIZER, make_handover, page, pair, prose, talk
 
 from curate.errors import ConfigError, ShardError
 from curate.export._document_order import find_documents
-from curate.handover.needs import KindNeed, Length, StageNeed, batch_of, measure_needs
+from curate.handover.needs import KindNeed, Length, StageNeed, _suited, batch_of, measure_needs
 from curate.handover.needs_rows import explained, missing, needs_tables
 from curate.handover.needs_there import Found, TrainingSet, open_training_set
 from curate.handover.resolution import Resolution
@@ -88,6 +88,64 @@ def test_examples_that_a_row_cuts(handover: TrainingSet) -> None:
         for row, cut in ((18, 0), (17, 4)):  # words alone
             stages = everything(sequence_tokens=row, **apart)
             assert measure_needs(stages, [handover])[1].kinds[0].cut == cut
+
+
+def test_a_source_that_is_named_is_read_as_often_as_it_repeats(handover: TrainingSet) -> None:
+    def planned(**more: Any) -> tuple[StageNeed, KindNeed]:
+        sources = [{"name": "mine", "kind": "pairs", **more}]
+        (need,) = measure_needs(Stages((stage(epochs=2, batch=1, mixture={"sources": sources}),)), [handover])
+        return need, need.kinds[0]
+
+    once, tokens = planned()[1], planned()[0].length().tokens
+    assert once.examples == 3
+    assert tokens == 2 * once.tokens
+    for repeat, steps in ((1.0, 6), (3.0, 18), (0.5, 4), (0.0, None)):  # 1.5 examples are 2, twice
+        need, kind = planned(repeat=repeat)
+        assert (kind.examples, need.length().steps) == (3, steps)
+        assert need.passes(kind) == (2 * repeat if steps else None)
+    assert planned(repeat=3.0)[0].length().tokens == 3 * tokens
+    need, kind = planned(repeat=3.0, weight=1.0)  # weights go before
+    assert (need.passes(kind), need.length().steps) == (2, 6)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "examples"), [({}, 4), ({"min_images": 2}, 4), ({"min_images": 3}, 0), ({"max_images": 1}, 0)]
+)
+def test_pages_with_too_few_or_too_many_pictures(handover: TrainingSet, bounds: dict[str, int], examples: int) -> None:
+    sources = [{"name": "pages", "kind": "interleaved", **bounds}]
+    (need,) = measure_needs(Stages((stage(mixture={"sources": sources}),)), [handover])
+    assert (need.kinds[0].examples, need.kinds[0].unsuited) == (examples, 4 - examples)
+    assert need.kinds[0].pictures == 2 * examples
+
+
+def test_pages_of_different_lengths_and_their_pictures() -> None:
+    owner, side = np.array([0, 1, 1, 3, 3, 3]), np.arange(1, 7)
+    found = Found("", "interleaved", np.array([10, 20, 30, 40]), owner, side, side)
+    sources = (
+        build_stages(
+            {
+                "stages": [
+                    {
+                        "name": "a",
+                        "objective": "lm",
+                        "resolution": {},
+                        "mixture": {
+                            "sources": [
+                                {"name": "x", "kind": "interleaved", "min_images": 2, "max_images": 2},
+                                {"name": "y", "kind": "interleaved", "min_images": 3},
+                            ]
+                        },
+                    }
+                ]
+            }
+        )
+        .stages[0]
+        .mixture.sources
+    )
+    one_of_two = _suited(found, sources)
+    assert (one_of_two.tokens.tolist(), one_of_two.owner.tolist()) == ([20, 40], [0, 0, 1, 1, 1])
+    assert one_of_two.width.tolist() == one_of_two.height.tolist() == [2, 3, 4, 5, 6]
+    assert _suited(found, sources[:1]).tokens.tolist() == [20]
 
 
 def test_a_hand_over_without_tokenizers(tmp_path: Path) -> None:
@@ -307,6 +365,21 @@ def test_what_is_missing_is_told(handover: TrainingSet) -> None:
     assert missing(often) == ["one would read your data 40 times: give it fewer steps, or more data"]
 
 
+def test_what_does_not_fit_is_told() -> None:
+    need = StageNeed(stage(sequence_tokens=2000), [KindNeed("pairs", ("web",), None, 10, pictures=10)])
+    for name, value, words in (
+        ("smaller", 5, ""),
+        ("smaller", 6, "one sees 6 of 10 pictures (pairs) enlarged, squeezed to 28 px: they have less detail"),
+        ("refused", 1, "one refuses 1 of 10 pictures (pairs), which are too long"),
+        ("cut", 1, "one cuts 1 of 10 captioned pictures (pairs) short, at 2,000 tokens"),
+        ("unsuited", 1, "one leaves out 1 captioned pictures (pairs) that have fewer pictures than min_images"),
+    ):
+        need.kinds[0] = KindNeed("pairs", ("web",), None, 10, pictures=10, **{name: value})
+        lines = missing(need)
+        assert len(lines) == bool(words)
+        assert not words or lines[0].startswith(words)
+
+
 def test_every_table_has_a_sentence(handover: TrainingSet) -> None:
     stages = Stages((stage(epochs=1, batch=4, unpublished=["learning_rate"]),), family="toy", source=("arXiv:1",))
     for sets in ([], [handover]):
@@ -342,7 +415,7 @@ def test_stages_in_words() -> None:
     )
     (row,) = needs_tables(Stages((told,)), [], [])["stages"]
     assert row["learns"] == "vision (last 2 layers), language model (adapters), q former"
-    assert (row["task"], row["pictures"], row["told_as"]) == (
+    assert (row["task"], row["pictures"], row["length"]) == (
         "write the text of a picture",
         "squeezed to 28 px",
         "5,000 steps",
