@@ -62,8 +62,8 @@ class Composition:
         return (pack, Tokens(counted)) if counted else (pack,)
 
     def slices(self, target: Storage) -> Iterator[Slice]:
-        """Cut all sources, or answer the cut that is there. Raises CurateError for an input that cannot be read, and
-        where the folder holds another data set."""
+        """Cut all sources, or answer the cut that is there. Raises CurateError for an input that cannot be read or has
+        no examples, and where the folder holds another data set."""
         plan, identity = self._plan(target), self._identity()
         if plan is not None and plan.complete and plan.identity == identity:
             yield from plan.slices
@@ -96,10 +96,14 @@ class Composition:
     def _tables(self, facts: Mapping[str, Facts]) -> Iterator[pa.Table]:
         for name, source in self.sources.items():
             kind = facts[name]["kind"] = source.example_kind()
+            empty = True
             for table in source.tables(self.shards, facts[name]):
+                empty = False
                 for column, value in (("source", name), ("kind", kind)):
                     table = table.append_column(column, pa.array([value] * len(table), pa.string()))
                 yield table
+            if empty:
+                raise ConfigError(f"[sources.{name}] {source.path} has no examples to hand over; leave it out")
 
 
 def build_composition(

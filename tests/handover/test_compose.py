@@ -381,6 +381,19 @@ def test_a_folder_with_something_else_is_left_alone(place: Path, tmp_path: Path)
         build_composition({}, {})
 
 
+@pytest.mark.parametrize("lines", ["", "\n\n"])
+def test_a_source_without_examples_is_told(place: Path, tmp_path: Path, lines: str) -> None:
+    (tmp_path / "empty.jsonl").write_text(lines)
+    sources = {
+        "web": {"path": str(place / "pairs")},
+        "prose": {"kind": "text", "path": str(tmp_path / "empty.jsonl")},
+    }
+    with pytest.raises(
+        ConfigError, match=r"\[sources.prose\] .*empty.jsonl has no examples to hand over; leave it out"
+    ):
+        composed(Storage(str(tmp_path / "out")), sources)
+
+
 def test_a_composition_is_no_source(place: Path, tmp_path: Path) -> None:
     first = Storage(str(tmp_path / "first"))
     composed(first, {"prose": {"kind": "text", "path": str(place / "prose.jsonl")}})
