@@ -124,6 +124,8 @@ def convert(value: Any, hint: Any, where: str) -> Any:
 
 
 def _convert_union(value: Any, arguments: tuple[Any, ...], where: str) -> Any:
+    if value is None and type(None) in arguments:  # JSON's null; TOML has none
+        return None
     errors = []
     for hint in arguments:
         if hint is type(None):

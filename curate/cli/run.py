@@ -90,6 +90,10 @@ def summary(job: Job, storage: Storage, outcome: Outcome) -> dict[str, Any]:
         answer["notes"] = notes
     if outcome.failed:
         answer["failed_shards"] = [{"shard": shard, "error": error} for shard, error in sorted(outcome.failed.items())]
+    if any(step.label == "handover" for step in job.steps) and not outcome.failed:
+        from curate.handover.summary import handover_summary
+
+        answer |= handover_summary(storage)
     answer["work"] = f"{outcome.made} commits made, {outcome.skipped} were there"
     answer["written_to"] = storage.root
     return answer

@@ -192,11 +192,11 @@ def manifest_schema() -> dict[str, Any]:
     return schema
 
 
-def dataset_id(shards: Iterable[tuple[str, str, Iterable[FileRecord]]], more: str = "") -> str:
-    """16 hex digits for the contents of a hand-over: for each shard its source, its kind and the digests of its files;
-    and for what `more` says. Stages, paths, clocks, code and lineage are no part of it."""
+def dataset_id(shards: Iterable[tuple[str, str, Iterable[FileRecord]]]) -> str:
+    """16 hex digits for the contents of a hand-over: for each shard its source, its kind and the digests of its files.
+    Stages, paths, clocks, code and lineage are no part of it."""
     parts = [[source, kind, sorted([f.name, f.sha256] for f in own)] for source, kind, own in shards]
-    return fingerprint([VERSION, parts, more])
+    return fingerprint([VERSION, parts])
 
 
 @cache

@@ -96,7 +96,7 @@ def open_handover(path: str) -> Handover:
     storage = Storage(path)
     manifest = read_manifest(storage)
     contents = ((shard.source, shard.kind, shard.files) for shard in manifest.shards)
-    return Handover(storage, manifest, dataset_id(contents, ""))
+    return Handover(storage, manifest, dataset_id(contents))
 
 
 def read_places(storage: Storage, entry: ShardEntry, tokenizer: str = "", columns: Sequence[str] = ()) -> Places:

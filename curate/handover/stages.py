@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 
 from curate.config import build, read_toml, require_range
 from curate.errors import ConfigError
+from curate.handover.augment import Augment
 from curate.handover.layout import Kind
 from curate.handover.resolution import Resolution
 from curate.registry import nearest
@@ -159,6 +160,7 @@ class TrainingStage:
     several examples in a row, which do not attend to one another. `loss_on`: which text is learned; `loss_norm`: a
     loss is averaged over tokens, over samples, or weighed by the root of a sample's tokens ("square", InternVL).
     `trainable_by_module` says of modules that other models do not have (a Q-Former, a visual expert) what is trained.
+    `augment`: crops and flips of the pictures of pairs, drawn for each row and epoch (docs/instructions.md).
     `unpublished`: what a recipe does not say, or what could not be confirmed, so that 0 here means nothing; names of
     keys, "length" for the four, "examples" for amounts of sources.
     """
@@ -187,6 +189,7 @@ class TrainingStage:
     loss_on: Literal["all", "text", "answers"] = "text"
     loss_norm: Literal["token", "sample", "square"] = "token"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    augment: Augment | None = None
     about: str = ""
     unpublished: tuple[str, ...] = ()
 
@@ -207,6 +210,8 @@ class TrainingStage:
             odd = next((name for name in source.objectives if name not in self.objectives), None)
             if odd:
                 raise ValueError(f"source {source.name} feeds {odd!r}, which is no objective of stage {self.name}")
+        if self.augment is not None:
+            self.augment.require_fit(self.resolution.policy, [source.kind for source in self.mixture.sources])
         lengths = [name for name in ("steps", "epochs", "samples", "tokens") if getattr(self, name)]
         if len(lengths) > 1:
             raise ValueError(f"says how long stage {self.name} is by {' and by '.join(lengths)}; keep one")
@@ -259,7 +264,10 @@ def read_stages(path: Path) -> Stages:
 def build_stages(table: Mapping[str, Any]) -> Stages:
     """The stages of a table; `objective = "lm"` in a stage is short for `objectives = {lm = 1.0}`. Raises
     ConfigError."""
-    rows = [_with_objectives(row) for row in table.get("stages", []) if isinstance(row, Mapping)]
+    rows = table.get("stages", [])
+    if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
+        raise ConfigError(f"stages = {rows!r} must be tables; write [[stages]]")
+    rows = [_with_objectives(row) for row in rows]
     return build(Stages, {**table, "stages": rows}, "")
 
 

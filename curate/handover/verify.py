@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.errors import ConfigError, StorageError
+from curate.handover.card import CARD, CROISSANT
 from curate.handover.histograms import add_shard, totals_of
 from curate.handover.manifest import (
     MANIFEST,
@@ -87,7 +88,7 @@ def _files(manifest: Manifest) -> dict[str, FileRecord]:
 
 def _extra(storage: Storage, wanted: Mapping[str, FileRecord]) -> list[Problem]:
     """What lies beside the shards and is not in the manifest: a reader that lists the folder would take it for data."""
-    there = set(storage.files()) - wanted.keys() - {MANIFEST, COMMITS}
+    there = set(storage.files()) - wanted.keys() - {MANIFEST, COMMITS, CARD, CROISSANT}
     return [Problem(name, "extra", "the manifest does not name it; move it elsewhere") for name in there]
 
 

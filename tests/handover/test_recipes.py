@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from curate.errors import ConfigError
 from curate.handover.layout import KINDS
-from curate.handover.stages import Stages, TrainingStage, read_stages
+from curate.handover.stages import Stages, TrainingStage, build_stages, read_stages
 
 FOLDER = Path(__file__).parents[2] / "configs" / "stages"
 FILES = sorted(FOLDER.glob("*.toml"))
@@ -118,3 +119,9 @@ def test_llava_15_as_its_scripts_say(recipes: dict[str, Stages]) -> None:
     assert (align.batch, align.learning_rate, align.epochs, align.sequence_tokens) == (256, 1e-3, 1, 2048)
     assert (instruct.batch, instruct.learning_rate, instruct.epochs) == (128, 2e-5, 1)
     assert [stage.mixture.sources[0].examples for stage in (align, instruct)] == [558_000, 665_000]
+
+
+@pytest.mark.parametrize("rows", [1, "align", {"name": "align"}, [1], [{"name": "align"}, None]])
+def test_stages_that_are_no_tables_are_told(rows: object) -> None:
+    with pytest.raises(ConfigError, match=r"\[\[stages\]\]"):
+        build_stages({"stages": rows})

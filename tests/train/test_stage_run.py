@@ -226,6 +226,7 @@ def test_parts_have_rates_of_their_own(data, tmp_path):
         ({}, {"objectives": {"contrastive": 1.0}, "sources": [source("pairs"), source("docs")]}, "no objective learns"),
         ({}, {"resolution": {"policy": "native", "size": 32, "patch": 8}}, '"native" is for other trainers'),
         ({}, {"trainable_by_module": {"q_former": "full"}}, "q_former"),
+        ({}, {"trainable": {"language_model": {"rank": 0}}}, "language_model has rank = 0"),
         ({}, {"learning_rate": 0.0}, "learning_rate = 0"),
         ({}, {"learning_rates": {"visoin": 1e-3}}, "visoin.*vision"),
         ({}, {"batch": 0}, "batch = 0"),

@@ -92,7 +92,7 @@ def given_of(drawn: Drawn, sources: Mapping[str, MixtureSource]) -> Given | None
         return None
     if isinstance(example, Sample):
         example = replace(example, caption=drawn.caption)
-    return Given(example, sources[drawn.source], drawn.next_image)
+    return Given(example, sources[drawn.source], drawn.next_image, drawn.view)
 
 
 def _number(keys: Sequence[str]) -> int:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from curate.filter import Pixels
+from curate.handover.augment import View
 from curate.handover.layout import Example, pictures_of
 from curate.handover.stages import MixtureSource, TrainingStage
 from curate.sample import Sample
@@ -33,11 +34,13 @@ MOST_KEPT_BYTES = 256 << 20
 
 @dataclass(frozen=True)
 class Given:
-    """An example of a batch: where it comes from, and whether its text sees the next picture (p_next was drawn)."""
+    """An example of a batch: where it comes from, whether its text sees the next picture (p_next was drawn), and what
+    of its picture is seen (None: all)."""
 
     example: Example
     source: MixtureSource
     next_image: bool = False
+    view: View | None = None
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,8 @@ class Collator:
     def _placed(self, given: Given, views: list[Any]) -> tuple[Given, Placed] | None:
         """The example as it is written, its pictures among the views; None for a pair that lost its picture."""
         self.counted["examples"] += 1
-        found = [None if part.image is None else self._pictures.view(part.image) for part in pictures_of(given.example)]
+        data = [part.image for part in pictures_of(given.example)]
+        found = [None if own is None else self._pictures.view(own, given.view) for own in data]
         self.counted["unreadable_pictures"] += sum(view is None for view in found)
         if isinstance(given.example, Sample) and found[0] is None:
             self.counted["pairs_left_out"] += 1
@@ -187,8 +191,12 @@ class Kept:
         self._views: dict[bytes, Any] = {}
         self._bytes = 0
 
-    def view(self, data: bytes) -> Any:
-        """uint8 (size, size, 3); None for what cannot be decoded."""
+    def view(self, data: bytes, view: View | None = None) -> Any:
+        """uint8 (size, size, 3) of a picture, or of the `view` of it, which another epoch draws anew and nobody keeps;
+        None for what cannot be decoded."""
+        if view is not None:
+            pixels = self._reading.decode(data)
+            return None if pixels is None else self._reading.prepare(view.of(pixels))
         name = hashlib.blake2b(data, digest_size=16).digest()
         if name in self._views:
             return self._views[name]

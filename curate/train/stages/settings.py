@@ -13,7 +13,7 @@ from typing import Literal
 
 from curate.config import build, require_range
 from curate.errors import ConfigError
-from curate.handover.stages import PARTS, MixtureSource, Stages, TrainingStage
+from curate.handover.stages import PARTS, Lora, MixtureSource, Stages, TrainingStage
 from curate.registry import nearest
 
 __all__ = ["FROM_PAIRS", "GENERATIVE", "StageModelSettings", "feeds", "model_settings", "objective_for", "weight_of"]
@@ -123,6 +123,10 @@ def _require(stage: TrainingStage, settings: StageModelSettings) -> None:
         raise ValueError(f'policy = "{policy}" is for other trainers; here write "fixed", "pad" or "shortest"')
     if not stage.learning_rate and not stage.learning_rates:
         raise ValueError("learning_rate = 0 trains nothing; give it a rate")
+    adapted = {name: own for name in PARTS if isinstance(own := getattr(stage.trainable, name), Lora)}
+    thin = next((name for name, own in adapted.items() if not own.rank), "")
+    if thin:
+        raise ValueError(f"trainable.{thin} has rank = 0, which a recipe has where it does not say; give one")
     odd = next((name for name in stage.learning_rates if name not in PARTS), "")
     if odd:
         raise ValueError(f"learning_rates has no part {odd!r}; {nearest(odd, list(PARTS))}")

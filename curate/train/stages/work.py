@@ -100,12 +100,13 @@ class StageWork:
             decode=False,
             threads=threads,
             extra_tokens=EDGES,
+            augment=self.stage.augment,
         )
         collator = Collator(self.stage, self.writing, self.reading)
         return LoadedBatches(loader, collator, self._settings.units, peers, self._where)
 
     def _options(self, handover: Handover) -> PlanOptions:
-        return PlanOptions(self.stage.batch, self._counted_by(handover), extra_tokens=EDGES)
+        return PlanOptions(self.stage.batch, self._counted_by(handover), extra_tokens=EDGES, augment=self.stage.augment)
 
     def _counted_by(self, handover: Handover) -> str:
         """The hand-over's counts of the model's own tokenizer, where it has them."""
