@@ -219,6 +219,13 @@ def _finish(run: _Run, folder: Path, reports: Sequence[Mapping[str, Any]]) -> No
         "seed": run.order.stages.seed,
         "stages": list(reports),
     }
-    stages = asdict(run.order.stages)
+    stages = _told(asdict(run.order.stages))
     (folder / "stages.json").write_text(json.dumps(stages, indent=1, ensure_ascii=False) + "\n", "utf-8")
     (folder / REPORT).write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", "utf-8")
+
+
+def _told(value: Any) -> Any:
+    """The same without what is not set, so that it can be read again: JSON has a null, and TOML has none."""
+    if isinstance(value, Mapping):
+        return {name: _told(inner) for name, inner in value.items() if inner is not None}
+    return [_told(inner) for inner in value] if isinstance(value, list | tuple) else value
