@@ -120,6 +120,23 @@ def test_shares_by_token_are_off_by_one_example_at_most(handover):
     assert drawn.counts()["a"]["tokens"] == drawn.counts()["a"]["examples"] * (5 + TOKENS)
 
 
+@pytest.mark.parametrize(("longer", "unit"), [("cut", "token"), ("leave_out", "token"), ("leave_out", "sample")])
+def test_shares_are_of_what_a_row_takes(handover, longer, unit):
+    """30 of the 70 texts have more than 89 tokens; they were given a share that nobody trained on."""
+    sources = [replace(A, weight=1.0), replace(B, weight=1.0)]
+    chosen = stage(*sources, unit=unit, sequence_tokens=89, samples=6_000)
+    drawn = plan(handover, chosen, longer=longer)
+    for _ in drawn.batches():
+        pass
+    counts = drawn.counts()
+    assert (counts["a"][f"longer_{longer.replace('leave', 'left')}"], counts["b"]["examples"] > 0) == (0, True)
+    assert counts["b"][f"longer_{longer.replace('leave', 'left')}"] > 150
+    if unit == "token":
+        assert abs(counts["a"]["tokens"] - counts["b"]["tokens"]) <= 89
+    else:
+        assert abs(counts["a"]["examples"] - 3_000) < 4 * math.sqrt(1_500)
+
+
 def test_by_gradient_every_batch_has_a_micro_batch_of_each_source(handover):
     sources = [replace(A, weight=2.0), replace(B, weight=1.0)]
     for batch in planned(handover, stage(*sources, unit="gradient", steps=30), batch=9):
@@ -140,6 +157,10 @@ def test_a_stage_is_as_long_as_it_says(handover, length, batches):
 def test_weighted_epochs_are_as_many_draws_as_there_are_examples(handover):
     keys = flat(planned(handover, stage(replace(B, weight=1.0), replace(C, weight=1.0), epochs=2)))
     assert len(keys) == 2 * 111 + 2, "to the end of the batch"
+
+
+def test_a_weighted_stage_of_less_than_one_draw_has_an_end(handover):
+    assert len(planned(handover, stage(replace(C, weight=1.0), epochs=0.01), most=9)) == 1
 
 
 def test_repeat_counts_for_nothing_where_there_are_weights(handover):
@@ -171,6 +192,11 @@ def test_an_example_that_is_passed_over_moves_no_other(tmp_path):
         ([MixtureSource("a", "text")], {}, {}, "of kind pairs, and the stage says text"),
         ([replace(B, captions={"web": 1.0})], {}, {}, "captions of source b are for pairs"),
         ([replace(B, weight=1.0, min_images=1)], {}, {}, "as many pictures as min_images = 1"),
+        ([replace(B, min_images=1)], {"steps": 3}, {}, "as many pictures as min_images = 1"),
+        ([replace(C, repeat=0.0), replace(B, repeat=0.5, min_images=1)], {}, {}, "no example of source b"),
+        ([B], {"sequence_tokens": 9}, {"longer": "leave_out"}, "and at most 9 tokens .longer = 'leave_out'"),
+        ([replace(B, weight=1.0)], {"sequence_tokens": 9}, {"longer": "leave_out"}, "at most 9 tokens"),
+        ([A, B], {"unit": "gradient", "sequence_tokens": 9}, {"longer": "leave_out"}, "no example of source b"),
         ([replace(B, repeat=0.0)], {}, {}, "repeat = 0 for all sources"),
         ([A, B], {"unit": "gradient"}, {"batch": 1}, "batch = 1 is below the 2 sources"),
         ([A], {"packing": True}, {}, "has no sequence_tokens"),

@@ -104,7 +104,7 @@ def test_an_example_longer_than_a_row_is_counted(handover, packing, longer, coun
     chosen = stage(T, packing=packing, sequence_tokens=50, epochs=1)
     drawn = plan(handover, chosen, longer=longer, open_rows=4)
     rows = [row for batch in drawn.batches() for row in batch.rows]
-    assert drawn.counts()[""][count] == 10
+    assert drawn.counts()["t"][count] == 10
     assert sum(len(row) for row in rows) == drawn.counts()["t"]["examples"] == examples
     assert max(sum(item.tokens for item in row) for row in rows) == longest
 
@@ -114,7 +114,7 @@ def test_a_source_may_have_a_shorter_row_of_its_own(handover):
     drawn = plan(handover, chosen, open_rows=4)
     rows = [row for batch in drawn.batches() for row in batch.rows]
     assert max(item.tokens for row in rows for item in row) == 20
-    assert drawn.counts()[""]["longer_cut"] == 40
+    assert drawn.counts()["t"]["longer_cut"] == 40
 
 
 def test_a_batch_of_tokens_has_so_many_rows(handover):

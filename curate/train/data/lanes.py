@@ -1,4 +1,4 @@
-"""From drawn examples to the rows of a batch: what to do with one that is too long, packing, and how many rows.
+"""From drawn examples to the rows of a batch: packing, and how many rows.
 
 A stage has one lane, or where its mixture goes by gradient one for each source, each with its share of the batch.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from curate.errors import ConfigError
 from curate.handover.stages import TrainingStage
@@ -16,33 +16,25 @@ from curate.train.data.mixture import Chooser
 from curate.train.data.packing import Packer, Row
 from curate.train.data.window import Item
 
-__all__ = ["LONGER", "Lane", "Longer", "Shape", "micro_batches", "shape_of"]
-
-Longer = Literal["cut", "keep", "leave_out"]
-LONGER = {"cut": "longer_cut", "keep": "longer_kept", "leave_out": "longer_left_out"}
-"""What is done with an example of more tokens than a row has, and under which name it is counted."""
+__all__ = ["Lane", "Shape", "micro_batches", "shape_of"]
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What a batch of one lane is: `rows` rows, or where that is 0 rows until there are `tokens` tokens. A row has at
-    most `limit` tokens, and an example of source n `limits[n]` of them (0: any number). `open_rows` above 0 packs.
-    `longer`: a key of LONGER."""
+    """What a batch of one lane is: `rows` rows, or where that is 0 rows until there are `tokens` tokens. With
+    `open_rows` above 0 rows are packed, to at most `limit` tokens."""
 
     rows: int
     tokens: int
     limit: int
-    limits: tuple[int, ...]
     open_rows: int
-    longer: Longer
 
 
 class Lane:
-    """Rows from one chooser. `counts` has how often an example was longer than its source's limit."""
+    """Rows from one chooser."""
 
     def __init__(self, chooser: Chooser, shape: Shape) -> None:
         self.chooser, self.shape = chooser, shape
-        self.counts = {LONGER[shape.longer]: 0} if any(shape.limits) else {}
         self._packer = Packer(shape.limit, shape.open_rows) if shape.open_rows else None
         self._ready: deque[Row] = deque()
 
@@ -66,10 +58,7 @@ class Lane:
     def restore(self, state: Mapping[str, Any], item: Callable[[int, int, int], Item]) -> None:
         """Go on where `state` was; `item` finds an example by stream, pass and place."""
         self.chooser.restore(state["chooser"])
-        rows = {
-            name: [tuple(self._fitted(item(*place)) for place in row) for row in state[name]]
-            for name in ("open", "ready")
-        }
+        rows = {name: [tuple(item(*place) for place in row) for row in state[name]] for name in ("open", "ready")}
         self._ready = deque(rows["ready"])
         if self._packer is not None:
             self._packer.restore(rows["open"])
@@ -80,34 +69,21 @@ class Lane:
             if item is None:
                 self._ready.extend(self._packer.flush() if self._packer is not None else ())
                 return self._ready.popleft() if self._ready else None
-            if 0 < self.shape.limits[item.stream] < item.tokens:
-                self.counts[LONGER[self.shape.longer]] += 1
-                if self.shape.longer == "leave_out":
-                    continue
-                item = self._fitted(item)
             if self._packer is None or item.tokens > self.shape.limit:
                 return (item,)
             self._ready.extend(self._packer.add(item))
         return self._ready.popleft()
 
-    def _fitted(self, item: Item) -> Item:
-        """The example with as many tokens as it has in a row."""
-        limit = self.shape.limits[item.stream]
-        return item._replace(tokens=limit) if self.shape.longer == "cut" and 0 < limit < item.tokens else item
 
-
-def shape_of(stage: TrainingStage, batch: int, open_rows: int, longer: Longer) -> Shape:
+def shape_of(stage: TrainingStage, batch: int, open_rows: int) -> Shape:
     """The batch of a stage with one lane. Raises ConfigError."""
     limit, packed = stage.sequence_tokens, stage.packing
     if packed and not limit:
         raise ConfigError(f"stage {stage.name} packs rows and has no sequence_tokens; say how long a row is")
     if batch < 1:
         raise ConfigError(f"batch = {batch} of stage {stage.name} is out of range: at least 1")
-    opened = open_rows if packed else 0
-    own = [source.sequence_tokens or limit for source in stage.mixture.sources]
-    limits = tuple(min(tokens, limit) if packed else tokens for tokens in own)
     rows = batch if stage.batch_unit == "samples" else max(1, batch // limit) if packed else 0
-    return Shape(rows, batch, limit, limits, opened, longer)
+    return Shape(rows, batch, limit, open_rows if packed else 0)
 
 
 def micro_batches(batch: int, weights: Sequence[float]) -> list[int]:

@@ -18,14 +18,14 @@ from curate.errors import ConfigError, StageError
 from curate.handover.augment import Augment
 from curate.handover.shards import Handover
 from curate.handover.stages import TrainingStage
-from curate.train.data.lanes import Longer
 from curate.train.data.packing import Row
 from curate.train.data.plan import Plan, PlannedBatch, PlanOptions, plan_settings
 from curate.train.data.reading import OK, Drawn, ExampleReader, Unread
+from curate.train.data.window import Longer
 
 __all__ = ["Batch", "Loader"]
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 AHEAD = 2
 """Batches that may be read before they are wanted."""
 PIECE = 16

@@ -51,9 +51,12 @@ class ByRepeat:
             if self.place == self._whole:
                 self.restore([self.epoch + 1, 0, *[0] * len(self._sizes)])
                 continue
-            found = self._streams[self._next()].next()
+            stream = self._streams[self._next()]
+            found = stream.next()
             if found is not None:
                 return found
+            if stream.barren and all(own.barren or not passes_of(own.source) for own in self._streams):
+                raise stream.nothing_fits()
         return None
 
     def _next(self) -> int:

@@ -8,6 +8,7 @@ example, tables included, and 6 us where rows are packed; every rank and worker 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -15,13 +16,13 @@ from typing import Any
 from curate.errors import ConfigError
 from curate.handover.augment import Augment
 from curate.handover.shards import Handover
-from curate.handover.stages import TrainingStage
+from curate.handover.stages import MixtureSource, TrainingStage
 from curate.train.data.draws import stream_seed
-from curate.train.data.lanes import Lane, Longer, Shape, micro_batches, shape_of
+from curate.train.data.lanes import Lane, Shape, micro_batches, shape_of
 from curate.train.data.mixture import ByRepeat, BySample, ByToken, Chooser, OneSource
 from curate.train.data.packing import Row
 from curate.train.data.stream import Stream
-from curate.train.data.window import Counting, Item, passes_of
+from curate.train.data.window import Counting, Item, Longer, passes_of
 
 __all__ = ["Plan", "PlanOptions", "PlannedBatch", "plan_settings"]
 
@@ -73,15 +74,19 @@ class Plan:
             _require_fit(options.augment, stage)
         tokenizer = _tokenizer(handover, stage, options.tokenizer)
         own = stream_seed(seed, stage.name)
+        shape = shape_of(stage, options.batch, options.open_rows)
         counting = Counting(own, options.window, tokenizer, stage.resolution, options.extra_tokens, options.augment)
+        counting = replace(counting, longer=options.longer)
         by_repeat = mixture.unit != "gradient" and not any(source.weight for source in mixture.sources)
         sources = [source if by_repeat else replace(source, repeat=1.0) for source in mixture.sources]
-        self.streams = [Stream(handover, source, number, counting) for number, source in enumerate(sources)]
+        self.streams = [
+            Stream(handover, source, number, replace(counting, limit=_limit(stage, source)))
+            for number, source in enumerate(sources)
+        ]
         self._shares = [[0, 0] for _ in sources]
-        shape = shape_of(stage, options.batch, options.open_rows, options.longer)
         self.lanes = self._by_gradient(shape) if mixture.unit == "gradient" else [Lane(self._chooser(own), shape)]
         whole = sum(stream.size for stream in self.streams)
-        self._most = stage.samples or (0 if by_repeat else round(stage.epochs * whole))
+        self._most = stage.samples or (0 if by_repeat else math.ceil(stage.epochs * whole))
 
     def batches(self) -> Iterator[PlannedBatch]:
         """The batches from here on, without end where the stage does not say how long it is.
@@ -100,14 +105,13 @@ class Plan:
             yield PlannedBatch(self.number - 1, rows)
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """By source: `examples` and `tokens` given out, and what was passed over or fell short. Under "": rows, and
-        examples longer than one."""
+        """By source: `examples` and `tokens` given out, and what was passed over, was longer than its row or fell
+        short. Under "": `rows`."""
         found = {
             stream.source.name: {"examples": examples, "tokens": tokens, **stream.counts}
             for stream, (examples, tokens) in zip(self.streams, self._shares, strict=True)
         }
-        longer = {name: sum(lane.counts[name] for lane in self.lanes) for name in self.lanes[0].counts}
-        return {**found, "": {"rows": self.rows, **longer}}
+        return {**found, "": {"rows": self.rows}}
 
     def state(self) -> dict[str, Any]:
         """Where the plan is: JSON-able, a few kB with packing, else less."""
@@ -116,7 +120,7 @@ class Plan:
             "rows": self.rows,
             "shares": [list(share) for share in self._shares],
             "streams": [[stream.run, stream.place, stream.counts.copy()] for stream in self.streams],
-            "lanes": [{**lane.state(), "counts": lane.counts.copy()} for lane in self.lanes],
+            "lanes": [lane.state() for lane in self.lanes],
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -128,7 +132,6 @@ class Plan:
             stream.seek(run, place)
             stream.counts = dict(counts)
         for lane, own in zip(self.lanes, state["lanes"], strict=True):
-            lane.counts = dict(own["counts"])
             lane.restore(own, self._item)
 
     def close(self) -> None:
@@ -180,6 +183,12 @@ def plan_settings(stage: TrainingStage, options: PlanOptions) -> dict[str, Any]:
         "sources": sources,
         **asdict(options),
     }
+
+
+def _limit(stage: TrainingStage, source: MixtureSource) -> int:
+    """The most tokens of an example in its row; 0 for any number."""
+    own = source.sequence_tokens or stage.sequence_tokens
+    return min(own, stage.sequence_tokens) if stage.packing else own
 
 
 def _require_fit(augment: Augment, stage: TrainingStage) -> None:

@@ -108,7 +108,7 @@ class ExampleReader:
             run=item.run,
             place=item.place,
             tokens=item.tokens,
-            cut=item.tokens < int(window.tokens[item.row]),
+            cut=window.cuts and bool(window.longer[item.row]),
             next_image=bool(window.next_image[item.row]),
             status=status,
             example=example,

@@ -26,11 +26,22 @@ from curate.handover.stages import MixtureSource
 from curate.registry import nearest
 from curate.train.data.draws import order_of, stream_seed
 from curate.train.data.texts import TEXT_COLUMNS
-from curate.train.data.window import OUT_OF_RANGE, WANTED, Counting, Item, Window, draw_window, passes_of
+from curate.train.data.window import (
+    LONGER,
+    NOT_REPEATED,
+    OUT_OF_RANGE,
+    WANTED,
+    Counting,
+    Item,
+    Window,
+    draw_window,
+)
 
 __all__ = ["Stream"]
 
 READERS = 8
+PATIENCE = 10_000
+"""Examples in a row that may be unfit, where that is more than two passes: a short text may be drawn the next time."""
 KEPT = 2
 """Windows, and orders of shards, that are kept: an open row may hold an example of the window before."""
 Key = tuple[int, int]
@@ -38,11 +49,16 @@ Key = tuple[int, int]
 
 class Stream:
     """One source of a stage, without end. `number` is its place in the mixture; `run` counts passes, `place` examples
-    of this pass that were looked at, and `counts` what was passed over, and pairs without a text that was named."""
+    of this pass that were looked at, and `counts` what was passed over, what was longer than its row, and pairs without
+    a text that was named. `unfit` are so many that the last ones could in no pass of this kind have been given."""
 
     def __init__(self, handover: Handover, source: MixtureSource, number: int, counting: Counting) -> None:
         self.source, self.number, self.run, self.place = source, number, 0, 0
         self.counts = {"images_out_of_range": 0, "without_named_caption": 0}
+        self._longer_name = LONGER[counting.longer]
+        if counting.limit:
+            self.counts[self._longer_name] = 0
+        self.unfit = 0
         self._storage, self._counting = handover.storage, counting
         self._shards = _checked(handover, source)
         self.size = sum(shard.samples for shard in self._shards)
@@ -52,7 +68,7 @@ class Stream:
         self._cuts: OrderedDict[int, tuple[list[ShardEntry], list[int]]] = OrderedDict()
         self._begin = self._end = self._warn = 0
         self._tokens: list[int] = []
-        self._states = self._fell_back = b""
+        self._states = self._fell_back = self._longer = b""
 
     def next(self) -> Item | None:
         """The next example; None for one that is not wanted."""
@@ -64,22 +80,36 @@ class Stream:
         self.place += 1
         if place == self._warn:
             self._prepare()
-        if self._states[row] != WANTED:
-            self.counts["images_out_of_range"] += self._states[row] == OUT_OF_RANGE
+        state = self._states[row]
+        if self._longer[row] and state not in (OUT_OF_RANGE, NOT_REPEATED):
+            self.counts[self._longer_name] += 1
+        if state != WANTED:
+            self.counts["images_out_of_range"] += state == OUT_OF_RANGE
+            self.unfit = 0 if state == NOT_REPEATED else self.unfit + 1
             return None
+        self.unfit = 0
         self.counts["without_named_caption"] += self._fell_back[row]
         return Item(self.number, self.run, place, self._tokens[row], self._window, row)
 
     def wanted(self) -> Item:
-        """The next example that is wanted. Raises ConfigError where a whole pass has none."""
-        for _ in range((passes_of(self.source) + 1) * self.size):
+        """The next example that is wanted. Raises ConfigError where none fits."""
+        while not self.barren:
             found = self.next()
             if found is not None:
                 return found
-        raise ConfigError(
-            f"no example of source {self.source.name} has as many pictures as min_images = {self.source.min_images} "
-            f"and max_images = {self.source.max_images} ask for; change them"
-        )
+        raise self.nothing_fits()
+
+    @property
+    def barren(self) -> bool:
+        """Whether it seems that no example is one that the stage can take."""
+        return self.unfit >= max(2 * self.size, PATIENCE)
+
+    def nothing_fits(self) -> ConfigError:
+        """What to say of a barren source."""
+        source, limit = self.source, self._counting.limit
+        images = f"as many pictures as min_images = {source.min_images} and max_images = {source.max_images} ask for"
+        row = f", and at most {limit} tokens (longer = {self._counting.longer!r})" if limit else ""
+        return ConfigError(f"no example of source {source.name} has {images}{row}; change that")
 
     def at(self, run: int, place: int) -> Item:
         """The example that `next` gave at this place: of a row that was open when the plan was put down."""
@@ -102,7 +132,7 @@ class Stream:
         self._warn = self._end - 1 - (self._end - self._begin) // 8
         self._window = self._window_of(self.run, number)
         self._tokens, self._states = self._window.tokens.tolist(), self._window.state.tobytes()
-        self._fell_back = self._window.fell_back.tobytes()
+        self._fell_back, self._longer = self._window.fell_back.tobytes(), self._window.longer.tobytes()
 
     def _prepare(self) -> None:
         """Have the next window read and drawn."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,17 +24,24 @@ from curate.handover.stages import MixtureSource
 from curate.train.data.draws import order_of, row_uniforms, stream_seed
 from curate.train.data.texts import Choices, choose_texts
 
-__all__ = ["NOT_REPEATED", "OUT_OF_RANGE", "WANTED", "Counting", "Item", "Window", "draw_window", "passes_of"]
+__all__ = [
+    *("LONGER", "NOT_REPEATED", "OUT_OF_RANGE", "TOO_LONG", "WANTED"),
+    *("Counting", "Item", "Longer", "Window", "draw_window", "passes_of"),
+]
 
 Numbers = npt.NDArray[np.int64]
-WANTED, OUT_OF_RANGE, NOT_REPEATED = range(3)
+WANTED, OUT_OF_RANGE, TOO_LONG, NOT_REPEATED = range(4)
+Longer = Literal["cut", "keep", "leave_out"]
+LONGER = {"cut": "longer_cut", "keep": "longer_kept", "leave_out": "longer_left_out"}
+"""What is done with an example of more tokens than its row has, and under which name it is counted."""
 
 
 @dataclass(frozen=True)
 class Counting:
-    """How an order is drawn and what an example weighs: `window` shards are mixed, tokens are those of `tokenizer`
-    ("" counts none) and of the pictures by `resolution`, and `extra_tokens` for each example (begin, end). `augment`
-    draws crops and flips, at 10 us a pair."""
+    """How a source's order is drawn and what an example weighs: `window` shards are mixed, tokens are those of
+    `tokenizer` ("" counts none) and of the pictures by `resolution`, and `extra_tokens` for each example (begin, end).
+    `augment` draws crops and flips, at 10 us a pair. An example has at most `limit` tokens (0: any number); one that
+    has more is `longer`: a key of LONGER."""
 
     seed: int
     window: int
@@ -42,14 +49,17 @@ class Counting:
     resolution: Resolution
     extra_tokens: int = 0
     augment: Augment | None = None
+    limit: int = 0
+    longer: Longer = "cut"
 
 
 @dataclass(frozen=True)
 class Window:
     """The n examples of a few shards, in the order drawn. `shard` int32 (among `shards`) and `row` int32 say where each
-    lies; `tokens` int64; `text` int32 (`curate.train.data.texts`); `next_image`, `fell_back` bool; `state` uint8: it is
-    WANTED, has a number of pictures OUT_OF_RANGE, or is NOT_REPEATED in this pass. `views`: which part of each picture
-    is seen; None for all of them."""
+    lies; `tokens` int64 in its row; `text` int32 (`curate.train.data.texts`); `next_image`, `fell_back` bool; `longer`
+    bool: it has more than the limit, and where `cuts` is true its row has as many as that. `state` uint8: it is WANTED,
+    has a number of pictures OUT_OF_RANGE, is TOO_LONG, or is NOT_REPEATED in this pass. `views`: which part of each
+    picture is seen; None for all of them."""
 
     shards: Sequence[ShardEntry]
     places: Sequence[Places]
@@ -59,6 +69,8 @@ class Window:
     text: npt.NDArray[np.int32]
     next_image: npt.NDArray[np.bool_]
     fell_back: npt.NDArray[np.bool_]
+    longer: npt.NDArray[np.bool_]
+    cuts: bool
     state: npt.NDArray[np.uint8]
     views: Views | None = None
 
@@ -92,6 +104,10 @@ def draw_window(
     choices = [choose_texts(own, source.captions, seed("texts")) for own in places]
     images = np.concatenate([own.images for own in places])
     state = np.where(_between(images, source.min_images, source.max_images), WANTED, OUT_OF_RANGE)
+    tokens = _all_tokens(counting, places, choices)
+    longer = (tokens > counting.limit) & (counting.limit > 0)
+    if counting.longer == "leave_out":
+        state = np.where((state == WANTED) & longer, TOO_LONG, state)
     passes, rest = passes_of(source), source.repeat % 1
     if rest and run % passes == passes - 1:
         drawn = row_uniforms(rows, seed("repeat", run // passes))
@@ -102,10 +118,12 @@ def draw_window(
         places=places,
         shard=np.repeat(np.arange(len(places), dtype=np.int32), [len(own) for own in places])[order],
         row=np.concatenate([np.arange(len(own), dtype=np.int32) for own in places])[order],
-        tokens=_all_tokens(counting, places, choices)[order],
+        tokens=(np.where(longer, counting.limit, tokens) if counting.longer == "cut" else tokens)[order],
         text=np.concatenate([own.text for own in choices])[order],
         next_image=next_image[order],
         fell_back=np.concatenate([own.fell_back for own in choices])[order],
+        longer=longer[order],
+        cuts=counting.longer == "cut",
         state=state[order].astype(np.uint8),
         views=_views(counting.augment, places, seed("views"), order) if counting.augment else None,
     )
