@@ -28,6 +28,14 @@ __all__ = ["Handover", "Places", "open_handover", "read_places", "text_columns"]
 
 INDEX = ("key", "extension", "offset", "size")
 SIZES = ("images", "widths", "heights")
+TOKENS = ("tokens_", "captions_tokens_")
+LISTS = {"widths": pa.int64(), "heights": pa.int64(), "caption_origins": pa.string(), "caption_weights": pa.float64()}
+TYPES = {
+    **{name: pa.string() for name in ("key", "source_key", "extension")},
+    **{name: pa.int64() for name in ("offset", "size", "images")},
+    **{name: pa.list_(of) for name, of in LISTS.items()},
+}
+"""What is relied on, as it is read; a table is no more to be trusted than a tar."""
 Numbers = npt.NDArray[np.int64]
 
 
@@ -108,15 +116,15 @@ def read_places(storage: Storage, entry: ShardEntry, tokenizer: str = "", column
     index = _read(storage, f"{entry.id}.index.parquet", INDEX)
     if len(rows) != entry.samples:
         raise _at_odds(storage, entry, f"{entry.id}.parquet has {len(rows)} rows, the manifest {entry.samples} samples")
-    keys = _column(rows, "key").cast(pa.string())
+    keys = _column(rows, "key")
     first = _first_members(storage, entry, keys, _column(index, "key"))
     tokens, text_tokens = _tokens(storage, entry, keys, tokenizer)
-    extension = _column(index, "extension").cast(pa.string()).dictionary_encode()
+    extension = pc.fill_null(_column(index, "extension"), "").dictionary_encode()
     own = _column(rows, "source_key") if "source_key" in rows.column_names else keys
     width, height, picture = _sizes(storage, entry, rows)
     return Places(
         keys=keys,
-        identity=_identity(entry.source, pc.coalesce(own.cast(pa.string()), keys)),
+        identity=_identity(entry.source, pc.coalesce(own, keys)),
         first=first,
         offset=_numbers(index, "offset"),
         size=_numbers(index, "size"),
@@ -147,7 +155,6 @@ def _identity(source: str, keys: pa.Array) -> Digests:
 
 def _first_members(storage: Storage, entry: ShardEntry, keys: pa.Array, members: pa.Array) -> Numbers:
     """int64 (n + 1): where each example's members begin in the index, which has the keys in the table's order."""
-    members = members.cast(pa.string())
     changes = np.asarray(pc.not_equal(members[1:], members[:-1])) if len(members) > 1 else np.empty(0, bool)
     starts = np.append(0, np.flatnonzero(changes) + 1) if len(members) else np.empty(0, np.int64)
     if not members.take(pa.array(starts)).equals(keys):
@@ -160,7 +167,7 @@ def _tokens(storage: Storage, entry: ShardEntry, keys: pa.Array, tokenizer: str)
         return np.zeros(len(keys), np.int64), None
     lists = f"captions_tokens_{tokenizer}"
     table = _read(storage, f"{entry.id}.tokens.parquet", ("key", f"tokens_{tokenizer}"), (lists,))
-    if not _column(table, "key").cast(pa.string()).equals(keys):
+    if not _column(table, "key").equals(keys):
         raise _at_odds(storage, entry, f"{entry.id}.tokens.parquet has not the keys of {entry.id}.parquet")
     return _numbers(table, f"tokens_{tokenizer}"), _column(table, lists) if lists in table.column_names else None
 
@@ -183,9 +190,18 @@ def _read(storage: Storage, name: str, needed: Sequence[str], wanted: Sequence[s
         missing = next((column for column in needed if column not in there), None)
         if missing is not None:
             raise ShardError(f"{name} in {storage.root} has no column {missing!r}; run the hand-over again")
-        return file.read([*needed, *(column for column in wanted if column in there)]).combine_chunks()
+        table = file.read([*needed, *(column for column in wanted if column in there)])
+        columns = {column: table[column].cast(_type_of(column, table)) for column in table.column_names}
+        return pa.table(columns).combine_chunks()
 
     return _opened(storage, name, columns)
+
+
+def _type_of(column: str, table: pa.Table) -> pa.DataType:
+    """The type that a column is read as: its own where nothing is relied on."""
+    if column.startswith(TOKENS):
+        return pa.int64() if column.startswith(TOKENS[0]) else pa.list_(pa.int64())
+    return TYPES.get(column, table.schema.field(column).type)
 
 
 def _opened(storage: Storage, name: str, look: Callable[[pq.ParquetFile], Any]) -> Any:

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 from handover_sets import make_handover, page, pair, prose
 
-from curate.errors import ConfigError
+from curate.errors import ConfigError, ShardError
 from curate.handover.shards import open_handover, read_places, text_columns
 from curate.sample import Document, Text
 
@@ -65,6 +65,37 @@ def test_a_picture_without_a_size_is_one_pixel(handover, folder, tmp_path):
     pq.write_table(table, other / "00000.parquet")
     own = places(open_handover(str(other)), "p")
     assert (own.width.tolist(), own.height.tolist()) == ([1], [1])
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value"),
+    [
+        ("00000.parquet", "key", ["a"]),
+        ("00000.parquet", "images", "one"),
+        ("00000.parquet", "widths", 32),
+        ("00000.parquet", "caption_origins", 3),
+        ("00000.parquet", "caption_weights", "half"),
+        ("00000.index.parquet", "key", b"\xff"),
+        ("00000.index.parquet", "offset", "far"),
+        ("00000.index.parquet", "size", 0.5),
+        ("00000.tokens.parquet", "tokens_words", "many"),
+        ("00000.tokens.parquet", "captions_tokens_words", 7),
+    ],
+)
+def test_a_column_of_another_type_is_said(folder, tmp_path, table, column, value):
+    other = make_handover(tmp_path / "set", {"p": [pair(1, ["a"], ["web"])]})
+    there = pq.read_table(other / table)
+    strange = pa.array([value] * len(there))
+    pq.write_table(there.set_column(there.column_names.index(column), column, strange), other / table)
+    with pytest.raises(ShardError, match=f"{table} in .* is broken: .*; run the hand-over again"):
+        places(open_handover(str(other)), "p", columns=("caption_origins", "caption_weights"))
+
+
+def test_an_index_without_extensions_is_read(tmp_path):
+    other = make_handover(tmp_path / "set", {"p": [pair(1)]})
+    there = pq.read_table(other / "00000.index.parquet")
+    pq.write_table(there.set_column(1, "extension", pa.nulls(len(there))), other / "00000.index.parquet")
+    assert places(open_handover(str(other)), "p").extensions == ("",)
 
 
 def test_the_digest_is_of_the_contents(handover, folder, tmp_path):
