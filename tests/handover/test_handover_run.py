@@ -463,6 +463,6 @@ def test_the_demo_config_can_be_read() -> None:
     table = read_toml(Path(__file__).parents[2] / "configs" / "handover_demo.toml")
     stages = planned_stages(table["stages"], {"raw": "pairs", "curated": "pairs", "pages": "interleaved"})
     raw, curated, pages = stages.stages
-    assert replace(raw, name="", mixture=curated.mixture) == replace(curated, name="")  # but for the data the same
+    assert replace(raw, name="curated", mixture=curated.mixture) == curated  # but for the data the same
     assert pages.trainable.vision == "none"
     assert [Path(own["path"]).name for own in table["sources"].values()] == ["demo", "capfilt_demo", "interleaved_demo"]
