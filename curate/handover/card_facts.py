@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.errors import ConfigError, ShardError
+from curate.errors import ConfigError
 from curate.handover.histograms import BINS, add_shard
 from curate.handover.manifest import MANIFEST, Manifest, as_manifest, read_record, require_valid
 from curate.shard import Shard
@@ -66,7 +66,7 @@ def read_facts(storage: Storage) -> Facts:
     by_source: dict[str, Any] = {}
     ids: dict[str, list[str]] = {}
     for shard in record["shards"]:
-        _add(by_source, shard)
+        add_shard(by_source, shard)
         ids.setdefault(shard["source"], []).append(shard["id"])
     for name in record["sources"]:
         if not NAME.fullmatch(name):
@@ -111,14 +111,6 @@ def _shard(shard: Shard, spoken: Sequence[str]) -> tuple[set[str], dict[str, int
         return extensions, {}
     counts = pc.value_counts(shard.table("", [spoken[0]])[spoken[0]]).to_pylist()
     return extensions, {own["values"]: own["counts"] for own in counts if own["values"]}
-
-
-def _add(by_source: dict[str, Any], shard: Mapping[str, Any]) -> None:
-    try:
-        add_shard(by_source, shard)
-    except (ValueError, TypeError) as error:
-        words = f"shard {shard['id']} of {MANIFEST} has other histograms than those of its source: {error}"
-        raise ShardError(f"{words}; run the hand-over again") from None
 
 
 def _named(languages: Counter[str]) -> Iterator[str]:

@@ -64,13 +64,14 @@ def captions_section(facts: Facts) -> Iterator[str]:
         rule = " ".join([view["rule"], *([f"({view['rule_source']})"] if view.get("rule_source") else [])])
         parts = [f"Texts of {code(view['source'])} were chosen by the view {code(view['view'])}: {escaped(rule)}"]
         yield from (": ".join([*parts, *([escaped(told)] if told else [])]) + _yield(view.get("yield")), "")
-    words: dict[str, list[int]] = {}
+    bins, words = facts.bins.get("words", ()), dict[str, list[int]]()
     for own in facts.sources.values():
         for origin, contents in own.contents.get("captions", {}).items():
             counts = contents.get("words", [])
-            before = words.get(code(origin), [0] * len(counts))
-            words[code(origin)] = [x + y for x, y in zip(before, counts, strict=True)]
-    yield from _histogram("words of a caption", facts.bins.get("words", ()), words)
+            if len(counts) == len(bins):
+                before = words.get(code(origin), [0] * len(bins))
+                words[code(origin)] = [x + y for x, y in zip(before, counts, strict=True)]
+    yield from _histogram("words of a caption", bins, words)
 
 
 def _caption(facts: Facts, column: Mapping[str, Any]) -> Sequence[str]:

@@ -82,15 +82,20 @@ def merged(a: Contents, b: Contents) -> Contents:
     """The contents of two shards together: counts and histograms added, ranges widened."""
     if not a or not b:
         return dict(a or b)
-    if {"values", "min", "max"} == set(a):
+    if {"values", "min", "max"} == set(a) == set(b):
         return {"values": a["values"] + b["values"], "min": min(a["min"], b["min"]), "max": max(a["max"], b["max"])}
     return {name: _sum(a.get(name), b.get(name)) for name in dict.fromkeys([*a, *b])}
 
 
 def add_shard(by_source: dict[str, Contents], shard: Mapping[str, Any]) -> None:
-    """Add a shard, as the manifest lists it, to the contents of its source."""
+    """Add a shard, as the manifest lists it, to the contents of its source. Raises ShardError for histograms of other
+    lengths than those before."""
     own = {"shards": 1, **{name: shard[name] for name in CONTENTS if name in shard}}
-    by_source[shard["source"]] = merged(by_source.get(shard["source"], {}), own)
+    try:
+        by_source[shard["source"]] = merged(by_source.get(shard["source"], {}), own)
+    except (ValueError, TypeError) as error:
+        words = f"shard {shard['id']} has other histograms than the shards of its source before it: {error}"
+        raise ShardError(f"{words}; run the hand-over again") from None
 
 
 def totals_of(by_source: Mapping[str, Contents]) -> Contents:

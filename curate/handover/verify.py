@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate.errors import ConfigError, StorageError
+from curate.errors import ConfigError, ShardError, StorageError
 from curate.handover.card import CARD, CROISSANT
 from curate.handover.histograms import add_shard, totals_of
 from curate.handover.manifest import (
@@ -110,7 +110,7 @@ def _compared(storage: Storage, file: FileRecord) -> Problem | None:
     digest, size = hashlib.sha256(), 0
     try:
         with plain_errors(f"read {storage.path(file.name)}"), storage.open(file.name) as source:
-            while piece := source.read(PIECE_BYTES):
+            while size <= file.bytes and (piece := source.read(PIECE_BYTES)):
                 digest.update(piece)
                 size += len(piece)
     except FileNotFoundError:
@@ -118,7 +118,8 @@ def _compared(storage: Storage, file: FileRecord) -> Problem | None:
     except StorageError as error:
         return Problem(file.name, "unreadable", str(error))
     if size != file.bytes:
-        return Problem(file.name, "changed", f"{size:,} bytes, and the manifest says {file.bytes:,}")
+        more = "or more " if size > file.bytes else ""
+        return Problem(file.name, "changed", f"{size:,} {more}bytes, and the manifest says {file.bytes:,}")
     if digest.hexdigest() != file.sha256:
         return Problem(file.name, "changed", f"SHA-256 {digest.hexdigest()[:16]} ..., not {file.sha256[:16]} ...")
     return None
@@ -148,8 +149,12 @@ def _wrong_totals(record: Mapping[str, Any]) -> Iterator[str]:
     if not told:
         return
     by_source: dict[str, dict[str, Any]] = {}
-    for shard in record["shards"]:
-        add_shard(by_source, shard)
+    try:
+        for shard in record["shards"]:
+            add_shard(by_source, shard)
+    except ShardError as error:
+        yield str(error)
+        return
     for name, value in totals_of(by_source).items():
         if told.get(name) != value:
             yield f"totals.{name} is not what the shards come to"

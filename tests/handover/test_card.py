@@ -23,6 +23,7 @@ from curate.handover.card_facts import read_facts, shard_globs
 from curate.handover.card_front import _size, front_matter
 from curate.handover.card_licences import card_licence, hub_licence, spdx_address
 from curate.handover.card_reading import braced
+from curate.handover.card_tables import captions_section
 from curate.handover.card_words import cleaned, escaped, table, yaml_lines
 from curate.handover.verify import verify
 from curate.sample import Conversation, Text, Turn
@@ -339,6 +340,18 @@ def test_what_no_card_can_be_made_of_is_told(tmp_path: Path) -> None:
     path.write_text(json.dumps(record))
     with pytest.raises(ShardError, match=r"shard 00001 .* other histograms"):
         read_facts(Storage(str(folder)))
+
+
+def test_histograms_of_other_lengths_are_left_out(tmp_path: Path) -> None:
+    """A manifest of somebody else: two sources that count words in other bins."""
+    folder = make_handover(tmp_path / "out", {"a": [pair(0)], "b": [pair(1)]})
+    record = json.loads((folder / "manifest.json").read_bytes())
+    for shard, words in zip(record["shards"], ([0] * 5 + [7] + [0] * 8, [1, 2, 3]), strict=True):
+        shard["captions"] = {"web": {"texts": 1, "words": words}}
+    (folder / "manifest.json").write_text(json.dumps(record))
+    told = "\n".join(captions_section(read_facts(Storage(str(folder)))))
+    assert "| 8 to 11 |" in told
+    assert told.count("100.0 %") == 1
 
 
 @pytest.mark.parametrize(

@@ -132,6 +132,8 @@ EDITS = [
     (edit("shards", 1, "samples", to=5), "totals.samples is not what the shards come to"),
     (edit("shards", 1, "captions", "web", "texts", to=5), "totals.by_source is not"),
     (edit("totals", "images", to=0), "totals.images is not"),
+    (edit("shards", 1, "aspect", to=[1]), "shard 00001 has other histograms than the shards of its source"),
+    (edit("shards", 0, "files", 0, "bytes", to=1), "or more bytes, and the manifest says 1"),
     (edit("tokenizers", to={}), "tokenizers differ by 'words'"),
     (edit("dataset_id", to="0" * 16), "dataset_id is not that of these files"),
     (edit("stages", "names", to=["two"]), "its stages are not those that the manifest names"),
@@ -167,6 +169,13 @@ def test_files_are_read_in_pieces(handed: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("curate.handover.verify.PIECE_BYTES", 1000)
     assert problems(handed) == []
     assert PIECE_BYTES == 8 << 20
+
+
+def test_no_more_is_read_of_a_file_than_the_manifest_says(handed: Path) -> None:
+    """Whoever made the folder may have put a link to something without an end in a shard's place."""
+    (handed / "00000.tar").unlink()
+    (handed / "00000.tar").symlink_to("/dev/zero")
+    assert [own.problem for own in verify(Storage(str(handed)), 2).problems if own.file == "00000.tar"] == ["changed"]
 
 
 def test_any_storage_will_do(handed: Path) -> None:
