@@ -30,9 +30,13 @@ __all__ = ["Lineage", "Told", "first_shard", "lineage_of", "without_folders", "w
 
 Told = Mapping[str, Mapping[str, str]]
 """What each column of a data set says of itself."""
-SECRET = re.compile(r"(?i)(^|[_-])(api_?key|key|token|secret|password|credential)s?$")
-USER = re.compile(r"(?<=://)[^/@\s]*@")
-QUERY = re.compile(r"(://[^\s?#]{0,2000})\?([^\s#]*)")
+SECRET = re.compile(
+    r"(?i)(^|[_-]|(?-i:(?<=[a-z])(?=[A-Z])))"
+    r"(api_?key|key|token|secret|password|passwd|passphrase|credential|authorization)s?$"
+)
+USER = re.compile(r"(?<=://)(?:[^/@\s:]{0,500}:(?!\d{1,5}/)[^@\s]{0,2000}@)?(?:[^/@\s]{0,2000}@)*")
+"""Who reads, before the host: a key of S3 may have `/`, and a password `@`, although both should be escaped there."""
+QUERY = re.compile(r"(://[^\s?#]{0,2000})[?#](\S*)")
 SIGNS = re.compile(r"(?i)sig|key|token|secret|passw|credential")
 """What stands in the name of a query's entry that gives access."""
 MODEL = ("model", "model_revision", "model_precision", "endpoint")
@@ -95,19 +99,25 @@ def first_shard(storage: Storage) -> Shard | None:
 
 def without_secrets(value: Any) -> Any:
     """A JSON-like value without what gives access: users and passwords in URLs, their queries where they sign, and
-    values that are called key, token, secret, password or credentials, or `..._key` and so on."""
+    texts and lists of texts that are called key, token, secret, password, credentials, authorization, or `..._key` and
+    so on."""
     if isinstance(value, Mapping):
-        return {
-            name: "***" if isinstance(own, str) and own and SECRET.search(str(name)) else without_secrets(own)
-            for name, own in value.items()
-        }
+        return {n: _hidden(own) if SECRET.search(str(n)) else without_secrets(own) for n, own in value.items()}
     if isinstance(value, list | tuple):
         return [without_secrets(own) for own in value]
     return QUERY.sub(_unsigned, USER.sub("", value)) if isinstance(value, str) else value
 
 
+def _hidden(value: Any) -> Any:
+    """What is called a secret. Numbers stay, for they count tokens; and what is below a table of that name is judged by
+    its own names."""
+    if isinstance(value, list | tuple):
+        return [_hidden(own) for own in value]
+    return ("***" if value else "") if isinstance(value, str) else without_secrets(value)
+
+
 def _unsigned(found: re.Match[str]) -> str:
-    names = (entry.partition("=")[0] for entry in found[2].split("&"))
+    names = (entry.partition("=")[0] for entry in re.split("[&?#]", found[2]))
     return found[1] if any(map(SIGNS.search, names)) else found[0]
 
 
