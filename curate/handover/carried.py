@@ -141,7 +141,7 @@ class Prose(_Carried):
 def _of_rows(files: Callable[[], Sequence[InputFile]], plan: pa.Table, carry: Carry) -> Iterator[Item]:
     """The items of a slice whose rows are texts, or lie in Parquet files."""
     texts = ROW in plan.column_names
-    rows = map(_parsed, plan[ROW].to_pylist()) if texts else map(_plain, parquet_rows(files(), plan))
+    rows = (_parsed(row.as_py()) for row in plan[ROW]) if texts else map(_plain, parquet_rows(files(), plan))
     places = plan.select([KEY, PLACE]).to_pylist()
     for place, record in zip(places, rows, strict=True):
         try:

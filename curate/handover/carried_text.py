@@ -71,7 +71,8 @@ def text_tables(files: Sequence[InputFile], samples: int, shards: ShardSettings,
         for number in range(-(-facts["examples"] // shards.samples)):
             rows = bins.read(number)
             assert rows is not None
-            yield rows.take(pc.sort_indices(rows[POSITION])).drop_columns([POSITION])
+            rows = rows.take(pc.sort_indices(rows[POSITION])).drop_columns([POSITION])  # one copy, while it is written
+            yield rows
 
 
 def dealt(hashes: npt.NDArray[np.uint64], samples: int, shuffle: bool) -> Numbers:

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from curate.errors import ShardError
 from curate.handover.layout import Kind, example_of
 from curate.manifest import Attempt
-from curate.models.tokenizers import Count, TokenizerSettings, open_tokenizer
+from curate.models.tokenizers import TokenizerSettings, open_tokenizer
 from curate.sample import Document, Sample, Text
 from curate.shard import Shard
 from curate.stage import Runtime, Stage
@@ -66,18 +66,21 @@ class Tokens(Stage):
     def run(self, shard: Shard, attempt: Attempt, runtime: Runtime) -> None:
         rows = shard.table(columns=["key", "kind"])
         kind: Kind = rows["kind"][0].as_py() if len(rows) else "text"
-        texts = list(_captions(shard) if kind == "pairs" else _texts(shard, kind, rows["key"]))
+        counters = {name: open_tokenizer(settings) for name, settings in self.tokenizers.items()}
+        each: dict[str, list[list[int]]] = {name: [] for name in counters}
+        for own in _captions(shard) if kind == "pairs" else _texts(shard, kind, rows["key"]):
+            for name, count in counters.items():
+                each[name].append([count(text) for text in own])
         columns: dict[str, pa.Array] = {"key": rows["key"].combine_chunks()}
-        for name, settings in self.tokenizers.items():
-            columns |= _counted(name, open_tokenizer(settings), texts, kind)
+        for name in counters:
+            columns |= _columns(name, each[name], kind)
             attempt.counts[f"tokens.{name}"] = pc.sum(columns[tokens_column(name)]).as_py() or 0
         attempt.counts["in"] = attempt.counts["kept"] = len(rows)
         attempt.write_table(shard.table_name("tokens"), pa.table(columns))
 
 
-def _counted(name: str, count: Count, texts: Sequence[Sequence[str]], kind: str) -> dict[str, pa.Array]:
-    """The columns of one tokenizer; `texts` are those of each example."""
-    each = [[count(text) for text in own] for own in texts]
+def _columns(name: str, each: Sequence[Sequence[int]], kind: str) -> dict[str, pa.Array]:
+    """The columns of one tokenizer; `each` are the tokens of the texts of each example."""
     if kind != "pairs":
         return {tokens_column(name): pa.array(map(sum, each), pa.int32())}
     first = [own[0] if own else 0 for own in each]
