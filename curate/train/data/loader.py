@@ -27,9 +27,10 @@ __all__ = ["Batch", "Loader"]
 
 STATE_VERSION = 2
 AHEAD = 2
-"""Batches that may be read before they are wanted."""
+"""Batches that may be read before they are wanted; more of them where they are less than two pieces a thread."""
 PIECE = 16
-"""Examples that a thread reads at a time, about: handing over one alone would cost as much as reading it."""
+"""Examples that a thread reads at a time from a disk, about: handing over one alone would cost as much as reading it.
+From a store it is one, so that the requests under way are as many as there are threads."""
 MOST_UNREAD = 100_000
 ENOUGH = 1_000
 """Examples after which a loader may say that too many cannot be read."""
@@ -186,12 +187,13 @@ class Loader:
         self, reader: ExampleReader, planned: Iterator[tuple[PlannedBatch, Mapping[str, Any]]]
     ) -> Iterator[Batch]:
         waiting: deque[tuple[PlannedBatch, Mapping[str, Any], list[Future[list[tuple[Drawn, ...]]]]]] = deque()
+        most = PIECE if self.handover.storage.local is not None else 1
         with ThreadPoolExecutor(self.threads, thread_name_prefix="examples") as pool:
             try:
                 for batch, place in planned:
-                    pieces = _pieces(self._own(batch.rows))
+                    pieces = _pieces(self._own(batch.rows), most)
                     waiting.append((batch, place, [pool.submit(_read_rows, reader, piece) for piece in pieces]))
-                    if len(waiting) > AHEAD:
+                    while len(waiting) > AHEAD and sum(len(own) for *_, own in waiting) > 2 * self.threads:
                         yield _finished(*waiting.popleft())
                 while waiting:
                     yield _finished(*waiting.popleft())
@@ -218,12 +220,12 @@ def _read_rows(reader: ExampleReader, rows: Sequence[Row]) -> list[tuple[Drawn, 
     return [tuple(reader.read(item) for item in row) for row in rows]
 
 
-def _pieces(rows: Sequence[Row]) -> list[Sequence[Row]]:
-    """The rows cut where there are PIECE examples."""
+def _pieces(rows: Sequence[Row], most: int) -> list[Sequence[Row]]:
+    """The rows cut where there are `most` examples."""
     pieces, start, examples = [], 0, 0
     for end, row in enumerate(rows, 1):
         examples += len(row)
-        if examples >= PIECE or end == len(rows):
+        if examples >= most or end == len(rows):
             pieces.append(rows[start:end])
             start, examples = end, 0
     return pieces

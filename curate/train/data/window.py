@@ -25,8 +25,17 @@ from curate.train.data.draws import order_of, row_uniforms, stream_seed
 from curate.train.data.texts import Choices, choose_texts
 
 __all__ = [
-    *("LONGER", "NOT_REPEATED", "OUT_OF_RANGE", "TOO_LONG", "WANTED"),
-    *("Counting", "Item", "Longer", "Window", "draw_window", "passes_of"),
+    "LONGER",
+    "NOT_REPEATED",
+    "OUT_OF_RANGE",
+    "TOO_LONG",
+    "WANTED",
+    "Counting",
+    "Item",
+    "Longer",
+    "Window",
+    "draw_window",
+    "passes_of",
 ]
 
 Numbers = npt.NDArray[np.int64]
