@@ -1,15 +1,20 @@
 """Masks of packed rows, and how texts of a pair are drawn."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
 import torch
 
 from curate.dedup.digest import digest_strings
+from curate.handover.resolution import Resolution
 from curate.handover.shards import Places
+from curate.handover.stages import MixtureSource
 from curate.train.data import block_mask, block_positions
 from curate.train.data.draws import Uniforms, order_of, row_uniforms, stream_seed
 from curate.train.data.texts import FIRST, choose_texts
+from curate.train.data.window import Counting, draw_window
 
 
 @pytest.mark.parametrize(
@@ -98,6 +103,18 @@ def test_a_column_goes_before_an_origin_of_its_name():
     found = choose_texts(pairs(3000, ["web", "alt"], None, {"alt": "a text"}), {"web": 0.5, "alt": 0.5}, 0)
     assert set(found.text.tolist()) == {0, -3}
     assert abs((found.text == 0).mean() - 0.5) < 0.04
+
+
+def test_copies_of_a_row_have_texts_of_their_own():
+    places = pairs(2000, ["web", "synthetic"])
+    copies = replace(places, identity=np.repeat(places.identity[::2], 2, axis=0))
+    source = MixtureSource("p", "pairs", captions={"web": 0.5, "synthetic": 0.5})
+    window = draw_window(source, Counting(0, 16, "", Resolution(size=28)), [None], [copies], 0)
+    text = np.empty(2000, int)
+    text[window.row] = window.text
+    assert abs((text[::2] == text[1::2]).mean() - 0.5) < 0.06
+    alone = draw_window(source, Counting(0, 16, "", Resolution(size=28)), [None], [places], 0)
+    assert np.array_equal(alone.text[np.argsort(alone.row)][::2], text[::2]), "the first of them draws as if alone"
 
 
 def test_draws_belong_to_rows_and_places():

@@ -8,7 +8,7 @@ seed, pass and what the row is, so none depends on what else lies in the window.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -110,7 +110,9 @@ def draw_window(
 
     rows = _told_apart(np.concatenate([own.identity for own in places]))
     order = order_of(rows, seed("rows"))
-    choices = [choose_texts(own, source.captions, seed("texts")) for own in places]
+    ends = np.cumsum([len(own) for own in places])
+    told = [replace(own, identity=part) for own, part in zip(places, np.split(rows, ends[:-1]), strict=True)]
+    choices = [choose_texts(own, source.captions, seed("texts")) for own in told]
     images = np.concatenate([own.images for own in places])
     state = np.where(_between(images, source.min_images, source.max_images), WANTED, OUT_OF_RANGE)
     tokens = _all_tokens(counting, places, choices)
@@ -134,7 +136,7 @@ def draw_window(
         longer=longer[order],
         cuts=counting.longer == "cut",
         state=state[order].astype(np.uint8),
-        views=_views(counting.augment, places, seed("views"), order) if counting.augment else None,
+        views=_views(counting.augment, told, seed("views"), order) if counting.augment else None,
     )
 
 
@@ -155,7 +157,8 @@ def _all_tokens(counting: Counting, places: Sequence[Places], choices: Sequence[
 
 
 def _told_apart(rows: Digests) -> Digests:
-    """The same, where copies of one row get digests of their own: with one digest they would lie side by side."""
+    """The same, where copies of one row get digests of their own: with one digest they would lie side by side, and have
+    the same text and the same crop."""
     order = np.lexsort((rows[:, 1], rows[:, 0]))
     again = np.append(False, (rows[order][1:] == rows[order][:-1]).all(axis=1))
     if not again.any():
