@@ -67,6 +67,8 @@ def warnings_of(
     for name, lineage in lineages.items():
         if not decided(lineage):
             yield f"no filter has decided on source {name}: all that it has is handed over"
+        elif sources[name]["settings"].get("kept_only") is False:
+            yield f"source {name} has what its filters dropped too (kept_only = false)"
         if not lineage.finished:
             yield f"the last run of source {name} did not end; its lineage is not known"
     few = [f"{name} has {n}" for name, n in shards.items() if 0 < n < WORKERS]

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curate.errors import ConfigError, ShardError, StorageError
@@ -29,6 +30,7 @@ from curate.handover.manifest import (
     require_valid,
 )
 from curate.handover.plan_stages import check_origins, check_sources, parse_stages
+from curate.handover.tokenizers import tokens_column
 from curate.manifest import MANIFEST as COMMITS
 from curate.manifest import FileRecord
 from curate.storage import Storage, plain_errors
@@ -161,19 +163,38 @@ def _wrong_totals(record: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _counts(storage: Storage, manifest: Manifest, spoilt: set[str]) -> Iterator[Problem]:
-    """Sample tables whose number of rows is not that of the manifest."""
+    """Tables whose rows, pictures, characters or tokens are not what the manifest says."""
     for shard in manifest.shards:
-        name = f"{shard.id}.parquet"
-        if name in spoilt or name not in {file.name for file in shard.files}:
-            continue
-        try:
-            with plain_errors(f"read {storage.path(name)}"), storage.open(name) as source:
-                rows = pq.ParquetFile(source).metadata.num_rows
-        except (FileNotFoundError, StorageError, pa.ArrowException) as error:
-            yield Problem(name, "at odds", f"cannot be read: {error}")
-            continue
-        if rows != shard.samples:
-            yield Problem(name, "at odds", f"{rows} rows, and the manifest says {shard.samples} samples")
+        told = {"images": shard.images, **({"chars": shard.chars} if shard.chars else {})}
+        tables = {
+            f"{shard.id}.parquet": told,
+            f"{shard.id}.tokens.parquet": {tokens_column(name): n for name, n in shard.text_tokens.items()},
+        }
+        known = {file.name for file in shard.files} - spoilt
+        for name, sums in tables.items():
+            if name in known and sums:
+                yield from (Problem(name, "at odds", words) for words in _summed(storage, name, shard.samples, sums))
+
+
+def _summed(storage: Storage, name: str, samples: int, sums: Mapping[str, int]) -> Iterator[str]:
+    """What a table holds and the manifest tells otherwise. Columns are read 64Ki rows at a time."""
+    found = dict.fromkeys(sums, 0)
+    try:
+        with plain_errors(f"read {storage.path(name)}"), storage.open(name) as source:
+            file = pq.ParquetFile(source)
+            rows = file.metadata.num_rows
+            for batch in file.iter_batches(columns=list(sums)) if rows == samples else ():
+                for column in sums:
+                    found[column] += pc.sum(batch[column]).as_py() or 0
+    except (FileNotFoundError, StorageError, pa.ArrowException) as error:
+        yield f"cannot be read: {error}"
+        return
+    if rows != samples:
+        yield f"{rows} rows, and the manifest says {samples} samples"
+        return
+    for column, told in sums.items():
+        if found[column] != told:
+            yield f"{column} comes to {found[column]:,}, and the manifest says {told:,}"
 
 
 def _stages(storage: Storage, manifest: Manifest, spoilt: set[str]) -> Iterator[Problem]:

@@ -436,13 +436,24 @@ def test_a_manifest_that_is_not_valid_is_never_written(sets: Path, tmp_path: Pat
 
 
 def test_a_source_without_examples_and_one_that_did_not_end_are_told() -> None:
-    sources = {"web": {"licence": "x"}, "pages": {"licence": "x"}}
-    lineages = {"web": Lineage(None, {}, {}, False), "pages": Lineage(None, {"select_documents": {}}, {}, True)}
-    told = list(warnings_of(sources, lineages, {"web": 8, "pages": 0}, Policy(opt_out_date="2026-01-01"), True))
+    sources = {
+        "web": {"licence": "x", "settings": {"kept_only": False}},
+        "pages": {"licence": "x", "settings": {"kept_only": True}},
+        "raw": {"licence": "x", "settings": {"kept_only": False}},
+    }
+    lineages = {
+        "web": Lineage(None, {}, {}, False),
+        "pages": Lineage(None, {"select_documents": {}}, {}, True),
+        "raw": Lineage(None, {"select": {}}, {}, True),
+    }
+    told = list(
+        warnings_of(sources, lineages, {"web": 8, "pages": 0, "raw": 8}, Policy(opt_out_date="2026-01-01"), True)
+    )
     assert told == [
         "source pages has no example that could be used",
         "no filter has decided on source web: all that it has is handed over",
         "the last run of source web did not end; its lineage is not known",
+        "source raw has what its filters dropped too (kept_only = false)",
     ]
 
 
