@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from curate.export._documents import open_tar
-from curate.export._interleave import as_jpeg
+from curate.export._interleave import readable
 from curate.export._mixture import Share
 from curate.manifest import Attempt
 from curate.sample import Picture
@@ -63,7 +63,7 @@ def open_samples(attempt: Attempt, name: str) -> Iterator[IndexedSamples]:
 
 def decodable(picture: Picture) -> Picture:
     """JPEG and PNG as they are, other pictures as JPEG."""
-    return picture if picture.extension in DECODED else as_jpeg(picture)
+    return readable(picture, DECODED)
 
 
 def write_meta(target: Storage, folder: str, sizes: Mapping[str, int], files: Mapping[str, str]) -> None:

@@ -7,15 +7,16 @@ one text here, with the separators they had on the page; else paragraphs and lis
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Literal, TypeAlias
 
+from curate.fetch.header import explain, read_header
 from curate.fetch.image import ImageSettings, process
 from curate.fetch.status import FetchStatus
 from curate.sample import Document, Picture, Text
 
-__all__ = ["Missing", "about_picture", "aligned", "as_jpeg", "page_facts", "runs", "settle"]
+__all__ = ["Missing", "about_picture", "aligned", "as_jpeg", "page_facts", "readable", "runs", "settle"]
 
 Missing = Literal["slot", "drop_slot", "drop_document"]
 """What becomes of a picture that is not there: its place stays, its place goes, or its document stays out."""
@@ -72,6 +73,25 @@ def aligned(document: Document) -> tuple[list[str | None], list[Picture | None]]
     order = runs(document)
     texts = [run if isinstance(run, str) else None for run in order]
     return texts, [None if isinstance(run, str) else run for run in order]
+
+
+def readable(picture: Picture, formats: Collection[str]) -> Picture:
+    """The picture as its readers take it, by what its bytes are and not by its name; without bytes and with a status
+    where nobody could open it.
+
+    It becomes a JPEG where it is in none of `formats` (extensions), or has 16 bits a value: Pillow, by which nearly all
+    readers open it, makes such a picture white when it makes it RGB.
+    """
+    if picture.image is None:
+        return picture
+    try:
+        header = read_header(picture.image)
+    except Exception as error:  # noqa: BLE001 - decoders raise anything on hostile bytes, and a picture has a status
+        status, _ = explain(error, picture.image)
+        return replace(picture, image=None, extension="", status=status.value)
+    picture = replace(picture, extension=header.extension)
+    deep = header.image.mode.startswith("I")
+    return picture if picture.extension in formats and not deep else as_jpeg(picture)
 
 
 def as_jpeg(picture: Picture) -> Picture:

@@ -16,10 +16,10 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from curate.export._interleave import NEVER_ASKED, as_jpeg, runs, settle
-from curate.fetch.header import explain, read_header
+from curate.export._interleave import NEVER_ASKED, readable, runs, settle
+from curate.fetch.header import read_header
 from curate.handover.layout import Example
 from curate.sample import Conversation, Document, Picture, Sample, Text, Turn
 
@@ -185,20 +185,10 @@ def clean(text: str, marks: Sequence[str], counts: Counter[str]) -> str:
 
 
 def _usable(picture: Picture, counts: Counter[str]) -> Picture:
-    """The picture as its readers take it, by what its bytes are; without bytes and with a status where that cannot
-    be."""
-    if picture.image is None:
-        return picture
-    data = picture.image
-    try:
-        picture = replace(picture, extension=read_header(data).extension)
-    except Exception as error:  # noqa: BLE001 - decoders raise anything on hostile bytes, and a picture has a status
-        status, _ = explain(error, data)
-        return replace(picture, image=None, extension="", status=status.value)
-    if picture.extension in WRITTEN:
-        return picture
-    counts["reencoded"] += 1
-    return as_jpeg(picture)
+    """The picture as its readers take it; counts those that had to be made JPEGs."""
+    found = readable(picture, WRITTEN)
+    counts["reencoded"] += found.image is not None and found.image is not picture.image
+    return found
 
 
 def _shown(picture: Picture, counts: Counter[str]) -> Shown | Picture:

@@ -24,7 +24,7 @@ from typing import Any, ClassVar, Literal, get_args
 from curate.errors import ConfigError
 from curate.export._annotations import AnnotationFormat, Entry, export_annotations
 from curate.export._documents import open_tar, with_options
-from curate.export._interleave import as_jpeg
+from curate.export._interleave import readable
 from curate.export._names import safe_name
 from curate.export._talk import Rules, Talk, clean, talk_of
 from curate.export._write_examples import ExampleFormat, ExampleWriter, Made, Output, export_examples
@@ -94,7 +94,7 @@ class _Writer:
         if isinstance(talk, str):
             return talk
         [shown] = talk.pictures
-        picture = as_jpeg(Picture("", shown.data, shown.extension))
+        picture = readable(Picture("", shown.data, shown.extension), ("jpg",))
         if picture.image is None:
             return "picture_missing"
         texts, key = _captions(talk, example), safe_name(example.key)

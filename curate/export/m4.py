@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from curate.export._documents import DocumentWriter, Format, export_documents, open_tar, with_options
-from curate.export._interleave import as_jpeg, runs
+from curate.export._interleave import readable, runs
 from curate.manifest import Attempt
 from curate.plan import Job
 from curate.sample import Document, Picture
@@ -47,7 +47,7 @@ class M4(Format):
     name: ClassVar[str] = "m4"
 
     def usable(self, picture: Picture) -> Picture:
-        return as_jpeg(picture)
+        return readable(picture, ("jpg",))
 
     @contextmanager
     def writer(self, shard: str, attempt: Attempt) -> Iterator[DocumentWriter]:

@@ -26,14 +26,15 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, ClassVar
 
-from curate.export._interleave import aligned
+from curate.export._interleave import aligned, readable
 from curate.export._mds import INDEX, MdsWriter, index_bytes
 from curate.export._mixture import Share, sampled
 from curate.export._write_examples import ExampleFormat, ExampleWriter, Made, Output, export_examples, ready
 from curate.handover.layout import Example, pictures_of
 from curate.manifest import Attempt
 from curate.plan import Job
-from curate.sample import Document, Sample, Text, Turn
+from curate.sample import Document, Picture, Sample, Text, Turn
+from curate.shard import IMAGE_EXTENSIONS
 from curate.storage import Storage
 
 __all__ = ["COLUMNS", "Mds", "export"]
@@ -101,8 +102,12 @@ class _Writer:
     counts: Counter[str]
 
     def add(self, example: Example) -> str | None:
-        example, reason = ready(example, self.kind, lambda picture: picture, self.counts)
+        example, reason = ready(example, self.kind, _opened, self.counts)
         return reason or self.target.add({"key": example.key, **_columns(example, self.kind)})
+
+
+def _opened(picture: Picture) -> Picture:
+    return readable(picture, IMAGE_EXTENSIONS)
 
 
 def _columns(example: Example, kind: str) -> dict[str, Any]:

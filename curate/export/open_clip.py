@@ -26,7 +26,7 @@ from json import dumps
 from typing import Any, ClassVar
 
 from curate.export._documents import open_tar
-from curate.export._interleave import as_jpeg
+from curate.export._interleave import readable
 from curate.export._mixture import Share, sampled
 from curate.export._write_examples import (
     ExampleFormat,
@@ -46,7 +46,7 @@ from curate.tar import TarWriter
 
 __all__ = ["OpenClip", "export"]
 
-READ = ("jpg", "jpeg", "png", "webp")
+READ = ("jpg", "png", "webp")
 MICRO = 1_000_000
 ORIGIN = "caption_micro_weight:"
 """Counts, by origin, the weights of texts in millionths."""
@@ -167,7 +167,7 @@ class _Writer:
 
 
 def _readable(picture: Picture) -> Picture:
-    return picture if picture.extension in READ else as_jpeg(picture)
+    return readable(picture, READ)
 
 
 def _by_origin(columns: Mapping[str, object]) -> Iterator[tuple[str, tuple[str, float]]]:

@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 from curate.config import require_range
 from curate.document.placement import MIN_SIMILARITY
 from curate.export._documents import DocumentWriter, Format, export_documents, open_tar, with_options
-from curate.export._interleave import as_jpeg
+from curate.export._interleave import readable
 from curate.export._mmc4 import PlacementRule, choose_placement, match
 from curate.export.mmc4 import record
 from curate.manifest import Attempt
@@ -62,7 +62,7 @@ class OpenFlamingo(Format):
         super().__post_init__()
 
     def usable(self, picture: Picture) -> Picture:
-        return as_jpeg(picture)
+        return readable(picture, ("jpg",))
 
     @contextmanager
     def writer(self, shard: str, attempt: Attempt) -> Iterator[DocumentWriter]:

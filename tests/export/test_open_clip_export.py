@@ -10,6 +10,7 @@ from typing import Any
 import braceexpand
 import pytest
 import webdataset
+from document_sets import jpeg
 from example_sets import pair, picture, put_pairs, put_view, run_export, talk
 from handover_sets import make_handover
 
@@ -91,8 +92,8 @@ def samples(target: Storage, name: str) -> list[dict[str, Any]]:
 def test_every_sample_is_one_that_it_reads(tmp_path: Path) -> None:
     data, target = Storage(str(tmp_path / "data")), Storage(str(tmp_path / "out"))
     kept = [pair("a", 1, "one"), pair("b", 2, "two", "png"), pair("c", 3, "three", "webp")]
-    gif = Sample("f", picture(6, "png").image or b"", "bmp", "six", {})
-    put_pairs(data, "00000", [*kept, pair("d", 4, None), Sample("e", b"{}", "json", "five", {}), gif])
+    bitmap = Sample("f", jpeg(6, format="BMP"), "bmp", "six", {})
+    put_pairs(data, "00000", [*kept, pair("d", 4, None), Sample("e", b"{}", "json", "five", {}), bitmap])
     told = run_export("open_clip", data, target)
     sizes = json.loads(target.read("sizes.json"))
     assert (told["examples"], told["examples_left_out"]) == (4, {"no_text": 1, "picture_missing": 1})
