@@ -1,6 +1,6 @@
 """What curation is worth: the same tiny model, trained for the same number of steps on raw and on curated data.
 
-    python -m bench.handover_effect [--out FILE] [--seeds 0 1 2] [--samples 6000] [--steps 800] [--work FOLDER]
+    python -m bench.handover_effect [--out FILE] [--seeds 0 1 2] [--samples 5000] [--steps 600] [--work FOLDER]
     python -m bench.handover_effect --table          only print what FILE has
 
 Each seed is a toy web of its own, which goes the whole way by the commands that a user types: `curate run` crawls and
@@ -144,8 +144,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--samples", type=int, default=6_000)
-    parser.add_argument("--steps", type=int, default=800)
+    parser.add_argument("--samples", type=int, default=5_000)
+    parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--work", type=Path, default=None, help="keep what is made in this folder")
     parser.add_argument("--table", action="store_true")
     options = parser.parse_args()
