@@ -33,7 +33,7 @@ def against_scenes(shards: Iterable[Shard], view: str) -> list[dict[str, Any]]:
         for row in shard.columns([SCENE, "fetch_status", CAPTION, texts, origins, *captioners]).to_pylist():
             if row["fetch_status"] != "success" or not row[SCENE]:
                 continue
-            made = [text for name in captioners for text in row[name] or ()]
+            made = [text for name in captioners for text in row[name] or () if text is not None]
             kept = list(zip(row[texts] or (), row[origins] or (), strict=True))
             _add(total[WEB], row[SCENE], [row[CAPTION] or ""], [text for text, origin in kept if origin == WEB])
             _add(total["synthetic"], row[SCENE], made, [text for text, origin in kept if origin != WEB])
