@@ -36,6 +36,8 @@ def funnel_section(facts: Facts) -> Iterator[str]:
         rows.append(("**packed here**", amount(handed + left_out), amount(handed), _reasons(source.left_out)))
         if source.lineage is None:
             yield from ("How these files were made is not told in them.", "")
+        elif source.settings.get("kept_only") is False:
+            yield from ("What these steps dropped is handed over too, where the example is there.", "")
         yield from table(("step", "in", "kept", "dropped"), rows)
 
 

@@ -64,8 +64,8 @@ class Lineage:
 
 
 def lineage_of(storage: Storage) -> Lineage:
-    """What the data set in `storage` tells of its making: of a file, or of files by a pattern, nothing. Raises
-    StorageError where its manifest is broken."""
+    """What the data set in `storage` tells of its making: of a file, or of files by a pattern, nothing. Its record may
+    hold secrets of the parent's settings. Raises StorageError where its manifest is broken."""
     if storage.local is not None and not storage.local.is_dir():
         return Lineage(None, {}, {}, True)
     steps = _steps(storage)
@@ -81,7 +81,7 @@ def lineage_of(storage: Storage) -> Lineage:
         return Lineage(None, {}, {}, finished)
     record = {
         "dataset_id": _parent_id(storage),
-        "cut": without_secrets(cut),
+        "cut": cut,
         "stages": [_stage(label, step) for label, step in steps.items()],
         "funnel": [line for label, step in steps.items() if (line := _funnel(label, step.counts))],
         "models": _models(told),

@@ -23,7 +23,7 @@ from curate.handover.card_facts import read_facts, shard_globs
 from curate.handover.card_front import _size, front_matter
 from curate.handover.card_licences import card_licence, hub_licence, spdx_address
 from curate.handover.card_reading import braced
-from curate.handover.card_tables import captions_section
+from curate.handover.card_tables import captions_section, funnel_section
 from curate.handover.card_words import cleaned, escaped, table, yaml_lines
 from curate.handover.verify import verify
 from curate.sample import Conversation, Text, Turn
@@ -340,6 +340,17 @@ def test_what_no_card_can_be_made_of_is_told(tmp_path: Path) -> None:
     path.write_text(json.dumps(record))
     with pytest.raises(ShardError, match=r"shard 00001 .* other histograms"):
         read_facts(Storage(str(folder)))
+
+
+@pytest.mark.parametrize("kept_only", [False, True])
+def test_a_source_with_what_was_dropped_says_so(tmp_path: Path, kept_only: bool) -> None:
+    folder = make_handover(tmp_path / "out", {"web": [pair(0)]})
+    mean(folder)
+    record = json.loads((folder / "manifest.json").read_bytes())
+    record["sources"]["web"]["settings"] = {"kept_only": kept_only}
+    (folder / "manifest.json").write_text(json.dumps(record))
+    told = "\n".join(funnel_section(read_facts(Storage(str(folder)))))
+    assert ("is handed over too" in told) is not kept_only
 
 
 def test_histograms_of_other_lengths_are_left_out(tmp_path: Path) -> None:
