@@ -108,7 +108,7 @@ def convert(value: Any, hint: Any, where: str) -> Any:
     if origin is typing.Literal:
         if value in arguments:
             return value
-        known = [str(a) for a in arguments]
+        known = [str(a) for a in arguments if a != ""]
         raise ConfigError(f"{where} = {value!r} is not one of them; {nearest(str(value), known)}")
     if origin in (tuple, list) and isinstance(value, list):
         return tuple(convert(v, arguments[0], f"{where}[{i}]") for i, v in enumerate(value))
