@@ -186,6 +186,25 @@ def test_an_example_that_is_passed_over_moves_no_other(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("sources", "settings", "options", "examples"),
+    [
+        ([A, replace(B, min_images=1)], {"epochs": 5}, {}, 1150),
+        ([replace(B, repeat=0.01)], {"samples": 20}, {}, 24),
+        ([B], {"epochs": 10, "sequence_tokens": 89}, {"longer": "leave_out"}, 400),
+    ],
+)
+def test_a_source_that_gives_few_examples_is_not_given_up(handover, monkeypatch, sources, settings, options, examples):
+    monkeypatch.setattr("curate.train.data.stream.PATIENCE", 0)
+    assert len(flat(planned(handover, stage(*sources, **settings), **options))) == examples
+
+
+def test_what_is_passed_over_for_its_pictures_was_not_too_long(handover):
+    drawn = plan(handover, stage(A, replace(B, min_images=1), epochs=1, sequence_tokens=20), longer="cut")
+    assert sum(1 for _ in drawn.batches())
+    assert (drawn.counts()["b"]["longer_cut"], drawn.counts()["b"]["images_out_of_range"]) == (0, 70)
+
+
+@pytest.mark.parametrize(
     ("sources", "settings", "options", "words"),
     [
         ([MixtureSource("d", "text")], {}, {}, "has no source 'd'"),

@@ -117,6 +117,12 @@ def test_a_source_may_have_a_shorter_row_of_its_own(handover):
     assert drawn.counts()["t"]["longer_cut"] == 40
 
 
+def test_a_longer_row_of_a_source_ends_with_the_packed_one(handover):
+    chosen = stage(MixtureSource("t", "text", sequence_tokens=50), packing=True, sequence_tokens=40, epochs=1)
+    rows = [row for batch in plan(handover, chosen, open_rows=4).batches() for row in batch.rows]
+    assert max(sum(item.tokens for item in row) for row in rows) == 40
+
+
 def test_a_batch_of_tokens_has_so_many_rows(handover):
     batches = planned(handover, packed(batch_unit="tokens", epochs=0, steps=5), batch=450, open_rows=4)
     assert [len(batch) for batch in batches] == [4] * 5

@@ -85,6 +85,15 @@ def _contents(example):
     return repr([p.text if isinstance(p, Text) else p.image if isinstance(p, Picture) else p for p in parts])
 
 
+@pytest.mark.parametrize(("longer", "cut"), [("cut", 5), ("keep", 0)])
+def test_an_example_is_told_to_be_cut(folder, longer, cut):
+    chosen = stage(MixtureSource("text", "text"), MixtureSource("pairs", "pairs"), epochs=1, sequence_tokens=11)
+    own = Loader(open_handover(str(folder)), chosen, seed=0, batch=8, threads=0, longer=longer)
+    found = examples(own)
+    assert [d.source for d in found if d.cut] == ["text"] * cut
+    assert {d.tokens for d in found if d.source == "text"} == ({11} if cut else {12})
+
+
 def test_without_decoding_there_are_no_pixels(folder):
     assert {drawn.pictures for drawn in examples(load(folder, decode=False))} == {()}
 
@@ -222,7 +231,8 @@ def test_a_hand_over_on_a_store_is_read_by_ranges(folder):
         store.rm("/bucket", recursive=True)
 
 
-def test_as_many_requests_are_under_way_as_there_are_threads(folder, monkeypatch):
+@pytest.mark.parametrize("batch", [2, 48])
+def test_as_many_requests_are_under_way_as_there_are_threads(folder, monkeypatch, batch):
     """Small batches, whose examples were read one after another: 240 a second with 32 threads at 20 ms, now 1,430."""
     store = fsspec.filesystem("memory")
     store.put(str(folder), "/bucket/threads", recursive=True)
@@ -237,7 +247,7 @@ def test_as_many_requests_are_under_way_as_there_are_threads(folder, monkeypatch
 
     monkeypatch.setattr(Storage, "read_range", slow)
     try:
-        assert len(examples(load("memory://bucket/threads", threads=8, batch=2))) == 48
+        assert len(examples(load("memory://bucket/threads", threads=8, batch=batch))) == 48
     finally:
         store.rm("/bucket", recursive=True)
     assert most[0] in (7, 8)
