@@ -15,6 +15,7 @@ from handover_sets import make_handover, page, pair
 
 from curate.cli import main
 from curate.errors import ShardError
+from curate.handover.card import Publication, write_card
 from curate.handover.histograms import BINS, add_shard, describe, totals_of
 from curate.handover.manifest import dataset_id
 from curate.handover.plan_stages import stages_bytes
@@ -172,6 +173,18 @@ def test_files_are_read_in_pieces(handed: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("curate.handover.verify.PIECE_BYTES", 1000)
     assert problems(handed) == []
     assert PIECE_BYTES == 8 << 20
+
+
+def test_a_page_of_another_manifest_is_told(handed: Path) -> None:
+    storage = Storage(str(handed))
+    write_card(storage, storage, Publication())
+    assert problems(handed) == []
+    record = read(handed)
+    record["sources"]["web"]["licence"] = "another"
+    write(handed, record)
+    assert problems(handed) == [("croissant.json", "at odds")]
+    (handed / "croissant.json").write_text('{"somebody": "else"}')
+    assert problems(handed) == []
 
 
 def test_no_more_is_read_of_a_file_than_the_manifest_says(handed: Path) -> None:

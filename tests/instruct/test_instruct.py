@@ -111,6 +111,7 @@ def test_notes_of_captions_and_boxes(server: ChatServer, tmp_path: Path) -> None
     phrase = [{"words": "a red ball", "box": [0.1, 0.2, 0.5, 1.0000001], "score": None}]
     odd = [
         [{"words": "too wide", "box": [0.1, 0.2, 1.5, 1.0], "score": 1.0}],
+        [{"words": "a line", "box": [0.4, 0, 0.4, 1]}, {"words": "flat", "box": [0, 0.5, 1, 0.5]}],
         [{"words": "", "box": [0.1, 0.2, 0.5, 1.0], "score": 1.0}, {"words": "inside out", "box": [0.5, 0, 0.4, 1]}],
     ]
     columns = {
@@ -125,7 +126,7 @@ def test_notes_of_captions_and_boxes(server: ChatServer, tmp_path: Path) -> None
     asked = sorted(map(notes_in, server.asked))
     assert asked == ["a ball on grass\nweb text\na ball\na red ball: [0.100, 0.200, 0.500, 1.000]", "web text"]
     assert found["counts"]["instructions_ok"] == 2
-    assert found["counts"]["boxes_left_out"] == 3
+    assert found["counts"]["boxes_left_out"] == 5
 
 
 def test_notes_are_bounded_and_one_line_each() -> None:
