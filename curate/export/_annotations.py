@@ -24,8 +24,10 @@ from typing import Any, ClassVar
 
 from curate.config import require_range
 from curate.errors import ConfigError
+from curate.export._documents import counts_of
 from curate.export._epochs import Epochs, epochs_of
 from curate.export._examples import WITHOUT_TEXT, Wanted, plan_examples, read_examples
+from curate.export._mixture import lacking
 from curate.export._names import safe_name
 from curate.export._talk import CONTROL, ESCAPED, IMAGE, Rules, Shown, Talk, talk_of
 from curate.fetch.members import strict_json
@@ -300,7 +302,7 @@ def _finish(format: AnnotationFormat, source: Storage, target: Storage) -> dict[
     told = _told(plan, counts)
     files = {own.source: {"kind": own.kind, "file": own.file, "records": own.records} for own in joined}
     settings = plan.settings if plan else {}
-    stages = {"stages": epochs, "stages_not_by_sample": unsaid}
+    stages = {"stages": epochs, "stages_not_by_sample": unsaid, **lacking(source, {own.source for own in left})}
     summary = {**told, "sources": files, **stages, "settings": settings, "per_shard": dict(sorted(counts.items()))}
     target.write(SUMMARY, json.dumps(summary, indent=1).encode())
     return told
@@ -326,16 +328,11 @@ def _told(plan: SlicePlan | None, counts: Mapping[str, Mapping[str, int]]) -> di
         "examples": total["kept"],
         "records": total["records"],
         "pictures": total["pictures"],
-        "examples_left_out": _named(total, "dropped."),
-        "slots_without_picture": _named(total, "missing."),
-        "pictures_left_out": _named(total, "left_out."),
+        "examples_left_out": counts_of(total, "dropped."),
+        "slots_without_picture": counts_of(total, "missing."),
+        "pictures_left_out": counts_of(total, "left_out."),
         "pictures_reencoded": total["reencoded"],
         ESCAPED: total[ESCAPED],
         **({WITHOUT_TEXT: identity[WITHOUT_TEXT]} if WITHOUT_TEXT in identity else {}),
         "shards_without_selection": len(identity.get("undecided", ())),
     }
-
-
-def _named(counts: Counter[str], prefix: str) -> dict[str, int]:
-    named = ((name.removeprefix(prefix), count) for name, count in sorted(counts.items()) if name.startswith(prefix))
-    return {name: count for name, count in named if count}

@@ -43,7 +43,15 @@ from curate.stage import Runtime, Stage
 from curate.storage import Storage, plain_errors
 from curate.tar import TarWriter
 
-__all__ = ["DocumentWriter", "Format", "PackDocuments", "export_documents", "open_tar", "with_options"]
+__all__ = [
+    "DocumentWriter",
+    "Format",
+    "PackDocuments",
+    "counts_of",
+    "export_documents",
+    "open_tar",
+    "with_options",
+]
 
 SUMMARY = "export.json"
 
@@ -191,10 +199,10 @@ def _finish(format: Format, target: Storage) -> dict[str, Any]:
     told: dict[str, Any] = {
         "shards": len(counts),
         "documents": total["kept"],
-        "documents_left_out": _named(total, "dropped."),
+        "documents_left_out": counts_of(total, "dropped."),
         "slots": total["slots"],
-        "slots_without_picture": _named(total, "missing."),
-        "pictures_left_out": _named(total, "left_out."),
+        "slots_without_picture": counts_of(total, "missing."),
+        "pictures_left_out": counts_of(total, "left_out."),
         "shards_without_selection": len(plan.identity["undecided"]) if plan else 0,
     }
     settings = plan.settings if plan else {}
@@ -202,7 +210,8 @@ def _finish(format: Format, target: Storage) -> dict[str, Any]:
     return told
 
 
-def _named(counts: Counter[str], prefix: str) -> dict[str, int]:
+def counts_of(counts: Counter[str], prefix: str) -> dict[str, int]:
+    """Those above 0 whose name begins so, by the rest of it, sorted."""
     named = ((name.removeprefix(prefix), count) for name, count in sorted(counts.items()) if name.startswith(prefix))
     return {name: count for name, count in named if count}
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,7 @@ from curate.handover.manifest import MANIFEST
 from curate.handover.stages import Stages, build_stages
 from curate.storage import Storage
 
-__all__ = ["Share", "mixtures", "sampled"]
+__all__ = ["Share", "lacking", "mixtures", "sampled"]
 
 FILES = ("stages.toml", "stages.json")
 
@@ -69,11 +69,25 @@ def mixtures(source: Storage, made: Sequence[Made]) -> dict[str, list[Share]]:
 
 
 def sampled(source: Storage, made: Sequence[Made]) -> tuple[dict[str, list[Share]], dict[str, Any]]:
-    """Those of `mixtures` that mix by sample, and what is told of the others: `stages_not_by_sample`, their names."""
+    """Those of `mixtures` that mix by sample, and what is told of the others: `stages_not_by_sample`, their names; and
+    what `lacking` tells."""
     found = mixtures(source, made)
     others = [stage for stage, shares in found.items() if shares[0].unit != "sample"]
     told = {"stages_not_by_sample": others} if others else {}
+    told |= lacking(source, {own.output.source for own in made if own.counts["kept"]})
     return {stage: shares for stage, shares in found.items() if stage not in others}, told
+
+
+def lacking(source: Storage, left: Collection[str]) -> dict[str, Any]:
+    """`stages_without_sources`: by stage, the sources of its mixture of which nothing is in the export, so that what it
+    mixes there is another mixture; nothing where no stage lacks one."""
+    stages = _stages(source)
+    found = {
+        stage.name: [own.name for own in stage.mixture.sources if own.name not in left]
+        for stage in (stages.stages if stages else ())
+    }
+    absent = {name: names for name, names in found.items() if names}
+    return {"stages_without_sources": absent} if absent else {}
 
 
 def _stages(source: Storage) -> Stages | None:

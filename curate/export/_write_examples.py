@@ -21,7 +21,7 @@ from functools import partial
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from curate.errors import ConfigError
-from curate.export._documents import with_options
+from curate.export._documents import counts_of, with_options
 from curate.export._examples import WITHOUT_TEXT, Wanted, plan_examples, read_examples
 from curate.export._interleave import settle
 from curate.export._names import safe_name
@@ -236,16 +236,11 @@ def _told(made: Sequence[Made], identity: Mapping[str, Any]) -> dict[str, Any]:
         "shards": len(made),
         "examples": total["kept"],
         "examples_by_source": dict(by_source),
-        "examples_left_out": _named(total, "dropped."),
+        "examples_left_out": counts_of(total, "dropped."),
         "slots": total["slots"],
-        "slots_without_picture": _named(total, "missing."),
-        "pictures_left_out": _named(total, "left_out."),
+        "slots_without_picture": counts_of(total, "missing."),
+        "pictures_left_out": counts_of(total, "left_out."),
         "other_counts": others,
         **without,
         "shards_without_selection": len(identity["undecided"]),
     }
-
-
-def _named(counts: Counter[str], prefix: str) -> dict[str, int]:
-    named = ((name.removeprefix(prefix), count) for name, count in sorted(counts.items()) if name.startswith(prefix))
-    return {name: count for name, count in named if count}

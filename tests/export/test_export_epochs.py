@@ -157,3 +157,13 @@ def test_llama_factory_is_told(written: Path) -> None:
     }
     assert known["mix.vqa"]["file_name"] == known["vqa"]["file_name"]
     assert math.isclose(known["mix.web"]["num_samples"] / known["mix.vqa"]["num_samples"], 3, rel_tol=0.2)
+
+
+@pytest.mark.parametrize("format", ["llava", "energon", "mds"])
+def test_a_stage_that_lost_a_source_is_named(handover: Storage, tmp_path: Path, format: str) -> None:
+    both = {"web": "weight = 1.0", "vqa": "weight = 1.0"}
+    handover.write("stages.toml", stages(("a", "sample", both), ("b", "sample", {"web": "repeat = 1.0"})))
+    for asked, lost in (("web", {"a": ["vqa"]}), ("vqa", {"a": ["web"], "b": ["web"]}), ("web,vqa", None)):
+        target = Storage(str(tmp_path / asked))
+        run_export(format, handover, target, sources=asked)
+        assert json.loads(target.read("export.json")).get("stages_without_sources") == lost
