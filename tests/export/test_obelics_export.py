@@ -68,26 +68,32 @@ def test_row_groups_bound_what_is_held(tmp_path: Path, monkeypatch: pytest.Monke
     assert [file.metadata.row_group(g).num_rows for g in range(file.num_row_groups)] == [2, 2, 1]
 
 
+READ = """
+import json, sys
+from datasets import load_dataset
+for folder in sys.argv[1:]:
+    for source in ({"path": folder}, {"path": "parquet", "data_files": folder + "/data/*.parquet"}):
+        rows = load_dataset(**source, split="train")
+        pictures = [[p if p is None or isinstance(p, str) else p.size for p in row["images"]] for row in rows]
+        print(json.dumps([pictures, rows["texts"][:]]))
+"""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("pictures", ["urls", "bytes"])
-def test_datasets_reads_the_folder(tmp_path: Path, pictures: str) -> None:
-    data, target = Storage(str(tmp_path / "data")), Storage(str(tmp_path / "out"))
+def test_datasets_reads_the_folder(tmp_path: Path) -> None:
+    data = Storage(str(tmp_path / "data"))
+    targets = {pictures: Storage(str(tmp_path / pictures)) for pictures in ("urls", "bytes")}
     small_set(data)
-    export("obelics", data, target, pictures=pictures)
-    program = (
-        "import sys, json\n"
-        "from datasets import load_dataset\n"
-        "for source in ({'path': sys.argv[1]}, {'path': 'parquet', 'data_files': sys.argv[1] + '/data/*.parquet'}):\n"
-        "    found = load_dataset(**source, split='train')\n"
-        "    print(json.dumps([[[i if i is None or isinstance(i, str) else i.size for i in r['images']], r['texts']]"
-        " for r in found]))\n"
-    )
+    for pictures, target in targets.items():
+        export("obelics", data, target, pictures=pictures)
     offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hf"), "PATH": os.environ["PATH"]}
-    command = [sys.executable, "-c", program, target.root]
+    command = [sys.executable, "-c", READ, *(target.root for target in targets.values())]
     told = subprocess.run(command, capture_output=True, text=True, check=False, env=offline)
     assert told.returncode == 0, told.stderr
-    for rows in map(json.loads, told.stdout.splitlines()):
-        picture = "http://i/a.jpg" if pictures == "urls" else [24, 24]
-        assert rows[0] == [[None, picture, None], ["one", None, "two\nthree"]]
-        assert len(rows) == (4 if pictures == "urls" else 3)
-    assert len(told.stdout.splitlines()) == 2
+    wanted = {"http://i/a.jpg": 4, (24, 24): 3}
+    found = [json.loads(line) for line in told.stdout.splitlines()]
+    assert len(found) == 4
+    for (pictures, texts), (picture, count) in zip(found, [p for p in wanted.items() for _ in range(2)], strict=True):
+        assert pictures[0] == [None, list(picture) if isinstance(picture, tuple) else picture, None]
+        assert texts[0] == ["one", None, "two\nthree"]
+        assert len(texts) == count

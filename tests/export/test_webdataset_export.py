@@ -299,14 +299,3 @@ def test_hugging_face_reads_an_export(data: Storage, tmp_path: Path) -> None:
     command = [sys.executable, "-c", program, target.path("*.tar")]
     told = subprocess.run(command, capture_output=True, text=True, check=False, env=offline)
     assert told.stdout.split() == order(target), told.stderr
-
-
-def test_from_a_bucket_to_a_bucket(data: Storage, s3: Storage) -> None:
-    source, target = Storage(f"{s3.root}/data"), Storage(f"{s3.root}/out")
-    for name in data.files():
-        source.write(name, data.read(name))
-    assert pack(source, target)[0]["samples"] == 24
-    local = Storage(f"{data.root}-out")
-    pack(data, local)
-    assert order(target) == order(local)
-    assert all(target.read(name) == local.read(name) for name in local.files())
