@@ -82,18 +82,19 @@ class HandOver(Barrier):
         check_origins(self.stages, {name: own.get("captions", {}) for name, own in found.by_source.items()})
         stages = stages_bytes(self.stages, self.stages_format)
         plan = self._plan(stages)
-        record: dict[str, Any] = {
+        told = {
             "manifest_version": VERSION,
             "dataset_id": dataset_id(found.contents),
             "created_by": created_by(self.config),
             "licence_policy": self.policy.licence_policy,
             "opt_out_date": self.policy.opted_out,
-            **without_secrets(self._lineage(attempt.storage, found)),
+            **self._lineage(attempt.storage, found),
             "tokenizers": self._tokenizers(),
             "stages": plan,
             "bins": BINS,
             "totals": totals,
         }
+        record: dict[str, Any] = without_secrets(told)
         wrong = check_record(json.loads(_json({**record, "shards": []})))
         if wrong:
             raise ShardError(f"{MANIFEST} would not be valid: {wrong}; change the config there")

@@ -9,7 +9,6 @@ step's commits stand for the commits, which the parent keeps.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -20,7 +19,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate.errors import StorageError
+from curate.errors import ShardError, StorageError
+from curate.handover.manifest import read_record
 from curate.manifest import MANIFEST
 from curate.shard import Shard, list_shards
 from curate.slices import read_plan
@@ -194,8 +194,8 @@ def _models(told: Told) -> list[dict[str, Any]]:
 def _parent_id(storage: Storage) -> str | None:
     """The id of a parent that is a hand-over itself."""
     try:
-        found = json.loads(storage.read("manifest.json")).get("dataset_id")
-    except (FileNotFoundError, ValueError, RecursionError, AttributeError):
+        found = read_record(storage).get("dataset_id")
+    except ShardError:
         return None
     return found if isinstance(found, str) and found else None
 

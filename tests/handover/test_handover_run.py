@@ -25,7 +25,7 @@ from PIL import Image
 from curate.errors import ConfigError, ShardError
 from curate.handover.handover import Gathered
 from curate.handover.histograms import BINS
-from curate.handover.lineage import Lineage
+from curate.handover.lineage import Lineage, lineage_of
 from curate.handover.manifest import Manifest, manifest_schema, read_manifest
 from curate.handover.policy import Policy, warnings_of
 from curate.handover.shards import open_handover
@@ -319,17 +319,28 @@ def test_json_takes_the_place_of_toml(sets: Path, tmp_path: Path) -> None:
 def test_policy_is_told(sets: Path, tmp_path: Path) -> None:
     policy = """
 [policy]
-licence_policy = "what was drawn here"
+licence_policy = "what was drawn here, as https://user:word@host/policy?token=5 says"
 opt_out_date = 2026-01-31
 decontamination = ["COCO val 2014, by hand"]
 human_captions = ["web"]
 """
     hand_over(config(sets, "policy", stages=policy + STAGES), tmp_path / "out")
     found = read_manifest(Storage(str(tmp_path / "out")))
-    assert (found.licence_policy, found.opt_out_date) == ("what was drawn here", "2026-01-31")
+    assert (found.licence_policy, found.opt_out_date) == (
+        "what was drawn here, as https://host/policy says",
+        "2026-01-31",
+    )
     assert found.decontamination[0] == {"source": None, "sets": "COCO val 2014, by hand", "method": "named"}
     assert [own["origin"] for own in found.columns] == ["captioner", "human"]
     assert "opt_out_date" not in "\n".join(found.warnings)
+
+
+def test_a_parent_that_is_a_hand_over_is_named_by_its_id(
+    handed: Path, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (lineage_of(Storage(str(handed))).record or {})["dataset_id"] == manifest.dataset_id
+    monkeypatch.setattr("curate.handover.manifest.MOST_BYTES", 100)
+    assert (lineage_of(Storage(str(handed))).record or {})["dataset_id"] is None
 
 
 @pytest.mark.parametrize(
