@@ -198,8 +198,9 @@ def test_what_changes_the_fingerprint(server: ChatServer) -> None:
 
     same: list[dict[str, Any]] = [{"max_failed_ratio": 0.5}, {"requests": ImageRequests()}, {"api_key_file": "k"}]
     others: list[dict[str, Any]] = [{"model": "n"}, {"size": "1x1"}, {"seed": 1}, {"prompt": "x {caption}"}]
+    others.append({"base_url": "http://127.0.0.2/v1"})
     assert {identity(**change) for change in same} == {identity()}
-    assert len({identity(), *(identity(**change) for change in others)}) == 5
+    assert len({identity(), *(identity(**change) for change in others)}) == 6
 
 
 def config(path: Path, server: ChatServer, source: str) -> Path:

@@ -158,6 +158,20 @@ def test_one_refusal_among_answers_ends_nothing(server: ChatServer) -> None:
     assert statuses.count(ReplyStatus.BAD_REQUEST) == 7
 
 
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_refusals_of_what_questions_hold_end_nothing_once_one_was_answered(server: ChatServer, status: int) -> None:
+    """A shard of prompts that are all too long for the model is a shard of such rows."""
+    server.script, server.otherwise = [completion("x")], reply(status)
+    statuses = [found.status for found in ask(server, [str(n) for n in range(60)]).values()]
+    assert statuses.count(ReplyStatus.BAD_REQUEST) == 59
+
+
+def test_a_key_that_is_refused_later_ends_it(server: ChatServer) -> None:
+    server.script, server.otherwise = [completion("x")], reply(401)
+    with pytest.raises(StageError, match="28 requests in a row"):
+        ask(server, [str(n) for n in range(60)])
+
+
 def test_an_endpoint_that_dies_is_given_up(server: ChatServer) -> None:
     server.script = [completion("x")] * 10
     server.otherwise = reply(500)

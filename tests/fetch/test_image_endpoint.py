@@ -29,6 +29,7 @@ READ: list[tuple[bytes, MadePicture | str]] = [
     (body(b64_json=CODED, revised_prompt="a cat"), MadePicture(BYTES, "a cat")),
     (body(b64_json=CODED, revised_prompt=7), MadePicture(BYTES)),
     (body(b64_json=CODED, revised_prompt="half \ud83d"), MadePicture(BYTES, "half ?")),
+    (body(b64_json=CODED, revised_prompt="a" * 5000), MadePicture(BYTES, "a" * 4000)),
     (body(b64_json=""), MadePicture(b"")),
     (body(b64_json="not base64!"), "no base64"),
     (body(b64_json=CODED[:-1]), "no base64"),

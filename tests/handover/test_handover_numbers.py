@@ -134,11 +134,15 @@ def test_scores_have_the_range_of_what_is_a_number(tmp_path: Path) -> None:
         "00000.parquet",
         clip_similarity=values,
         watermark_probability=pa.nulls(4, pa.float32()),
+        text_area_ratio=pa.array([0.5, 0.25, 0.5, 1.0]),
         words_ratio=pa.array([1, 2, 3, 4]),
         other=values,
     )
     found = describe(Shard(Storage(str(folder)), "00000"), [])
-    assert found["scores"] == {"clip_similarity": {"values": 2, "min": -0.1, "max": 0.2}}
+    assert found["scores"] == {
+        "clip_similarity": {"values": 2, "min": -0.1, "max": 0.2},
+        "text_area_ratio": {"values": 4, "min": 0.25, "max": 1.0},
+    }
 
 
 def test_texts_have_no_captions(tmp_path: Path) -> None:

@@ -107,6 +107,13 @@ def test_a_share_alone_asks_for_a_part(server: ChatServer, tmp_path: Path) -> No
     assert set(part["detail"]) == {None, "not drawn"}
 
 
+@pytest.mark.parametrize(("changes", "fault"), [({"min_turns": 4}, None), ({"min_turns": 5}, "too_few_turns")])
+def test_turns_are_as_many_as_the_config_says(
+    server: ChatServer, tmp_path: Path, changes: dict[str, int], fault: str | None
+) -> None:
+    assert run(shard_of(tmp_path, {"caption": ["thing"]}), settings(server, **changes))["fault"] == [fault]
+
+
 def test_notes_of_captions_and_boxes(server: ChatServer, tmp_path: Path) -> None:
     phrase = [{"words": "a red ball", "box": [0.1, 0.2, 0.5, 1.0000001], "score": None}]
     odd = [
