@@ -9,16 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import pyarrow as pa
 import pytest
 from handover_sets import make_handover, page, pair
 
 from curate.errors import ShardError
 from curate.handover.created_by import code_commit, told_config
-from curate.handover.lineage import Lineage, lineage_of, without_folders, without_secrets
+from curate.handover.lineage import Lineage, first_shard, lineage_of, without_folders, without_secrets
 from curate.handover.lineage_columns import caption_columns, chosen_view, conversation_column
 from curate.handover.manifest import check_record, dataset_id, manifest_schema, read_manifest
 from curate.instruct.stage import instruction_columns
 from curate.manifest import MANIFEST, FileRecord
+from curate.shard import Shard
+from curate.slices import write_slices
 from curate.storage import Storage
 
 A, B = "a" * 64, "b" * 64
@@ -217,6 +220,16 @@ def test_a_parent_that_tells_nothing_has_no_lineage(tmp_path: Path) -> None:
     assert lineage_of(Storage("memory://nothing/*.json")).record is None
     (tmp_path / "commits" / "compose").mkdir(parents=True)
     assert not lineage_of(Storage(str(tmp_path))).finished
+
+
+def test_the_first_shard_that_is_there_stands_for_all(tmp_path: Path) -> None:
+    """A run that has not come to its first slice, and whose second is done."""
+    storage = Storage(str(tmp_path))
+    rows = pa.table({"key": ["a"]})
+    write_slices(storage, [rows, rows])
+    assert first_shard(storage) is None
+    storage.write("00001.parquet", b"its footer is not read here")
+    assert (first_shard(storage) or Shard(storage, "none")).id == "00001"
 
 
 def test_a_parent_with_a_broken_manifest_is_an_error(tmp_path: Path) -> None:
