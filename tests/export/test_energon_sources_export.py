@@ -4,6 +4,7 @@ By hand, once, with megatron-energon 7.4.1: `get_train_dataset` reads every meta
 that `dataset.yaml` names, and `cook_caption` finds each picture of a captions-only export in the data set's own tars.
 """
 
+import io
 import json
 import re
 import runpy
@@ -208,7 +209,10 @@ def picture_at(target: Storage, name: str) -> bytes:
         start, length = index.execute(where, (key,)).fetchone()
     assert start <= offset - 512 <= offset + size <= start + length
     names = list(json.loads(target.read("images/.nv-meta/.info.json"))["shard_counts"])
-    return Path(target.root, "images", names[tar]).resolve().read_bytes()[offset : offset + size]
+    data = Path(target.root, "images", names[tar]).resolve().read_bytes()
+    with tarfile.open(fileobj=io.BytesIO(data[start : start + length])) as own:
+        assert {member.partition(".")[0] for member in own.getnames()} == {key}
+    return data[offset : offset + size]
 
 
 def test_captions_leave_and_pictures_stay(pairs: Storage, tmp_path: Path) -> None:
