@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
-import pyarrow as pa
 import pytest
 from handover_sets import make_handover, page, pair
 
@@ -21,7 +20,7 @@ from curate.handover.manifest import check_record, dataset_id, manifest_schema, 
 from curate.instruct.stage import instruction_columns
 from curate.manifest import MANIFEST, FileRecord
 from curate.shard import Shard
-from curate.slices import write_slices
+from curate.slices import Slice, SlicePlan, write_plan
 from curate.storage import Storage
 
 A, B = "a" * 64, "b" * 64
@@ -225,8 +224,7 @@ def test_a_parent_that_tells_nothing_has_no_lineage(tmp_path: Path) -> None:
 def test_the_first_shard_that_is_there_stands_for_all(tmp_path: Path) -> None:
     """A run that has not come to its first slice, and whose second is done."""
     storage = Storage(str(tmp_path))
-    rows = pa.table({"key": ["a"]})
-    write_slices(storage, [rows, rows])
+    write_plan(storage, SlicePlan("a", {}, (Slice("00000", 1, "d"), Slice("00001", 1, "e")), True))
     assert first_shard(storage) is None
     storage.write("00001.parquet", b"its footer is not read here")
     assert (first_shard(storage) or Shard(storage, "none")).id == "00001"
