@@ -233,6 +233,7 @@ def test_captions_leave_and_pictures_stay(pairs: Storage, tmp_path: Path) -> Non
     seeds = {"a.jpg": picture(1), "c.png": picture(3, "png"), "d.jpg": picture(4)}
     assert [row["json"]["image"] for row in samples] == list(seeds)
     assert all(picture_at(target, name) == own.image for name, own in seeds.items())
+    assert picture_at(target, "b.webp")[8:12] == b"WEBP"
     split = yaml.safe_load(target.read("metadataset.yaml"))["splits"]["train"]
     assert split == {"path": "captions", "aux": {"images": "images"}}
     assert sum(size for name, size in target.files("captions").items() if name.endswith(".tar")) < 10_000

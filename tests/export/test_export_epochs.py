@@ -13,7 +13,9 @@ from handover_sets import make_handover
 
 from curate.errors import ConfigError
 from curate.export import exporter
+from curate.export._annotations import Joined
 from curate.export._epochs import epochs_of, portions, share_of
+from curate.export.qwen import _named
 from curate.storage import Storage
 
 STAGE = """
@@ -145,6 +147,13 @@ def test_qwen_is_told_in_percent(written: Path, stage: str, wanted: dict[str, in
         count = len(Path(known[name]["annotation_path"]).read_text().splitlines())
         read[name] += int(count * int(percent or 100) / 100)
     assert read == wanted
+
+
+@pytest.mark.parametrize(
+    ("wanted", "asked"), [(1, ["web%1"]), (500, ["web%50"]), (999, ["web"]), (2_001, ["web", "web", "web%1"])]
+)
+def test_qwen_is_asked_for_a_percent_at_least(wanted: int, asked: list[str]) -> None:
+    assert _named(Joined("web", "pairs", "web.jsonl", 1_000), wanted) == asked
 
 
 def test_llama_factory_is_told(written: Path) -> None:
