@@ -24,7 +24,7 @@ from handover_sets import make_handover
 
 from curate.cli import main
 from curate.errors import ConfigError, ShardError
-from curate.sample import Document, Picture, Text
+from curate.sample import Document, Part, Picture, Text
 from curate.shard import Shard
 from curate.storage import Storage
 
@@ -307,3 +307,25 @@ def test_from_a_bucket_to_a_bucket(pairs: Storage, tmp_path: Path, s3: Storage) 
         for folder in ("captions", "images/.nv-meta") if options else ("pairs", "pairs/.nv-meta"):
             assert local.files(folder)
             assert all(target.read(name) == local.read(name) for name in local.files(folder))
+
+
+@pytest.mark.parametrize(
+    ("asked", "told", "kind"),
+    [
+        ([picture(1), "what?"], ["that"], "VQASample"),
+        (["what?", picture(1)], ["that", "or this"], "VQASample"),
+        ([picture(1), picture(2), "which?"], ["both"], "CrudeWebdataset"),
+        (["what?"], ["that"], "CrudeWebdataset"),
+        ([picture(1), "draw"], ["that", picture(2)], "CrudeWebdataset"),
+    ],
+)
+def test_one_picture_and_one_question_are_energons_vqa(
+    tmp_path: Path, asked: list[Part | str], told: list[Part | str], kind: str
+) -> None:
+    talks = [
+        talk("a", ("user", [picture(3), "?"]), ("assistant", ["yes"])),
+        talk("b", ("user", asked), ("assistant", told)),
+    ]
+    data, target = Storage(str(make_handover(tmp_path / "set", {"vqa": talks}))), Storage(str(tmp_path / "out"))
+    run_export("energon", data, target)
+    assert f"__class__: {kind}\n".encode() in target.read("vqa/.nv-meta/dataset.yaml")
