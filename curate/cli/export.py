@@ -31,7 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--to",
         metavar="FORMAT",
         help="of pairs and hand-overs energon, internvl, lavis, llama_factory, llava, mds, nanovlm, open_clip, qwen or "
-        "trl; of pairs webdataset; of documents energon, m4, mmc4, obelics, omnicorpus or openflamingo",
+        "trl; of hand-overs card; of pairs webdataset; of documents energon, m4, mmc4, obelics, omnicorpus or "
+        "openflamingo",
     )
     parser.add_argument(
         "--verify",
