@@ -30,6 +30,8 @@ from curate.train.stages.settings import FROM_PAIRS, GENERATIVE, feeds, objectiv
 __all__ = ["COUNTED", "Collator", "Given", "Reading", "Unit"]
 
 MOST_KEPT_BYTES = 256 << 20
+ENTRY_BYTES = 256
+"""What a kept picture, or one that cannot be decoded, takes beside its pixels: its name and its place."""
 
 
 @dataclass(frozen=True)
@@ -201,10 +203,11 @@ class Kept:
         if name in self._views:
             return self._views[name]
         pixels = self._reading.decode(data)
-        made = None if pixels is None else self._reading.prepare(pixels)
-        if self._bytes < MOST_KEPT_BYTES:
+        made = None if pixels is None else np.array(self._reading.prepare(pixels))  # a crop would keep what it is of
+        size = ENTRY_BYTES + (0 if made is None else made.nbytes)
+        if self._bytes + size <= MOST_KEPT_BYTES:
             self._views[name] = made
-            self._bytes += 0 if made is None else made.nbytes
+            self._bytes += size
         return made
 
 

@@ -39,12 +39,13 @@ def read_state(path: Path, model: nn.Module, optimizer: Any) -> dict[str, Any]:
     tensors = read_tensors(path)
     try:
         with safe_open(path, "pt") as file:
-            told: dict[str, Any] = json.loads(file.metadata()["told"])
+            told = _told(file.metadata()["told"])
         model.load_state_dict(_below(tensors, "model."))
         moments: dict[int, dict[str, Tensor]] = {}
         for name, tensor in _below(tensors, "optimizer.").items():
             number, _, what = name.partition(".")
             moments.setdefault(int(number), {})[what] = tensor
+        _require_moments(moments, optimizer)
         optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
     except (KeyError, ValueError, RuntimeError, TypeError) as error:
         raise ConfigError(f"{path} is no state of this stage ({error}); delete {path.parent}") from error
@@ -74,6 +75,27 @@ def _save(path: Path, tensors: Mapping[str, Tensor], about: dict[str, str] | Non
     with plain_errors(f"write {path}"):
         save_file(own, beside, about)
         beside.replace(path)
+
+
+def _told(text: str) -> dict[str, Any]:
+    found = json.loads(text)
+    if not isinstance(found, dict) or type(found.get("step")) is not int or found["step"] < 1:
+        raise ValueError("it does not tell its step")
+    if not isinstance(found.get("batches"), dict):
+        raise ValueError("it does not tell where its batches stand")
+    return found
+
+
+def _require_moments(moments: Mapping[int, Mapping[str, Tensor]], optimizer: Any) -> None:
+    """Raise ValueError unless they are AdamW's of these parameters: torch looks at neither names nor shapes."""
+    learned = [tensor for group in optimizer.param_groups for tensor in group["params"]]
+    if set(moments) != set(range(len(learned))):
+        raise ValueError(f"it has moments of {len(moments)} parameters, and {len(learned)} are trained")
+    for number, own in moments.items():
+        shapes = {name: tuple(tensor.shape) for name, tensor in own.items()}
+        wanted = tuple(learned[number].shape)
+        if shapes != {"step": (), "exp_avg": wanted, "exp_avg_sq": wanted}:
+            raise ValueError(f"its moments of parameter {number} have other shapes")
 
 
 def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
