@@ -1,15 +1,20 @@
 """What a state on disk must tell before a stage goes on at it, and what the kept pictures cost in memory."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
+from handover_sets import make_handover, pair
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from stage_tables import source, stage, stages
 
-from curate.errors import ConfigError
+from curate.errors import ConfigError, StageError
 from curate.train.stages import collate
 from curate.train.stages.collate import Kept, Reading
+from curate.train.stages.run import StagesOrder, train_stages
 from curate.train.stages.state import read_state, write_state
 
 TOLD = {"step": 3, "batches": {}}
@@ -91,3 +96,93 @@ def test_pictures_that_cannot_be_decoded_count_for_what_is_kept(monkeypatch):
         for number in range(6):
             assert kept.view(bytes([number])) is None
     assert len(asked) == 6 + 3  # three fit, and the others are tried anew
+
+
+def order(folder, **settings):
+    table = stage("a", [source("pairs")], **{"steps": 4, **settings})
+    return StagesOrder(stages(table, tokenizer="toy", layers=1), str(folder / "data"), folder / "out", "", 2)
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory):
+    """A training that was ended behind its second step, where its state was written."""
+    folder = tmp_path_factory.mktemp("begun")
+    make_handover(folder / "data", {"pairs": [pair(n) for n in range(12)]})
+    whole = order(folder)
+
+    def stop(text):
+        if "state written" in text:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_stages(StagesOrder(whole.stages, whole.data, whole.out, "", 2, say=stop))
+    return folder
+
+
+@pytest.fixture
+def stopped(begun, tmp_path):
+    shutil.copytree(begun, tmp_path / "own")
+    return tmp_path / "own"
+
+
+@pytest.mark.parametrize(
+    "gone",
+    [
+        ("loader",),
+        ("counts",),
+        ("counts", "cut"),
+        *(("loader", name) for name in ("handover", "seed", "settings", "place", "unread", "version")),
+        ("loader", "place", "streams"),
+        ("loader", "place", "lanes"),
+    ],
+    ids=".".join,
+)
+@pytest.mark.parametrize("instead", [None, []], ids=["gone", "a list"])
+def test_a_state_that_does_not_tell_where_its_batches_stand_is_refused(stopped, gone, instead):
+    path = stopped / "out.training" / "state.safetensors"
+    with safe_open(path, "pt") as file:
+        told = json.loads(file.metadata()["told"])
+    place = told["batches"]
+    for name in gone[:-1]:
+        place = place[name]
+    place.pop(gone[-1])
+    if instead is not None:
+        place[gone[-1]] = instead
+    save_file(load_file(path), path, {"told": json.dumps(told)})
+    with pytest.raises(ConfigError):
+        train_stages(order(stopped))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda lines: lines[1:],
+        lambda lines: lines[:1],
+        lambda lines: [],
+        lambda lines: [lines[0], lines[1][:20]],
+        lambda lines: ["[" * 200_000, lines[1]],
+        lambda lines: [lines[0].replace('"lm": ', '"lm": "x", "y": '), lines[1]],
+    ],
+    ids=["first gone", "second gone", "all gone", "half", "deep", "text"],
+)
+def test_losses_that_lack_a_step_before_the_state_are_refused(stopped, damage):
+    path = stopped / "out.training" / "losses.jsonl"
+    path.write_text("".join(f"{line}\n" for line in damage(path.read_text().splitlines())))
+    with pytest.raises(ConfigError, match=r"losses\.jsonl has no line of step [12]"):
+        train_stages(order(stopped))
+
+
+def test_what_is_whole_goes_on(stopped):
+    train_stages(order(stopped))
+    assert len((stopped / "out" / "a" / "losses.jsonl").read_text().splitlines()) == 4
+
+
+@pytest.mark.parametrize("settings", [{"sequence_tokens": 4}, {}, {"objectives": {"contrastive": 1.0}}])
+def test_a_stage_that_learned_nothing_says_so(tmp_path, settings):
+    make_handover(tmp_path / "data", {"pairs": [pair(n) for n in range(10)]})
+    if "sequence_tokens" not in settings:
+        tar = tmp_path / "data" / "00000.tar"
+        tar.write_bytes(bytes(tar.stat().st_size))
+    with pytest.raises(StageError, match="stage a learned nothing"):
+        train_stages(order(tmp_path, **settings))
+    assert not (tmp_path / "out").exists()

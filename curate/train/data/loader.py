@@ -170,7 +170,7 @@ class Loader:
         there, here = ({"seed": s["seed"], **_flat(s["settings"])} for s in (state, own))
         _refuse_other_settings(there, here)
         self._place = state["place"]
-        self.unread_count, self.read_count = state["unread"], state["read"]
+        self.unread_count, self.read_count = int(state["unread"]), int(state["read"])
 
     def _planned(self, plan: Plan) -> Iterator[tuple[PlannedBatch, Mapping[str, Any]]]:
         for planned in plan.batches():

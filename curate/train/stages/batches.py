@@ -62,7 +62,8 @@ class LoadedBatches:
     def resume(self, state: Mapping[str, Any]) -> None:
         """As `Batches.resume`, before the first batch."""
         self._loader.resume(state["loader"])
-        self.counts = Counter(state["counts"])
+        self._loader.new_plan().close()  # raises here, and not in a thread, where the place is none
+        self.counts = Counter({name: int(state["counts"][name]) for name in COUNTED})
 
     def close(self) -> None:
         """End the threads, the loader's too."""

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from curate.errors import StageError
+from curate.errors import ConfigError, StageError
 from curate.handover.stages import TrainingStage
 from curate.models.memory import is_memory
 from curate.storage import plain_errors
@@ -66,13 +66,13 @@ class Course:
 
     def run(self, batches: Batches) -> list[dict[str, Any]]:
         """Train to the last step, from the state in `folder` where there is one; the line of each step, all of them
-        for the first worker. Raises StageError when a loss is not finite."""
+        for the first worker. Raises StageError when a loss is not finite, ConfigError for a damaged state."""
         optimizer = torch.optim.AdamW(self._groups(), lr=0.0, betas=BETAS)
         told = read_state(self.folder / STATE_FILE, self._model, optimizer)
         first = int(told.get("step", 0))
         require_same(self._peers, first, self.objectives.device, "state of the training; put --out where all see it")
         if told:
-            batches.resume(told["batches"])
+            self._resume(batches, told["batches"])
             self.say(f"{self.stage.name}: goes on at step {first + 1:,} of {self.steps:,}")
         lines = self._lines(first)
         started = said = time.monotonic()
@@ -139,18 +139,33 @@ class Course:
                 found.setdefault((own / highest, decay), []).append(tensor)
         return [{"params": p, "share": share, "weight_decay": decay} for (share, decay), p in found.items()]
 
+    def _resume(self, batches: Batches, state: Mapping[str, Any]) -> None:
+        try:
+            batches.resume(state)
+        except (LookupError, ValueError, TypeError, AttributeError, OverflowError) as error:
+            raise ConfigError(
+                f"{self.folder / STATE_FILE} is no state of this stage (where its batches stand: {error!r}); "
+                f"delete {self.folder}"
+            ) from error
+
     def _lines(self, steps: int) -> list[dict[str, Any]]:
         """The lines of steps before, for the first worker; those behind the state are taken away, and so are halves of
-        states that a killed training left."""
+        states that a killed training left. Raises ConfigError unless there is a line of each step."""
         if self._peers.rank:
             return []
         path = self.folder / LOSSES_FILE
-        kept = path.read_text("utf-8").splitlines(keepends=True)[:steps] if path.is_file() else []
+        kept = path.read_text("utf-8", "replace").splitlines(keepends=True)[:steps] if path.is_file() else []
+        lines = [_line(line) for line in kept]
+        for number in range(steps):
+            if number >= len(lines) or lines[number].get("step") != number + 1:
+                raise ConfigError(
+                    f"{path} has no line of step {number + 1:,}, and its state is behind it; delete {self.folder}"
+                )
         with plain_errors(f"write {path}"):
             path.write_text("".join(kept), "utf-8")
             for half in self.folder.glob(f"{STATE_FILE}.*.part"):
                 half.unlink(missing_ok=True)
-        return [json.loads(line) for line in kept]
+        return lines
 
     def _write_line(self, line: Mapping[str, Any]) -> None:
         if self._peers.rank:
@@ -161,6 +176,17 @@ class Course:
     def _told(self, line: Mapping[str, Any], speed: float) -> str:
         losses = ", ".join(f"{name} {value:.4f}" for name, value in list(line.items())[3:])
         return f"step {line['step']:,} of {self.steps:,}: {losses}, {speed:.2f} steps a second"
+
+
+def _line(text: str) -> dict[str, Any]:
+    """The losses of a line as they were written; empty for what is no line of them."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(found, dict) or list(found)[:3] != ["step", "rate", "batch"]:
+        return {}
+    return found if all(isinstance(value, float | int) for value in list(found.values())[3:]) else {}
 
 
 def rate_at(step: int, steps: int, stage: TrainingStage) -> float:

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import torch
 
+from curate.errors import StageError
 from curate.handover.shards import Handover, open_handover
 from curate.handover.stages import Stages, TrainingStage
 from curate.manifest import fingerprint
@@ -156,6 +157,7 @@ def _train(run: _Run, stage: TrainingStage, folder: Path) -> None:
         )
         lines = course.run(batches)
         counts = {name: batches.counts[name] for name in COUNTED}
+    _require_learned(stage.name, lines, counts)
     require_frozen(model, before, stage.name)
     facts = {
         "stage": stage.name,
@@ -175,6 +177,16 @@ def _train(run: _Run, stage: TrainingStage, folder: Path) -> None:
         facts["evaluation"] = evaluated(work, order.evaluation, order.threads)
         say(f"stage {stage.name}: {json.dumps(facts['evaluation'])}")
         _write_stage(run.place.folder, folder, model, facts, lines)
+
+
+def _require_learned(stage: str, lines: Sequence[Mapping[str, Any]], counts: Mapping[str, int]) -> None:
+    """Raise StageError where not one example of all steps taught anything: weight decay alone has moved the model."""
+    nothing = counts["examples"] == counts["pairs_left_out"] or not any(n in line for line in lines for n in LOSSES)
+    if lines and nothing:
+        raise StageError(
+            f"stage {stage} learned nothing: no example had anything to learn ({json.dumps(counts)}); look at the "
+            "hand-over with `curate export --verify`, and at sequence_tokens"
+        )
 
 
 def _silent(text: str) -> None:
