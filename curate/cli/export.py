@@ -54,46 +54,56 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="VIEW",
         help="pairs: the texts that a view of the config keeps, instead of the web's caption",
     )
-    talk = parser.add_argument_group("for pairs and hand-overs; each format takes some of them")
-    talk.add_argument("--sources", metavar="NAMES", help="of a hand-over, these alone, with commas between (all)")
-    talk.add_argument(
+    _talk_arguments(parser.add_argument_group("for pairs and hand-overs; each format takes some of them"))
+    _document_arguments(parser.add_argument_group("for documents; each format takes some of them"))
+    gone = "instead of an export: samples that have to go from data that is there already"
+    _tombstone_arguments(parser.add_argument_group(gone))
+    parser.add_argument("--on", choices=("local", "ray", "inline"), default="local", help="where work runs")
+    add_format(parser)
+
+
+def _talk_arguments(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--sources", metavar="NAMES", help="of a hand-over, these alone, with commas between (all)")
+    group.add_argument(
         "--prompt",
         metavar="TEXT",
         help="what is asked where an answer is a caption: describe (one of eight ways, by the pair), plain (nothing: "
         "the picture alone) or a text of your own (describe)",
     )
-    talk.add_argument("--max-images", type=int, metavar="N", help="leave out conversations with more pictures")
-    talk.add_argument("--form", metavar="FORM", help="qwen: qwen3-vl (or 2, 2.5) or qwen-vl; lavis: json or wds")
-    talk.add_argument(
+    group.add_argument("--max-images", type=int, metavar="N", help="leave out conversations with more pictures")
+    group.add_argument("--form", metavar="FORM", help="qwen: qwen3-vl (or 2, 2.5) or qwen-vl; lavis: json or wds")
+    group.add_argument(
         "--max-dynamic-patch", type=int, metavar="N", help="internvl: tiles of a picture, into its meta file too (12)"
     )
-    talk.add_argument(
+    group.add_argument(
         "--captions-only",
         action="store_true",
         default=None,
         help="energon: texts alone, beside the pictures where they lie in DIR",
     )
-    own = parser.add_argument_group("for documents; each format takes some of them")
-    own.add_argument("--missing", metavar="POLICY", help="pictures that failed: slot, drop_slot or drop_document")
-    own.add_argument("--pictures", metavar="KIND", help="obelics: urls (as published) or bytes")
-    own.add_argument("--placement", metavar="RULE", help="mmc4, openflamingo: similarity or document")
-    own.add_argument("--min-similarity", type=float, metavar="COSINE", help="drop pictures like no sentence (0.15)")
-    own.add_argument("--min-image-bytes", type=int, metavar="N", help="openflamingo: drop smaller ones (11000)")
-    dead = parser.add_argument_group("instead of an export: samples that have to go from data that is there already")
-    dead.add_argument(
+
+
+def _document_arguments(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--missing", metavar="POLICY", help="pictures that failed: slot, drop_slot or drop_document")
+    group.add_argument("--pictures", metavar="KIND", help="obelics: urls (as published) or bytes")
+    group.add_argument("--placement", metavar="RULE", help="mmc4, openflamingo: similarity or document")
+    group.add_argument("--min-similarity", type=float, metavar="COSINE", help="drop pictures like no sentence (0.15)")
+    group.add_argument("--min-image-bytes", type=int, metavar="N", help="openflamingo: drop smaller ones (11000)")
+
+
+def _tombstone_arguments(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
         "--apply-tombstones",
         action="append",
         metavar="FILE",
         help="a list of URLs, hosts, keys, uids and hashes; DIR's tars are written without what it names",
     )
-    dead.add_argument(
+    group.add_argument(
         "--tombstones-only",
         action="store_true",
         help="leave the tars, write DIR/tombstones, which exports honour; for what `curate run` wrote",
     )
-    dead.add_argument("--tombstones-report", metavar="FILE", help="keys and counts of what went, as JSON")
-    parser.add_argument("--on", choices=("local", "ray", "inline"), default="local", help="where work runs")
-    add_format(parser)
+    group.add_argument("--tombstones-report", metavar="FILE", help="keys and counts of what went, as JSON")
 
 
 def run(options: argparse.Namespace) -> int:
