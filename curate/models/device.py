@@ -6,7 +6,8 @@ it is always the first. Two workers with two threads each on two cores are slowe
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import Any, Literal, ParamSpec, TypeVar
 
@@ -21,6 +22,7 @@ __all__ = [
     "on_one_thread",
     "require_device",
     "sent",
+    "torch_threads",
     "work_number",
     "work_on",
 ]
@@ -101,6 +103,19 @@ def free_memory(where: Any) -> None:
         torch.cuda.empty_cache()
 
 
+@contextmanager
+def torch_threads(threads: int) -> Iterator[None]:
+    """Torch computes on so many threads of the CPU inside, and afterwards on as many as before."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def on_one_thread(call: Callable[P, T]) -> Callable[P, T]:
     """A method that has torch compute on one thread of the CPU while it lasts.
 
@@ -111,13 +126,7 @@ def on_one_thread(call: Callable[P, T]) -> Callable[P, T]:
 
     @wraps(call)
     def alone(*arguments: P.args, **named: P.kwargs) -> T:
-        import torch
-
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
+        with torch_threads(1):
             return call(*arguments, **named)
-        finally:
-            torch.set_num_threads(threads)
 
     return alone

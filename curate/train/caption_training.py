@@ -22,7 +22,7 @@ import torch
 
 from curate.errors import ConfigError
 from curate.manifest import fingerprint
-from curate.models.device import computes, device
+from curate.models.device import computes, device, torch_threads
 from curate.models.settings import Precision
 from curate.stage import settings_of
 from curate.train.caption_course import Course, CourseSettings, Say, Task
@@ -135,26 +135,23 @@ def _check_overlap(run: _Run, pairs: Pairs) -> None:
 def _train(run: _Run, trainee: Trainee, pairs: Pairs, batch: int, place: Place) -> None:
     """Train; losses and counts go to the report."""
     order, peers = run.order, run.peers
-    before = torch.get_num_threads()
-    threads, broken = order.course.threads or before, set[int]()
+    threads, broken = order.course.threads or torch.get_num_threads(), set[int]()
     where = device(order.device)
-    torch.set_num_threads(1 if is_toy_start(order.start) else threads)
-    half = computes(order.precision, where) is torch.bfloat16
-    steps = order.course.steps_for(len(pairs), batch)
-    if trainee.fresh:
-        run.say(f"{trainee.name}: the start lacks {trainee.fresh}; these are drawn by the seed")
-    run.say(f"training {trainee.name} on {where}: {steps:,} steps of {batch:,} pairs, {peers.world} worker(s)")
-    require_same(peers, int(place.training[:15], 16), where, "pairs and start; put both where all see them")
-    trainee.module.to(where)
-    if order.course.recompute:
-        trainee.recompute()
-    least = trainee.recipe.crop_ratio if order.course.crop_ratio is None else order.course.crop_ratio
-    look = cropping(pairs, trainee.prepare, least, order.course.seed)
-    deal = Deal(batch, order.course.seed, threads, peers.rank, peers.world)
-    task = order.task(trainee, pairs, Computing(where, half, peers, batch, max(1.0, len(pairs) / batch)))
-    course = Course(task, trainee.recipe, order.course, steps, peers, place.folder, run.say, broken)
-    with ExitStack() as ends:
-        ends.callback(torch.set_num_threads, before)
+    with torch_threads(1 if is_toy_start(order.start) else threads), ExitStack() as ends:
+        half = computes(order.precision, where) is torch.bfloat16
+        steps = order.course.steps_for(len(pairs), batch)
+        if trainee.fresh:
+            run.say(f"{trainee.name}: the start lacks {trainee.fresh}; these are drawn by the seed")
+        run.say(f"training {trainee.name} on {where}: {steps:,} steps of {batch:,} pairs, {peers.world} worker(s)")
+        require_same(peers, int(place.training[:15], 16), where, "pairs and start; put both where all see them")
+        trainee.module.to(where)
+        if order.course.recompute:
+            trainee.recompute()
+        least = trainee.recipe.crop_ratio if order.course.crop_ratio is None else order.course.crop_ratio
+        look = cropping(pairs, trainee.prepare, least, order.course.seed)
+        deal = Deal(batch, order.course.seed, threads, peers.rank, peers.world)
+        task = order.task(trainee, pairs, Computing(where, half, peers, batch, max(1.0, len(pairs) / batch)))
+        course = Course(task, trainee.recipe, order.course, steps, peers, place.folder, run.say, broken)
         losses = course.run(
             lambda first: ends.enter_context(closing(caption_batches(pairs, look, deal, first, broken)))
         )

@@ -30,13 +30,14 @@ from curate.config import build, read_toml
 from curate.errors import ConfigError, CurateError
 from curate.manifest import write_parquet
 from curate.models.clip import clip_fingerprint, readable
-from curate.models.device import device
+from curate.models.device import device, torch_threads
 from curate.models.settings import TOY, ModelSettings, check_model_name
 from curate.models.towers import Towers, open_towers
 from curate.models.weights import is_toy, weights_digest
 from curate.stage import settings_of
 from curate.storage import plain_errors
 from curate.train.calibration import CalibrateSettings, calibrate, fits, score_pairs, separation
+from curate.train.caption_place import require_free
 from curate.train.contrastive import DualEncoder, Inputs, Trainer, TrainingSettings, inputs_of
 from curate.train.folder import mix, tensors_of, write_model
 from curate.train.overlap import EvaluationSettings, Overlap, find_overlap
@@ -105,7 +106,7 @@ def train_filter(settings: FilterSettings, out: Path, say: Say = lambda text: No
     Raises ConfigError for a config that cannot be run, for an overlap with the evaluation where `action` is `refuse`,
     and for a folder that holds something; StageError when the loss is not finite.
     """
-    _require_free(out)
+    require_free(out)
     threads = settings.training.threads or torch.get_num_threads()
     report = Report()
     with report.timing("read"):
@@ -115,7 +116,7 @@ def train_filter(settings: FilterSettings, out: Path, say: Say = lambda text: No
     say(f"clean set: {len(clean):,} pairs of {clean.rows:,} rows")
     pool = _pool(settings, report)
     _check_overlap(settings, clean, threads, report, say)
-    with _beside(out) as folder, _torch_threads(threads):
+    with _beside(out) as folder, torch_threads(threads):
         with report.timing("train"):
             _train(settings, clean, folder, report, say)
         trained = replace(settings.model, architecture="", weights=str(folder))
@@ -147,11 +148,6 @@ def _surviving(report: Report, say: Say) -> Iterator[None]:
         say(f"warning: the model is written, but not all of its calibration: {report.facts['calibration_failed']}")
 
 
-def _require_free(out: Path) -> None:
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"{out} is there already; choose another --out, or delete it")
-
-
 @contextmanager
 def _beside(out: Path) -> Iterator[Path]:
     """A folder next to `out` that takes its name when all went well, and is gone when not."""
@@ -164,16 +160,6 @@ def _beside(out: Path) -> Iterator[Path]:
             folder.rename(out)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _torch_threads(threads: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _check_overlap(settings: FilterSettings, clean: Pairs, threads: int, report: Report, say: Say) -> None:

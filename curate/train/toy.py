@@ -20,7 +20,7 @@ import torch
 
 from curate.config import require_range
 from curate.errors import ConfigError
-from curate.models.device import computes
+from curate.models.device import computes, torch_threads
 from curate.models.toy import load_toy_captioner, load_toy_clip, load_toy_matcher, save_toy
 from curate.models.weights import TOY_FILES
 from curate.storage import plain_errors
@@ -112,10 +112,5 @@ def _file(folder: Path, name: str) -> Path:
 @contextmanager
 def _alone() -> Iterator[None]:
     """One thread, because sums then always have the same order, and random numbers that leave others' alone."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with torch.random.fork_rng(devices=[]):
-            yield
-    finally:
-        torch.set_num_threads(threads)
+    with torch_threads(1), torch.random.fork_rng(devices=[]):
+        yield

@@ -12,7 +12,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +23,7 @@ from curate.errors import StageError
 from curate.handover.shards import Handover, open_handover
 from curate.handover.stages import Stages, TrainingStage
 from curate.manifest import fingerprint
-from curate.models.device import device
+from curate.models.device import device, torch_threads
 from curate.stage import settings_of
 from curate.storage import plain_errors
 from curate.train.caption_place import Place
@@ -90,13 +90,8 @@ def train_stages(order: StagesOrder, peers: Peers | None = None) -> dict[str, An
     run = _Run(order, Place(order.out, told), peers, device(order.device), handover)
     run.place.open(peers)
     require_same(peers, int(told[:15], 16), run.where, "stages and hand-over; put both where all see them")
-    before = torch.get_num_threads()
-    if run.where.type == "cpu":
-        torch.set_num_threads(1)
-    try:
+    with torch_threads(1) if run.where.type == "cpu" else nullcontext():
         reports = [_stage(run, number) for number in range(len(order.stages.stages))]
-    finally:
-        torch.set_num_threads(before)
     if peers.rank:
         return {}
     run.place.finish(lambda folder: _finish(run, folder, reports))
