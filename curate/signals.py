@@ -17,11 +17,12 @@ from curate.imported import Import
 from curate.models.scorers import model_steps, npz_steps
 from curate.models.settings import AnyModel
 from curate.rank import Rank
+from curate.registry import filter_class
 from curate.score import IMAGE, Score
 from curate.shard import IMAGE_EXTENSIONS
 from curate.stage import Barrier, Spread, Stage, Step
 
-__all__ = ["signal_steps"]
+__all__ = ["signal_steps", "with_fetch_status"]
 
 Owned: TypeAlias = tuple[str, Step]
 """A table of the config, and a step that it asks for."""
@@ -37,6 +38,11 @@ def signal_steps(
     else needs no step but its rank and what it imports. `views`: the steps of `[views]`. Raises ConfigError."""
     owned = [*_of_models(models), *(("[views]", step) for step in views), *_of_filters(filters, models, given)]
     return _beside_a_gpu(_in_order(_once(owned)))
+
+
+def with_fetch_status(filters: Mapping[str, Filter]) -> dict[str, Filter]:
+    """A row without a picture is always dropped, first of all, with the status of its fetch as the reason."""
+    return {"fetch_status": filter_class("fetch_status")(), **filters}
 
 
 def _of_models(models: Mapping[str, AnyModel]) -> Iterator[Owned]:

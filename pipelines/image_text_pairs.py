@@ -18,13 +18,11 @@ from curate.errors import ConfigError
 from curate.fetch.picture import ImageSettings
 from curate.fetch.settings import FetchSettings
 from curate.fetch.stage import Fetch
-from curate.filter import Filter
 from curate.models.settings import build_models
 from curate.plan import Job
-from curate.registry import filter_class
 from curate.run.scheduler import RunSettings
 from curate.select import Select
-from curate.signals import signal_steps
+from curate.signals import signal_steps, with_fetch_status
 from curate.source.ingest import ingest, known_cut
 from curate.source.kinds import build_source
 from curate.source.webdataset import Adopt, WebDataset
@@ -84,8 +82,3 @@ def image_text_pairs(table: Mapping[str, Any], limit: int | None = None) -> Job:
         serve=source.serve,
         source_columns=source.known_columns(),
     )
-
-
-def with_fetch_status(filters: dict[str, Filter]) -> dict[str, Filter]:
-    """A row without a picture is always dropped, first of all, with the status of its fetch as the reason."""
-    return {"fetch_status": filter_class("fetch_status")(), **filters}

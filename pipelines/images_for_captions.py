@@ -18,13 +18,11 @@ from curate.caption.imagine import Imagine, ImagineSettings
 from curate.config import build, build_filters
 from curate.errors import ConfigError
 from curate.fetch.picture import ImageSettings
-from curate.filter import Filter
 from curate.models.settings import build_models
 from curate.plan import Job
-from curate.registry import filter_class
 from curate.run.scheduler import RunSettings
 from curate.select import Select
-from curate.signals import signal_steps
+from curate.signals import signal_steps, with_fetch_status
 from curate.source.captions import Captions
 from curate.source.ingest import ingest, known_cut
 from curate.source.kinds import build_source
@@ -68,7 +66,7 @@ def images_for_captions(table: Mapping[str, Any], limit: int | None = None) -> J
         raise ConfigError(f'[source] kind = {config.source["kind"]!r} has no words to paint; set kind = "captions"')
     if config.image.box_column or config.image.sha256_column:
         raise ConfigError("[image] box_column and sha256_column are of pictures that exist; leave them out")
-    filters: dict[str, Filter] = {"fetch_status": filter_class("fetch_status")(), **build_filters(config.filters)}
+    filters = with_fetch_status(build_filters(config.filters))
     rows = config.shards.samples
     signals = signal_steps(filters, build_models(config.models), set(source.known_columns()))
     steps: list[Step] = [Imagine(config.imagine, config.image, rows), *signals, Select(tuple(filters.items()))]

@@ -21,10 +21,10 @@ from curate.filter import Filter, Labelled
 from curate.instruct.steps import instruction_steps
 from curate.models.settings import build_models
 from curate.plan import Job
-from curate.registry import filter_class, nearest
+from curate.registry import nearest
 from curate.run.scheduler import RunSettings
 from curate.select import Select
-from curate.signals import signal_steps
+from curate.signals import signal_steps, with_fetch_status
 from curate.source.ingest import ingest, known_cut
 from curate.source.kinds import build_source
 from curate.source.webdataset import Adopt, WebDataset
@@ -61,7 +61,7 @@ def recaption(table: Mapping[str, Any], limit: int | None = None) -> Job:
     models = build_models(config.models)
     if not (config.views or config.instructions) and not any(model.kind == "captioner" for model in models.values()):
         raise ConfigError('no model of [models] is a captioner; add [models.synthetic] with kind = "captioner"')
-    filters: dict[str, Filter] = {"fetch_status": filter_class("fetch_status")(), **build_filters(config.filters)}
+    filters = with_fetch_status(build_filters(config.filters))
     _require_views(filters, config.views)
     audit = config.audit.steps(models) if config.audit else ()
     signals = signal_steps(filters, models, set(), view_steps(build_views(config.views), models))
