@@ -46,7 +46,7 @@ __all__ = [
     "Joined",
     "export_annotations",
     "from_and_value",
-    "one_or_list",
+    "llava_record",
 ]
 
 SUMMARY = "export.json"
@@ -164,9 +164,12 @@ def from_and_value(talk: Talk, place: Callable[[Shown], str] = lambda _: IMAGE) 
     return [{"from": names.get(turn.role, turn.role), "value": turn.value(place)} for turn in talk.turns]
 
 
-def one_or_list(names: Sequence[str]) -> str | list[str]:
-    """A name alone as itself."""
-    return names[0] if len(names) == 1 else list(names)
+def llava_record(entry: Entry) -> dict[str, Any]:
+    """A conversation as LLaVA has it: `id`, `image` (a name, or of several a list; absent where there is none) and
+    `conversations`."""
+    names = list(entry.images)
+    image = {"image": names[0] if len(names) == 1 else names} if names else {}
+    return {"id": entry.id, **image, "conversations": from_and_value(entry.talk)}
 
 
 def export_annotations(

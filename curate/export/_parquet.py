@@ -9,19 +9,23 @@ A row group is written at 1,000 rows or 64 MB, so that is what writing holds; a 
 from __future__ import annotations
 
 import json
+from abc import abstractmethod
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate.export._write_examples import Made, Output
+from curate.export._talk import Rules, Talk, talk_of
+from curate.export._write_examples import ExampleWriter, Made, Output, TalkFormat
+from curate.handover.layout import Example
 from curate.manifest import Attempt
 from curate.storage import Storage, plain_errors
 
-__all__ = ["LIST_OF_PICTURES", "PICTURES", "Rows", "open_rows", "picture_cell", "plain", "with_features", "write_card"]
+__all__ = ["LIST_OF_PICTURES", "PICTURES", "TableFormat", "plain", "with_features"]
 
 GROUP_ROWS = 1_000
 GROUP_BYTES = 64 << 20
@@ -41,11 +45,6 @@ def with_features(columns: Mapping[str, tuple[pa.DataType, Any]]) -> pa.Schema:
     schema = pa.schema([(name, kind) for name, (kind, _) in columns.items()])
     features = {name: feature for name, (_, feature) in columns.items()}
     return schema.with_metadata({"huggingface": json.dumps({"info": {"features": features}})})
-
-
-def picture_cell(data: bytes) -> dict[str, object]:
-    """An encoded picture's value in a column of type PICTURES."""
-    return {"bytes": data, "path": None}
 
 
 @dataclass
@@ -89,3 +88,50 @@ def write_card(target: Storage, made: Sequence[Made], about: str) -> None:
     for folder in folders:
         lines += [f"- config_name: {json.dumps(folder)}", f"  data_files: data/{folder}/*.parquet"]
     target.write("README.md", "\n".join([*lines, "---", about, ""]).encode())
+
+
+@dataclass(frozen=True)
+class TableFormat(TalkFormat):
+    """Conversations as rows of Parquet: their pictures in `images`, `source`, and what the format makes of them.
+
+    `schema`: all columns; `card`: what README.md says; `system`: as in `curate.export._talk.Rules`.
+    """
+
+    schema: ClassVar[pa.Schema]
+    card: ClassVar[str]
+    system: ClassVar[bool] = False
+
+    @abstractmethod
+    def cells(self, talk: Talk, example: Example, counts: Counter[str]) -> tuple[dict[str, Any], int] | str:
+        """The format's own columns of a row and how many characters they have, or the reason why it must stay out."""
+
+    @contextmanager
+    def writer(self, output: Output, attempt: Attempt) -> Iterator[ExampleWriter]:
+        with open_rows(output, attempt, self.schema) as rows:
+            yield _Writer(self, rows, output, attempt.counts)
+
+    def finish(self, source: Storage, target: Storage, made: Sequence[Made]) -> dict[str, Any]:
+        write_card(target, made, self.card)
+        return {}
+
+
+@dataclass
+class _Writer:
+    format: TableFormat
+    rows: Rows
+    output: Output
+    counts: Counter[str]
+
+    def add(self, example: Example) -> str | None:
+        rules = Rules(self.format.prompt, self.format.marks, self.format.system)
+        talk = talk_of(example, self.output.kind, rules, self.counts)
+        if isinstance(talk, str):
+            return talk
+        cells = self.format.cells(talk, example, self.counts)
+        if isinstance(cells, str):
+            return cells
+        own, chars = cells
+        images = [{"bytes": shown.data, "path": None} for shown in talk.pictures]
+        row = {"images": images, "source": self.output.source, **own}
+        self.rows.add(row, chars + sum(len(shown.data) for shown in talk.pictures))
+        return None

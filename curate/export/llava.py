@@ -22,8 +22,7 @@ from curate.export._annotations import (
     Entry,
     Joined,
     export_annotations,
-    from_and_value,
-    one_or_list,
+    llava_record,
 )
 from curate.export._documents import with_options
 from curate.export._epochs import Epochs, portions
@@ -48,8 +47,7 @@ class Llava(ConversationFormat):
     name: ClassVar[str] = "llava"
 
     def records(self, entry: Entry) -> Sequence[Mapping[str, Any]]:
-        image = {"image": one_or_list(entry.images)} if entry.images else {}
-        return [{"id": entry.id, **image, "conversations": from_and_value(entry.talk)}]
+        return [llava_record(entry)]
 
     def finish(self, target: Storage, joined: Sequence[Joined], epochs: Epochs) -> None:
         target.write("llava.yaml", _listed(target, [(own, own.records) for own in joined]))

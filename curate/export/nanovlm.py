@@ -14,27 +14,16 @@ picture later on is left out, as a page with several texts is: there, a picture 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import pyarrow as pa
 
-from curate.export._parquet import (
-    LIST_OF_PICTURES,
-    PICTURES,
-    Rows,
-    open_rows,
-    picture_cell,
-    plain,
-    with_features,
-    write_card,
-)
-from curate.export._talk import Rules, Shown, Talk, talk_of
-from curate.export._write_examples import ExampleWriter, Made, Output, TalkFormat, export_examples
+from curate.export._parquet import LIST_OF_PICTURES, PICTURES, TableFormat, plain, with_features
+from curate.export._talk import Shown, Talk
+from curate.export._write_examples import TalkFormat, export_examples
 from curate.handover.layout import Example
-from curate.manifest import Attempt
 from curate.plan import Job
 from curate.storage import Storage
 
@@ -72,49 +61,23 @@ def export(
 
 
 @dataclass(frozen=True)
-class NanoVlm(TalkFormat):
+class NanoVlm(TableFormat):
     """Questions and answers, with the pictures before the first."""
 
     name: ClassVar[str] = "nanovlm"
     marks: ClassVar[tuple[str, ...]] = MARKS
     takes: ClassVar[tuple[str, ...]] = KINDS
+    schema: ClassVar[pa.Schema] = SCHEMA
+    card: ClassVar[str] = CARD
 
-    @contextmanager
-    def writer(self, output: Output, attempt: Attempt) -> Iterator[ExampleWriter]:
-        with open_rows(output, attempt, SCHEMA) as rows:
-            yield _Writer(rows, output.source, output.kind, Rules(self.prompt, self.marks), attempt.counts)
-
-    def finish(self, source: Storage, target: Storage, made: Sequence[Made]) -> dict[str, Any]:
-        write_card(target, made, CARD)
-        return {}
-
-
-@dataclass
-class _Writer:
-    rows: Rows
-    source: str
-    kind: str
-    rules: Rules
-    counts: Counter[str]
-
-    def add(self, example: Example) -> str | None:
-        talk = talk_of(example, self.kind, self.rules, self.counts)
-        if isinstance(talk, str):
-            return talk
+    def cells(self, talk: Talk, example: Example, counts: Counter[str]) -> tuple[dict[str, Any], int] | str:
         if len(talk.turns) < 2:
             return "no_question"
         if any(isinstance(part, Shown) for turn in talk.turns[1:] for part in turn.parts):
             return "picture_in_a_later_turn"
         texts = _texts(talk)
-        row = {
-            "images": [picture_cell(shown.data) for shown in talk.pictures],
-            "texts": texts,
-            "source": self.source,
-            **_ratings(example, len(texts), self.counts),
-        }
-        size = sum(len(text["user"]) + len(text["assistant"]) for text in texts)
-        self.rows.add(row, size + sum(len(shown.data) for shown in talk.pictures))
-        return None
+        chars = sum(len(text["user"]) + len(text["assistant"]) for text in texts)
+        return {"texts": texts, **_ratings(example, len(texts), counts)}, chars
 
 
 def _texts(talk: Talk) -> list[dict[str, str]]:

@@ -27,8 +27,7 @@ from curate.export._annotations import (
     Entry,
     Joined,
     export_annotations,
-    from_and_value,
-    one_or_list,
+    llava_record,
 )
 from curate.export._documents import with_options
 from curate.export._epochs import Epochs, portions
@@ -71,8 +70,7 @@ class Qwen(ConversationFormat):
     def records(self, entry: Entry) -> Sequence[Mapping[str, Any]]:
         if self.form == "qwen-vl":
             return [{"id": entry.id, "conversations": _in_text(entry)}]
-        image = {"image": one_or_list(entry.images)} if entry.images else {}
-        return [{"id": entry.id, **image, "conversations": from_and_value(entry.talk)}]
+        return [llava_record(entry)]
 
     def finish(self, target: Storage, joined: Sequence[Joined], epochs: Epochs) -> None:
         if self.form == "qwen-vl":

@@ -13,27 +13,16 @@ and its `max_length` cuts their places off: set it to None, or leave long rows o
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import pyarrow as pa
 
-from curate.export._parquet import (
-    LIST_OF_PICTURES,
-    PICTURES,
-    Rows,
-    open_rows,
-    picture_cell,
-    plain,
-    with_features,
-    write_card,
-)
-from curate.export._talk import Rules, Said, talk_of
-from curate.export._write_examples import ExampleWriter, Made, Output, TalkFormat, export_examples
+from curate.export._parquet import LIST_OF_PICTURES, PICTURES, TableFormat, plain, with_features
+from curate.export._talk import Said, Talk
+from curate.export._write_examples import TalkFormat, export_examples
 from curate.handover.layout import Example
-from curate.manifest import Attempt
 from curate.plan import Job
 from curate.storage import Storage
 
@@ -66,40 +55,19 @@ def export(
 
 
 @dataclass(frozen=True)
-class Trl(TalkFormat):
+class Trl(TableFormat):
     """Conversations, with blocks for pictures."""
 
     name: ClassVar[str] = "trl"
     marks: ClassVar[tuple[str, ...]] = MARKS
+    schema: ClassVar[pa.Schema] = SCHEMA
+    card: ClassVar[str] = CARD
+    system: ClassVar[bool] = True
 
-    @contextmanager
-    def writer(self, output: Output, attempt: Attempt) -> Iterator[ExampleWriter]:
-        with open_rows(output, attempt, SCHEMA) as rows:
-            yield _Writer(rows, output.source, output.kind, Rules(self.prompt, self.marks, system=True), attempt.counts)
-
-    def finish(self, source: Storage, target: Storage, made: Sequence[Made]) -> dict[str, Any]:
-        write_card(target, made, CARD)
-        return {}
-
-
-@dataclass
-class _Writer:
-    rows: Rows
-    source: str
-    kind: str
-    rules: Rules
-    counts: Counter[str]
-
-    def add(self, example: Example) -> str | None:
-        talk = talk_of(example, self.kind, self.rules, self.counts)
-        if isinstance(talk, str):
-            return talk
-        images = [picture_cell(shown.data) for shown in talk.pictures]
+    def cells(self, talk: Talk, example: Example, counts: Counter[str]) -> tuple[dict[str, Any], int] | str:
         messages = [{"role": turn.role, "content": _blocks(turn)} for turn in talk.turns]
         texts = sum(len(part) for turn in talk.turns for part in turn.parts if isinstance(part, str))
-        row = {"images": images, "messages": messages, "source": self.source}
-        self.rows.add(row, texts + sum(len(shown.data) for shown in talk.pictures))
-        return None
+        return {"messages": messages}, texts
 
 
 def _blocks(turn: Said) -> list[dict[str, Any]]:
