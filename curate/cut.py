@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from curate.config import require_range
 from curate.filter import Filter, Rules, Verdict, above, below, check_bounds, verdict
+from curate.gauge import Gauge
 from curate.rank import Rank, rank_columns
 from curate.stage import Work
 
@@ -73,6 +74,10 @@ class Cut(Filter):
     @property
     def columns(self) -> tuple[str, ...]:
         return (self.score, *(rank_columns(self.score, self.among == "earlier") if self.ranks else ()))
+
+    @property
+    def gauges(self) -> tuple[Gauge, ...]:
+        return (Gauge(self.score, (self.score,), self.min, self.max, self.too_low, self.too_high),)
 
     def steps(self, earlier: Rules) -> tuple[Work, ...]:
         """The rank, after what writes the score (overridden where that is no scorer)."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curate.gauge import Gauge
 from curate.stage import Work, settings_of
 
 __all__ = [
@@ -31,7 +32,6 @@ __all__ = [
     "below",
     "between",
     "check_bounds",
-    "elongation",
     "verdict",
 ]
 
@@ -160,6 +160,12 @@ class Filter(ABC):
         """The columns read under these settings; `reads` unless a subclass says otherwise."""
         return self.reads
 
+    @property
+    def gauges(self) -> tuple[Gauge, ...]:
+        """The numbers that it holds between bounds, for reports; none unless a subclass says so. A row outside gets the
+        gauge's reason, unless another reason of this filter goes before."""
+        return ()
+
     @abstractmethod
     def judge(self, columns: pa.Table) -> Verdict:
         """A reason per row, null to keep. `columns` has exactly `self.columns`."""
@@ -187,6 +193,17 @@ class Labelled(Filter):
     @property
     def columns(self) -> tuple[str, ...]:
         return self.rule.columns
+
+    @property
+    def gauges(self) -> tuple[Gauge, ...]:
+        return tuple(
+            replace(
+                gauge,
+                too_low=gauge.too_low and f"{gauge.too_low}_{self.label}",
+                too_high=gauge.too_high and f"{gauge.too_high}_{self.label}",
+            )
+            for gauge in self.rule.gauges
+        )
 
     def identity(self) -> Any:
         return {"label": self.label, "rule": self.rule.identity()}
@@ -261,13 +278,6 @@ def _comparable(values: pa.ChunkedArray, bound: float) -> tuple[pa.ChunkedArray,
         return values, pa.scalar(bound, kind)
     wide = isinstance(bound, float) and pa.types.is_integer(kind) and kind.bit_width == 64
     return values.cast(pa.float64(), safe=False) if wide else values, pa.scalar(bound)
-
-
-def elongation(width: pa.ChunkedArray, height: pa.ChunkedArray) -> pa.ChunkedArray:
-    """The longer side over the shorter, float64, at least 1; null where a side is, not-a-number where both are 0."""
-    sides = (width.cast(pa.float64()), height.cast(pa.float64()))
-    longer = pc.max_element_wise(*sides, skip_nulls=False)
-    return pc.divide(longer, pc.min_element_wise(*sides, skip_nulls=False))
 
 
 def check_bounds(

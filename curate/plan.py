@@ -33,7 +33,8 @@ class Job:
     `slices` reads the source (or the cut that was made before) as a stream; `known_slices` answers what that will be,
     None when the source must be read to tell. `serve` holds up what the fetch needs to reach, and yields its addresses.
     `source_columns` is None when only reading the source can tell. `warnings` looks for what is allowed and unwise,
-    such as models that share weights: sentences, told before the run.
+    such as models that share weights: sentences, told before the run. `begun` is called once every step can run, before
+    the first does: it keeps what the run was told to do.
     """
 
     steps: tuple[Step, ...]
@@ -42,6 +43,7 @@ class Job:
     serve: Callable[[], AbstractContextManager[Mapping[str, str]]] = lambda: nullcontext({})
     source_columns: tuple[str, ...] | None = ()
     warnings: Callable[[], list[str]] = list
+    begun: Callable[[Storage], None] = lambda storage: None
 
 
 @dataclass(frozen=True)

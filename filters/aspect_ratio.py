@@ -12,7 +12,8 @@ from typing import ClassVar
 
 import pyarrow as pa
 
-from curate.filter import Filter, Verdict, between, check_bounds, elongation
+from curate.filter import Filter, Verdict, between, check_bounds
+from curate.gauge import Gauge, elongation
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,10 @@ class AspectRatio(Filter):
 
     def __post_init__(self) -> None:
         check_bounds(None, self.max, least=1)
+
+    @property
+    def gauges(self) -> tuple[Gauge, ...]:
+        return (Gauge("elongation", self.reads, max=self.max, too_high="too_elongated", measure="elongation"),)
 
     def judge(self, columns: pa.Table) -> Verdict:
         return between(elongation(*columns.select(self.reads).columns), None, self.max, "", "too_elongated")

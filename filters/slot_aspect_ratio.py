@@ -12,7 +12,8 @@ from typing import ClassVar
 
 import pyarrow as pa
 
-from curate.filter import Filter, Verdict, between, check_bounds, elongation
+from curate.filter import Filter, Verdict, between, check_bounds
+from curate.gauge import elongation
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ def test_the_tree_is_the_tree() -> None:
 
 
 def test_it_is_short_and_shows_every_verb() -> None:
-    assert len(README.splitlines()) <= 130
+    assert len(README.splitlines()) <= 135
     verbs = {p.stem for p in (ROOT / "curate/cli").glob("[a-z]*.py")}
     assert all(f"$ curate {verb} " in README or f"$ curate {verb}\n" in README for verb in verbs)
 

@@ -13,7 +13,7 @@ documents and on parts.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 
 from curate.document.columns import IMAGE, PART, TEXT, part_names
 from curate.filter import Filter, Verdict
+from curate.gauge import Gauge
 from curate.manifest import Attempt
 from curate.select import DECISION, Decision, Rules, columns_of, count_reasons, decide
 from curate.shard import Shard
@@ -83,6 +84,10 @@ class OfKind(Filter):
     @property
     def columns(self) -> tuple[str, ...]:
         return ("kind", *self.rule.columns)
+
+    @property
+    def gauges(self) -> tuple[Gauge, ...]:
+        return tuple(replace(gauge, kind=self.kind) for gauge in self.rule.gauges)
 
     def judge(self, columns: pa.Table) -> Verdict:
         rows = np.flatnonzero(np.asarray(pc.equal(columns["kind"], self.kind).combine_chunks()))

@@ -237,6 +237,7 @@ def run_job(
     watch = progress or Progress()
     for step in job.steps:
         step.require(replace(runtime or Runtime(), root=storage.root))
+    job.begun(storage)
     CommitLog(storage).recover()  # before anything is listed: it withdraws what a finished commit replaces
     run = _Run(job, storage, engine, settings or RunSettings(), runtime or Runtime())
     slices = _Slices(job, storage)

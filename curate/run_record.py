@@ -1,0 +1,148 @@
+"""What a run was told to do, kept beside what it made: `run.json`.
+
+Commits say what was done and how often each reason was given; the reasons' words, the filters' bounds and the config
+are here, so that a report, a comparison and a browser need nothing but the data set's folder: neither the config file
+nor the filters themselves. It holds no clock: the same config on the same code writes the same bytes. Secrets are left
+out. The last run's record is kept.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from curate.errors import StorageError
+from curate.gauge import Gauge
+from curate.handover.created_by import created_by, told_config
+from curate.select import Decision
+from curate.stage import Step, settings_of
+from curate.storage import Storage
+
+__all__ = ["RUN_RECORD", "DecisionRecord", "FilterRecord", "RunRecord", "read_record", "record_of", "write_record"]
+
+RUN_RECORD = "run.json"
+MOST_BYTES = 1 << 26
+"""Of a record that is read."""
+EARLIER = "earlier"
+"""The name under which a round of documents has the verdict of the one before."""
+
+
+@dataclass(frozen=True)
+class FilterRecord:
+    """A filter as a config had it: `reasons` with their words, the `columns` it read, `settings`, gauges."""
+
+    name: str
+    reasons: Mapping[str, str]
+    columns: tuple[str, ...]
+    settings: Mapping[str, Any]
+    gauges: tuple[Gauge, ...] = ()
+
+
+@dataclass(frozen=True)
+class DecisionRecord:
+    """A step that decided. `unit`: on what, in the plural (samples, documents, parts); parts lie in `Shard.parts`.
+    `keep`: the boolean column that it wrote; `drop_reason` and `drop_reasons` have the same beginning."""
+
+    step: str
+    unit: str
+    keep: str
+    filters: tuple[FilterRecord, ...]
+
+    @property
+    def prefix(self) -> str:
+        """What the decision's columns begin with: `""`, or a round's such as `"read_"`."""
+        return self.keep.removesuffix("keep")
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """The last run's. `name`: of the config. `created_by`: package, version, commit, config (without secrets and
+    `[run]`). `versions`: of Python and of the libraries that decide bytes. `steps`: their labels, in order."""
+
+    name: str
+    created_by: Mapping[str, Any]
+    versions: Mapping[str, str]
+    steps: tuple[str, ...]
+    decisions: tuple[DecisionRecord, ...] = ()
+    record_version: int = field(default=1, kw_only=True)
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The config's tables, without secrets."""
+        found: Mapping[str, Any] = self.created_by.get("config", {})
+        return found
+
+    def last(self, unit: str) -> DecisionRecord | None:
+        """The decision that tells the whole story of a unit: its last one; None where nothing decides on it."""
+        return next((one for one in reversed(self.decisions) if one.unit == unit), None)
+
+    def filters(self, unit: str) -> tuple[FilterRecord, ...]:
+        """Every filter that had a say on a unit, in the order of the rounds, each once."""
+        found: dict[str, FilterRecord] = {}
+        for decision in self.decisions:
+            if decision.unit == unit:
+                found |= {one.name: one for one in decision.filters}
+        return tuple(found.values())
+
+
+def record_of(name: str, config: Mapping[str, Any], steps: Sequence[Step]) -> RunRecord:
+    """The record of a job that is about to run."""
+    decisions = tuple(_decision(step) for step in steps if isinstance(step, Decision))
+    labels = tuple(step.label for step in steps)
+    return RunRecord(name, created_by(told_config(config)), _versions(), labels, decisions)
+
+
+def write_record(storage: Storage, record: RunRecord) -> None:
+    """Keep a run's record; nothing is written where it is there already."""
+    data = json.dumps(asdict(record), indent=1, sort_keys=True, ensure_ascii=False, default=str).encode()
+    if not storage.exists(RUN_RECORD) or storage.read(RUN_RECORD) != data:
+        storage.write(RUN_RECORD, data)
+
+
+def read_record(storage: Storage) -> RunRecord | None:
+    """The last run's record; None where there is none. Raises StorageError for one that is damaged or too large."""
+    place = f"{RUN_RECORD} in {storage.root}"
+    try:
+        if storage.size(RUN_RECORD) > MOST_BYTES:
+            raise StorageError(f"{place} is larger than {MOST_BYTES} bytes; run the config again to write it anew")
+        return _record(json.loads(storage.read(RUN_RECORD)))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise StorageError(f"{place} is damaged: {error}; run the config again to write it anew") from error
+
+
+def _decision(step: Decision) -> DecisionRecord:
+    keep = next(name for name in step.writes if name.endswith("keep")).rpartition(".")[2]
+    rules = [(name, rule) for name, rule in step.rules if name != EARLIER]
+    told = told_config({name: settings_of(rule) for name, rule in rules})
+    filters = (
+        FilterRecord(name, dict(rule.reasons), tuple(rule.columns), told.get(name, {}), tuple(rule.gauges))
+        for name, rule in rules
+    )
+    return DecisionRecord(step.label, step.unit, keep, tuple(filters))
+
+
+def _versions() -> dict[str, str]:
+    import numpy as np
+    import PIL
+    import pyarrow as pa
+
+    named = {"numpy": np.__version__, "pillow": PIL.__version__, "pyarrow": pa.__version__}
+    return {"python": platform.python_version(), **named}
+
+
+def _record(told: Mapping[str, Any]) -> RunRecord:
+    decisions = tuple(
+        DecisionRecord(one["step"], one["unit"], one["keep"], tuple(map(_filter, one["filters"])))
+        for one in told["decisions"]
+    )
+    return RunRecord(told["name"], told["created_by"], told["versions"], tuple(told["steps"]), decisions)
+
+
+def _filter(told: Mapping[str, Any]) -> FilterRecord:
+    gauges = tuple(Gauge(**{**one, "columns": tuple(one["columns"])}) for one in told["gauges"])
+    return FilterRecord(told["name"], told["reasons"], tuple(told["columns"]), told["settings"], gauges)
