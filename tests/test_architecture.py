@@ -32,6 +32,8 @@ MIDDLE = {
     "instruct",
     "report",
     "toyweb",
+    "browse",
+    "compare",
 }
 
 
@@ -98,7 +100,7 @@ def test_a_file_imports_only_what_it_may(path: Path) -> None:
         assert "ray" not in tops(path)
     if part not in {"models", "train"}:
         assert not {"torch", "open_clip", "transformers"} & tops(path)
-    if part not in {"fetch", "source", "toyweb"}:
+    if part not in {"fetch", "source", "toyweb", "browse"}:
         assert not {"socket", "http", "urllib", "pycurl", "requests", "aiohttp"} & tops(path) - ALLOWED.get(
             name(path), set()
         )
