@@ -1,0 +1,12 @@
+"""What `curate browse` answers with: any condition on the columns of a data set, one row with its story, its copies.
+
+    catalog.py      which columns there are, in which files, how many rows
+    find.py         the rows that a condition is true of, page by page, within a time
+    history.py      what every stage said of one row
+    near.py         the copies of one row, of every kind
+    hidden.py       rows that are shown to nobody
+    selection.py    what was found, as a config that `curate run` runs
+
+Nothing is written, and no file outside the data set is read. A condition is checked by `curate.condition` before
+anything runs it.
+"""
