@@ -77,7 +77,9 @@ class Cut(Filter):
 
     @property
     def gauges(self) -> tuple[Gauge, ...]:
-        return (Gauge(self.score, (self.score,), self.min, self.max, self.too_low, self.too_high),)
+        """The score, unless places are judged too: a row that a moved bound lets in may be none of the best."""
+        own = Gauge(self.score, (self.score,), self.min, self.max, self.too_low, self.too_high)
+        return () if self.ranks else (own,)
 
     def steps(self, earlier: Rules) -> tuple[Work, ...]:
         """The rank, after what writes the score (overridden where that is no scorer)."""

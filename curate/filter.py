@@ -17,11 +17,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.gauge import Gauge
+from curate.gauge import Gauge, measured
 from curate.stage import Work, settings_of
 
 __all__ = [
     "Batch",
+    "Bounded",
     "Filter",
     "Labelled",
     "Pixels",
@@ -162,13 +163,39 @@ class Filter(ABC):
 
     @property
     def gauges(self) -> tuple[Gauge, ...]:
-        """The numbers that it holds between bounds, for reports; none unless a subclass says so. A row outside gets the
-        gauge's reason, unless another reason of this filter goes before."""
+        """The numbers that it holds between bounds, for reports; none unless a subclass says so. A row outside one gets
+        its reason, unless another reason of this filter goes before: that of another gauge which it is outside of too,
+        or one that no gauge gives. After a gauge's reason there are none but those of gauges."""
         return ()
 
     @abstractmethod
     def judge(self, columns: pa.Table) -> Verdict:
         """A reason per row, null to keep. `columns` has exactly `self.columns`."""
+
+
+class Bounded(Filter):
+    """A filter that holds one number between bounds: `gauge` says which, and what a row outside is told.
+
+    A null, and not-a-number, get the reason `unknown`; where that is None a null is kept, for another filter, such as
+    fetch_status, answers for it."""
+
+    unknown: ClassVar[str | None] = None
+
+    @property
+    @abstractmethod
+    def gauge(self) -> Gauge: ...
+
+    @property
+    def gauges(self) -> tuple[Gauge, ...]:
+        return (self.gauge,)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return self.gauge.columns
+
+    def judge(self, columns: pa.Table) -> Verdict:
+        own = self.gauge
+        return between(measured(own, columns), own.min, own.max, own.too_low, own.too_high, self.unknown)
 
 
 Rules: TypeAlias = tuple[tuple[str, Filter], ...]

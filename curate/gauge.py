@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-__all__ = ["MEASURES", "Gauge", "elongation", "measured"]
+__all__ = ["MEASURES", "Gauge", "elongation", "measured", "part_of"]
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,21 @@ def elongation(width: pa.ChunkedArray, height: pa.ChunkedArray) -> pa.ChunkedArr
     return pc.divide(longer, pc.min_element_wise(*sides, skip_nulls=False))
 
 
+def part_of(columns: Sequence[pa.ChunkedArray]) -> pa.ChunkedArray:
+    """The sum of all columns but the last, over the last or 1, float64."""
+    part, *more = columns[:-1]
+    for one in more:
+        part = pc.add(part, one)
+    return pc.divide(part.cast(pa.float64()), pc.max_element_wise(columns[-1], 1, skip_nulls=False))
+
+
 MEASURES: Mapping[str, Callable[[Sequence[pa.ChunkedArray]], pa.ChunkedArray]] = {
     "value": lambda columns: columns[0],
     "elongation": lambda columns: elongation(*columns),
     "least": lambda columns: pc.min_element_wise(*columns, skip_nulls=False),
     "most": lambda columns: pc.max_element_wise(*columns, skip_nulls=False),
+    "least_known": lambda columns: pc.min_element_wise(*columns),
+    "most_known": lambda columns: pc.max_element_wise(*columns),
+    "part": part_of,
 }
-"""How a gauge's number is made of its columns."""
+"""How a gauge's number is made of its columns; those that are `known` pass over a null where another column has one."""

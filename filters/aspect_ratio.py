@@ -10,14 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-import pyarrow as pa
-
-from curate.filter import Filter, Verdict, between, check_bounds
-from curate.gauge import Gauge, elongation
+from curate.filter import Bounded, check_bounds
+from curate.gauge import Gauge
 
 
 @dataclass(frozen=True)
-class AspectRatio(Filter):
+class AspectRatio(Bounded):
     """Keeps pictures whose longer side is at most `max` times the shorter, included. One of no size is kept."""
 
     max: float = 3.0
@@ -29,8 +27,5 @@ class AspectRatio(Filter):
         check_bounds(None, self.max, least=1)
 
     @property
-    def gauges(self) -> tuple[Gauge, ...]:
-        return (Gauge("elongation", self.reads, max=self.max, too_high="too_elongated", measure="elongation"),)
-
-    def judge(self, columns: pa.Table) -> Verdict:
-        return between(elongation(*columns.select(self.reads).columns), None, self.max, "", "too_elongated")
+    def gauge(self) -> Gauge:
+        return Gauge("elongation", self.reads, max=self.max, too_high="too_elongated", measure="elongation")

@@ -12,7 +12,8 @@ from typing import ClassVar
 
 import pyarrow as pa
 
-from curate.filter import Batch, Filter, Pixels, Scorer, Verdict, between, check_bounds
+from curate.filter import Batch, Bounded, Pixels, Scorer, check_bounds
+from curate.gauge import Gauge
 
 
 def laplacian_variance(pixels: Pixels) -> float:
@@ -40,7 +41,7 @@ class MeasureBlur(Scorer):
 
 
 @dataclass(frozen=True)
-class Blur(Filter):
+class Blur(Bounded):
     """Keeps pictures with a variance of at least `min_variance`, included. No picture is kept."""
 
     min_variance: float = 100.0
@@ -54,5 +55,8 @@ class Blur(Filter):
     def scorer(self) -> Scorer:
         return MeasureBlur()
 
-    def judge(self, columns: pa.Table) -> Verdict:
-        return between(columns["laplacian_variance"], self.min_variance, None, "blurred", "")
+    @property
+    def gauge(self) -> Gauge:
+        return Gauge(
+            "laplacian_variance", self.reads, min=self.min_variance, too_low="blurred", min_setting="min_variance"
+        )

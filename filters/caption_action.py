@@ -12,14 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-import pyarrow as pa
-
-from curate.filter import Filter, Scorer, Verdict, between, check_bounds
+from curate.filter import Bounded, Scorer, check_bounds
+from curate.gauge import Gauge
 from curate.grammar.score import RULES, CountGrammar
 
 
 @dataclass(frozen=True)
-class CaptionAction(Filter):
+class CaptionAction(Bounded):
     """Keeps captions with at least `min` verbs, included. No caption has none.
 
     `parser` is "rules", for English, or "spacy:" and the name or folder of a model, for its language.
@@ -30,6 +29,7 @@ class CaptionAction(Filter):
 
     reads: ClassVar[tuple[str, ...]] = ("caption_verbs",)
     reasons: ClassVar[Mapping[str, str]] = {"too_few_verbs": "the caption has too few verbs, or there is none"}
+    unknown: ClassVar[str | None] = "too_few_verbs"
 
     def __post_init__(self) -> None:
         check_bounds(self.min, None)
@@ -38,6 +38,6 @@ class CaptionAction(Filter):
     def scorer(self) -> Scorer:
         return CountGrammar(self.parser)
 
-    def judge(self, columns: pa.Table) -> Verdict:
-        verbs = columns["caption_verbs"]
-        return between(verbs, self.min, None, "too_few_verbs", "", unknown="too_few_verbs")
+    @property
+    def gauge(self) -> Gauge:
+        return Gauge("caption_verbs", self.reads, min=self.min, too_low="too_few_verbs")

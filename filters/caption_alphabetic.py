@@ -12,7 +12,8 @@ from typing import ClassVar
 
 import pyarrow as pa
 
-from curate.filter import Batch, Filter, Scorer, Verdict, between, check_bounds
+from curate.filter import Batch, Bounded, Scorer, check_bounds
+from curate.gauge import Gauge
 from curate.text import letter_ratio
 
 
@@ -29,7 +30,7 @@ class MeasureLetters(Scorer):
 
 
 @dataclass(frozen=True)
-class CaptionAlphabetic(Filter):
+class CaptionAlphabetic(Bounded):
     """Keeps captions with at least a share `min_ratio` of letters, of any script. A blank caption is kept."""
 
     min_ratio: float = 0.5
@@ -43,5 +44,8 @@ class CaptionAlphabetic(Filter):
     def scorer(self) -> Scorer:
         return MeasureLetters()
 
-    def judge(self, columns: pa.Table) -> Verdict:
-        return between(columns["caption_letters_ratio"], self.min_ratio, None, "too_few_letters", "")
+    @property
+    def gauge(self) -> Gauge:
+        return Gauge(
+            "caption_letters_ratio", self.reads, min=self.min_ratio, too_low="too_few_letters", min_setting="min_ratio"
+        )

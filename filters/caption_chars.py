@@ -12,7 +12,8 @@ from typing import ClassVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.filter import Batch, Filter, Scorer, Verdict, between, check_bounds
+from curate.filter import Batch, Bounded, Scorer, check_bounds
+from curate.gauge import Gauge
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class CountCaptionChars(Scorer):
 
 
 @dataclass(frozen=True)
-class CaptionChars(Filter):
+class CaptionChars(Bounded):
     """Keeps `min` to `max` code points, both included. No caption has none."""
 
     min: int | None = 6
@@ -39,6 +40,7 @@ class CaptionChars(Filter):
         "caption_too_short": "the caption has too few characters, or there is none",
         "caption_too_long": "the caption has too many characters",
     }
+    unknown: ClassVar[str | None] = "caption_too_short"
 
     def __post_init__(self) -> None:
         check_bounds(self.min, self.max)
@@ -46,6 +48,13 @@ class CaptionChars(Filter):
     def scorer(self) -> Scorer:
         return CountCaptionChars()
 
-    def judge(self, columns: pa.Table) -> Verdict:
-        chars = columns["caption_chars"]
-        return between(chars, self.min, self.max, "caption_too_short", "caption_too_long", unknown="caption_too_short")
+    @property
+    def gauge(self) -> Gauge:
+        return Gauge(
+            "caption_chars",
+            self.reads,
+            min=self.min,
+            max=self.max,
+            too_low="caption_too_short",
+            too_high="caption_too_long",
+        )

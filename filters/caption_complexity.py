@@ -11,14 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-import pyarrow as pa
-
-from curate.filter import Filter, Scorer, Verdict, between, check_bounds
+from curate.filter import Bounded, Scorer, check_bounds
+from curate.gauge import Gauge
 from curate.grammar.score import RULES, CountGrammar
 
 
 @dataclass(frozen=True)
-class CaptionComplexity(Filter):
+class CaptionComplexity(Bounded):
     """Keeps captions with at least `min` relations, included. No caption has none.
 
     `parser` is "rules", for English, or "spacy:" and the name or folder of a model, for its language.
@@ -29,6 +28,7 @@ class CaptionComplexity(Filter):
 
     reads: ClassVar[tuple[str, ...]] = ("caption_relations",)
     reasons: ClassVar[Mapping[str, str]] = {"too_few_relations": "the caption relates too few things, or there is none"}
+    unknown: ClassVar[str | None] = "too_few_relations"
 
     def __post_init__(self) -> None:
         check_bounds(self.min, None)
@@ -37,6 +37,6 @@ class CaptionComplexity(Filter):
     def scorer(self) -> Scorer:
         return CountGrammar(self.parser)
 
-    def judge(self, columns: pa.Table) -> Verdict:
-        relations = columns["caption_relations"]
-        return between(relations, self.min, None, "too_few_relations", "", unknown="too_few_relations")
+    @property
+    def gauge(self) -> Gauge:
+        return Gauge("caption_relations", self.reads, min=self.min, too_low="too_few_relations")

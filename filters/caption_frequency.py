@@ -10,15 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-import pyarrow as pa
-
 from curate.dedup.captions import CaptionFrequency as CountCaptions
-from curate.filter import Filter, Rules, Verdict, between, check_bounds
+from curate.filter import Bounded, Rules, check_bounds
+from curate.gauge import Gauge
 from curate.stage import Work
 
 
 @dataclass(frozen=True)
-class CaptionFrequency(Filter):
+class CaptionFrequency(Bounded):
     """Keeps captions that occur at most `max` times, included. What has no caption is kept."""
 
     max: int = 10
@@ -32,5 +31,6 @@ class CaptionFrequency(Filter):
     def steps(self, earlier: Rules) -> tuple[Work, ...]:
         return (CountCaptions(),)
 
-    def judge(self, columns: pa.Table) -> Verdict:
-        return between(columns["caption_count"], None, self.max, "", "caption_too_frequent")
+    @property
+    def gauge(self) -> Gauge:
+        return Gauge("caption_count", self.reads, max=self.max, too_high="caption_too_frequent")

@@ -9,14 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-import pyarrow as pa
-
-from curate.filter import Filter, Scorer, Verdict, between, check_bounds
+from curate.filter import Bounded, Scorer, check_bounds
+from curate.gauge import Gauge
 from curate.grammar.score import RULES, CountGrammar
 
 
 @dataclass(frozen=True)
-class CaptionNouns(Filter):
+class CaptionNouns(Bounded):
     """Keeps captions with at least `min` nouns or names, included. No caption has none.
 
     `parser` is "rules", for English, or "spacy:" and the name or folder of a model, for its language.
@@ -27,6 +26,7 @@ class CaptionNouns(Filter):
 
     reads: ClassVar[tuple[str, ...]] = ("caption_nouns",)
     reasons: ClassVar[Mapping[str, str]] = {"too_few_nouns": "the caption names too few things, or there is none"}
+    unknown: ClassVar[str | None] = "too_few_nouns"
 
     def __post_init__(self) -> None:
         check_bounds(self.min, None)
@@ -35,6 +35,6 @@ class CaptionNouns(Filter):
     def scorer(self) -> Scorer:
         return CountGrammar(self.parser)
 
-    def judge(self, columns: pa.Table) -> Verdict:
-        nouns = columns["caption_nouns"]
-        return between(nouns, self.min, None, "too_few_nouns", "", unknown="too_few_nouns")
+    @property
+    def gauge(self) -> Gauge:
+        return Gauge("caption_nouns", self.reads, min=self.min, too_low="too_few_nouns")

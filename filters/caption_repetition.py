@@ -15,6 +15,7 @@ from typing import ClassVar
 import pyarrow as pa
 
 from curate.filter import Batch, Filter, Scorer, Verdict, above, check_bounds, verdict
+from curate.gauge import Gauge
 from curate.text import repeated_ratio
 
 CHARACTERS = 10
@@ -58,6 +59,20 @@ class CaptionRepetition(Filter):
 
     def scorer(self) -> Scorer:
         return MeasureRepetition()
+
+    @property
+    def gauges(self) -> tuple[Gauge, ...]:
+        bounds = {"words": self.max_words_ratio, "characters": self.max_characters_ratio}
+        return tuple(
+            Gauge(
+                f"repeated_{of}_ratio",
+                (f"repeated_{of}_ratio",),
+                max=bound,
+                too_high=f"repeated_{of}",
+                max_setting=f"max_{of}_ratio",
+            )
+            for of, bound in bounds.items()
+        )
 
     def judge(self, columns: pa.Table) -> Verdict:
         return verdict(

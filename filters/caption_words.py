@@ -13,7 +13,8 @@ from typing import ClassVar
 
 import pyarrow as pa
 
-from curate.filter import Batch, Filter, Scorer, Verdict, between, check_bounds
+from curate.filter import Batch, Bounded, Scorer, check_bounds
+from curate.gauge import Gauge
 from curate.text import WordRule, count_words
 
 COLUMNS: Mapping[WordRule, str] = {"whitespace": "caption_words", "fasttext": "caption_words_fasttext"}
@@ -36,7 +37,7 @@ class CountCaptionWords(Scorer):
 
 
 @dataclass(frozen=True)
-class CaptionWords(Filter):
+class CaptionWords(Bounded):
     """Keeps `min` to `max` words, both included. No caption is zero words."""
 
     min: int | None = 3
@@ -48,6 +49,7 @@ class CaptionWords(Filter):
         "too_few_words": "the caption has too few words, or there is none",
         "too_many_words": "the caption has too many words",
     }
+    unknown: ClassVar[str | None] = "too_few_words"
 
     def __post_init__(self) -> None:
         check_bounds(self.min, self.max)
@@ -56,9 +58,12 @@ class CaptionWords(Filter):
         return CountCaptionWords()
 
     @property
-    def columns(self) -> tuple[str, ...]:
-        return (COLUMNS[self.rule],)
-
-    def judge(self, columns: pa.Table) -> Verdict:
-        words = columns[COLUMNS[self.rule]]
-        return between(words, self.min, self.max, "too_few_words", "too_many_words", unknown="too_few_words")
+    def gauge(self) -> Gauge:
+        return Gauge(
+            COLUMNS[self.rule],
+            (COLUMNS[self.rule],),
+            min=self.min,
+            max=self.max,
+            too_low="too_few_words",
+            too_high="too_many_words",
+        )

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from curate.config import require_range
 from curate.filter import Batch, Filter, Pixels, Scorer, Verdict, above, check_bounds, verdict
+from curate.gauge import Gauge
 from curate.manifest import fingerprint
 from curate.models.model_files import digest_of
 
@@ -121,6 +122,20 @@ class Faces(Filter):
 
     def scorer(self) -> Scorer:
         return FindFaces(self.weights, self.min_score)
+
+    @property
+    def gauges(self) -> tuple[Gauge, ...]:
+        area = Gauge(
+            "face_area_ratio",
+            ("face_area_ratio",),
+            max=self.max_area_ratio,
+            too_high="face_too_large",
+            max_setting="max_area_ratio",
+        )
+        count = Gauge(
+            "face_count", ("face_count",), max=self.max_count, too_high="too_many_faces", max_setting="max_count"
+        )
+        return tuple(gauge for gauge in (area, count) if gauge.max is not None)
 
     def judge(self, columns: pa.Table) -> Verdict:
         rules = [("faces_unknown", columns[self.columns[0]].is_null(nan_is_null=True))]

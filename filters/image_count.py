@@ -10,13 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-import pyarrow as pa
-
-from curate.filter import Filter, Verdict, between, check_bounds
+from curate.filter import Bounded, check_bounds
+from curate.gauge import Gauge
 
 
 @dataclass(frozen=True)
-class ImageCount(Filter):
+class ImageCount(Bounded):
     """Keeps documents of `min` to `max` pictures, both included."""
 
     min: int | None = 1
@@ -31,5 +30,8 @@ class ImageCount(Filter):
     def __post_init__(self) -> None:
         check_bounds(self.min, self.max)
 
-    def judge(self, columns: pa.Table) -> Verdict:
-        return between(columns["image_count"], self.min, self.max, "too_few_images", "too_many_images")
+    @property
+    def gauge(self) -> Gauge:
+        return Gauge(
+            "image_count", self.reads, min=self.min, max=self.max, too_low="too_few_images", too_high="too_many_images"
+        )

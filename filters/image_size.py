@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.filter import Filter, Verdict, above, below, check_bounds, verdict
+from curate.gauge import Gauge
 
 SIDES = ("original_width", "original_height")
 
@@ -45,6 +46,25 @@ class ImageSize(Filter):
     @property
     def columns(self) -> tuple[str, ...]:
         return SIDES if self.min_bytes is None and self.max_bytes is None else self.reads
+
+    @property
+    def gauges(self) -> tuple[Gauge, ...]:
+        bounds = (
+            Gauge("shorter_side_px", SIDES, self.min_side_px, None, "side_too_short", "", "least", "min_side_px"),
+            Gauge("longer_side_px", SIDES, None, self.max_side_px, "", "side_too_long", "most", "", "max_side_px"),
+            Gauge(
+                "original_bytes",
+                ("original_bytes",),
+                self.min_bytes,
+                self.max_bytes,
+                "file_too_small",
+                "file_too_large",
+                "value",
+                "min_bytes",
+                "max_bytes",
+            ),
+        )
+        return tuple(gauge for gauge in bounds if gauge.min is not None or gauge.max is not None)
 
     def judge(self, columns: pa.Table) -> Verdict:
         width, height = (columns[name] for name in SIDES)

@@ -10,13 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-import pyarrow as pa
-
-from curate.filter import Filter, Verdict, between, check_bounds
+from curate.filter import Bounded, check_bounds
+from curate.gauge import Gauge
 
 
 @dataclass(frozen=True)
-class ImageUrlFrequency(Filter):
+class ImageUrlFrequency(Bounded):
     """Keeps pictures whose URL occurs at most `max` times, included."""
 
     max: int = 10
@@ -27,5 +26,6 @@ class ImageUrlFrequency(Filter):
     def __post_init__(self) -> None:
         check_bounds(None, self.max, least=1)
 
-    def judge(self, columns: pa.Table) -> Verdict:
-        return between(columns["image_url_count"], None, self.max, "", "image_url_too_frequent")
+    @property
+    def gauge(self) -> Gauge:
+        return Gauge("image_url_count", self.reads, max=self.max, too_high="image_url_too_frequent")

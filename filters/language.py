@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.filter import Batch, Filter, Scorer, Verdict, below, check_bounds, verdict
+from curate.gauge import Gauge
 from curate.language import PY3LANGID, UNDETERMINED, check_languages, identified, model_name
 
 
@@ -71,6 +72,17 @@ class Language(Filter):
     def columns(self) -> tuple[str, ...]:
         bounds = (self.min_probability, self.min_other_probability)
         return self.reads if any(bound is not None for bound in bounds) else ("language",)
+
+    @property
+    def gauges(self) -> tuple[Gauge, ...]:
+        own = Gauge(
+            "language_probability",
+            ("language_probability",),
+            self.min_probability,
+            too_low="language_uncertain",
+            min_setting="min_probability",
+        )
+        return () if self.min_probability is None else (own,)
 
     def judge(self, columns: pa.Table) -> Verdict:
         language = columns["language"]

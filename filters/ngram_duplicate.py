@@ -11,13 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-import pyarrow as pa
-
-from curate.filter import Filter, Verdict, between, check_bounds
+from curate.filter import Bounded, check_bounds
+from curate.gauge import Gauge
 
 
 @dataclass(frozen=True)
-class NgramDuplicate(Filter):
+class NgramDuplicate(Bounded):
     """Keeps text of whose n-grams at most `max_ratio` were seen before, included."""
 
     max_ratio: float = 0.8
@@ -28,5 +27,8 @@ class NgramDuplicate(Filter):
     def __post_init__(self) -> None:
         check_bounds(None, self.max_ratio, most=1, name="{}_ratio")
 
-    def judge(self, columns: pa.Table) -> Verdict:
-        return between(columns["seen_ngrams_ratio"], None, self.max_ratio, "", "ngrams_seen_before")
+    @property
+    def gauge(self) -> Gauge:
+        return Gauge(
+            "seen_ngrams_ratio", self.reads, max=self.max_ratio, too_high="ngrams_seen_before", max_setting="max_ratio"
+        )

@@ -15,7 +15,8 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
-from curate.filter import Batch, Filter, Scorer, Verdict, between, check_bounds
+from curate.filter import Batch, Bounded, Scorer, check_bounds
+from curate.gauge import Gauge
 from curate.models.heads import Head, made_on_top, require_length, scores_of
 from curate.models.model_files import digest_of
 from curate.models.nsfw_head import nsfw_head
@@ -73,7 +74,7 @@ def _loaded(path: str, digest: str) -> Head:
 
 
 @dataclass(frozen=True)
-class Nsfw(Filter):
+class Nsfw(Bounded):
     """Keeps pictures with a probability of at most `max`, included. One without a probability is dropped too: what
     nobody looked at is not safe. `model`: the name of the CLIP model in the config."""
 
@@ -86,6 +87,7 @@ class Nsfw(Filter):
         "nsfw_unknown": "whether the picture is safe for work could not be judged",
         "not_safe_for_work": "the picture is likely not safe for work",
     }
+    unknown: ClassVar[str | None] = "nsfw_unknown"
 
     def __post_init__(self) -> None:
         check_bounds(None, self.max, most=1)
@@ -102,5 +104,6 @@ class Nsfw(Filter):
         settings = require_model(models, self.model, embeddings=True)
         return (ScoreNsfw(self.head, self.model, embedding_length(settings)),)
 
-    def judge(self, columns: pa.Table) -> Verdict:
-        return between(columns["nsfw_probability"], None, self.max, "", "not_safe_for_work", "nsfw_unknown")
+    @property
+    def gauge(self) -> Gauge:
+        return Gauge("nsfw_probability", self.reads, max=self.max, too_high="not_safe_for_work")

@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from curate.errors import ConfigError
 from curate.filter import Batch, Filter, Pixels, Scorer, Verdict, above, check_bounds, verdict
+from curate.gauge import Gauge
 from curate.manifest import fingerprint
 from curate.models.keras_layers import classify, model_parts, read_layers_model, squashed
 from curate.models.model_files import digest_of
@@ -27,6 +28,8 @@ SIDE_PX = 224
 TOPOLOGY = "model.json"
 CLASSES = ("drawing", "hentai", "neutral", "porn", "sexy")
 """In the order of the network's outputs."""
+WORDS = {"hentai": "pornographic_drawing", "porn": "pornographic", "sexy": "suggestive"}
+"""The reason that a class gives."""
 
 
 @dataclass(frozen=True)
@@ -114,10 +117,16 @@ class NsfwPicture(Filter):
         path = Path(self.weights)
         return ScoreNsfwPicture(str(path.parent) if path.name == TOPOLOGY else self.weights)
 
+    @property
+    def gauges(self) -> tuple[Gauge, ...]:
+        return tuple(
+            Gauge(column, (column,), max=self._bounds[name], too_high=WORDS[name], max_setting=f"max_{name}")
+            for name, column in zip(self._bounded, self.columns, strict=True)
+        )
+
     def judge(self, columns: pa.Table) -> Verdict:
         unknown = columns[self.columns[0]].is_null(nan_is_null=True)
-        words = {"hentai": "pornographic_drawing", "porn": "pornographic", "sexy": "suggestive"}
         rules = [
-            (words[name], above(columns[f"nsfw_{name}_probability"], self._bounds[name])) for name in self._bounded
+            (WORDS[name], above(columns[f"nsfw_{name}_probability"], self._bounds[name])) for name in self._bounded
         ]
         return verdict(len(columns), ("nsfw_picture_unknown", unknown), *rules)

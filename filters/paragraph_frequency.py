@@ -14,6 +14,7 @@ from typing import ClassVar
 import pyarrow as pa
 
 from curate.filter import Filter, Verdict, above, check_bounds, verdict
+from curate.gauge import Gauge
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,18 @@ class ParagraphFrequency(Filter):
     def columns(self) -> tuple[str, ...]:
         bounds = dict(zip(self.reads, (self.max_documents, self.max_count), strict=True))
         return tuple(column for column, bound in bounds.items() if bound is not None)
+
+    @property
+    def gauges(self) -> tuple[Gauge, ...]:
+        bounds = (
+            (self.max_documents, "paragraph_on_many_pages", "max_documents"),
+            (self.max_count, "paragraph_said_often", "max_count"),
+        )
+        return tuple(
+            Gauge(column, (column,), max=bound, too_high=reason, max_setting=setting)
+            for column, (bound, reason, setting) in zip(self.reads, bounds, strict=True)
+            if bound is not None
+        )
 
     def judge(self, columns: pa.Table) -> Verdict:
         rules = []

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from curate.dedup.semantic import Keep, Mode, SemanticDuplicates, semantic_columns
 from curate.filter import Filter, Rules, Verdict, above, check_bounds, verdict
+from curate.gauge import Gauge
 from curate.stage import Work
 
 
@@ -79,6 +80,11 @@ class SemanticDuplicate(Filter):
             self.seed,
             rules,
         )
+
+    @property
+    def gauges(self) -> tuple[Gauge, ...]:
+        own = Gauge(self.columns[0], self.columns[:1], max=self.max, too_high="semantic_duplicate")
+        return () if self.mode == "components" else (own,)
 
     def judge(self, columns: pa.Table) -> Verdict:
         number = columns[self.columns[0]]

@@ -14,7 +14,8 @@ from typing import ClassVar
 import numpy as np
 import pyarrow as pa
 
-from curate.filter import Batch, Filter, Pixels, Scorer, Verdict, between, check_bounds
+from curate.filter import Batch, Bounded, Pixels, Scorer, check_bounds
+from curate.gauge import Gauge
 
 SIDE = 64
 LEVELS = 8
@@ -42,7 +43,7 @@ class MeasureColors(Scorer):
 
 
 @dataclass(frozen=True)
-class SingleColor(Filter):
+class SingleColor(Bounded):
     """Keeps pictures whose dominant colour takes at most `max_ratio` of them, included. No picture is kept."""
 
     max_ratio: float = 0.98
@@ -56,5 +57,8 @@ class SingleColor(Filter):
     def scorer(self) -> Scorer:
         return MeasureColors()
 
-    def judge(self, columns: pa.Table) -> Verdict:
-        return between(columns["dominant_color_ratio"], None, self.max_ratio, "", "one_color")
+    @property
+    def gauge(self) -> Gauge:
+        return Gauge(
+            "dominant_color_ratio", self.reads, max=self.max_ratio, too_high="one_color", max_setting="max_ratio"
+        )

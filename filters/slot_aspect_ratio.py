@@ -10,14 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-import pyarrow as pa
-
-from curate.filter import Filter, Verdict, between, check_bounds
-from curate.gauge import elongation
+from curate.filter import Bounded, check_bounds
+from curate.gauge import Gauge
 
 
 @dataclass(frozen=True)
-class SlotAspectRatio(Filter):
+class SlotAspectRatio(Bounded):
     """Keeps slots whose longer side is at most `max` times the shorter, included. One without both sides is kept."""
 
     max: float = 4.0
@@ -28,5 +26,6 @@ class SlotAspectRatio(Filter):
     def __post_init__(self) -> None:
         check_bounds(None, self.max, least=1)
 
-    def judge(self, columns: pa.Table) -> Verdict:
-        return between(elongation(*columns.select(self.reads).columns), None, self.max, "", "shown_too_elongated")
+    @property
+    def gauge(self) -> Gauge:
+        return Gauge("elongation", self.reads, max=self.max, too_high="shown_too_elongated", measure="elongation")

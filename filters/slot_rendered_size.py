@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.filter import Filter, Verdict, above, below, check_bounds, verdict
+from curate.gauge import Gauge
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,17 @@ class SlotRenderedSize(Filter):
 
     def __post_init__(self) -> None:
         check_bounds(self.min_px, self.max_px, name="{}_px")
+
+    @property
+    def gauges(self) -> tuple[Gauge, ...]:
+        return (
+            Gauge(
+                "shorter_side_shown_px", self.reads, self.min_px, None, "shown_too_small", "", "least_known", "min_px"
+            ),
+            Gauge(
+                "longer_side_shown_px", self.reads, None, self.max_px, "", "shown_too_large", "most_known", "", "max_px"
+            ),
+        )
 
     def judge(self, columns: pa.Table) -> Verdict:
         sides = [columns[name] for name in self.reads]

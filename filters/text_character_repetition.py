@@ -13,7 +13,8 @@ from typing import ClassVar
 
 import pyarrow as pa
 
-from curate.filter import Batch, Filter, Scorer, Verdict, between, check_bounds
+from curate.filter import Batch, Bounded, Scorer, check_bounds
+from curate.gauge import Gauge
 from curate.text import common_ngram_ratio
 
 CHARACTERS = 10
@@ -32,7 +33,7 @@ class MeasureCharacterRepetition(Scorer):
 
 
 @dataclass(frozen=True)
-class TextCharacterRepetition(Filter):
+class TextCharacterRepetition(Bounded):
     """Keeps texts whose share of frequent 10-character sequences is at most `max`, included; and what has no text."""
 
     max: float = 0.1
@@ -46,5 +47,6 @@ class TextCharacterRepetition(Filter):
     def scorer(self) -> Scorer:
         return MeasureCharacterRepetition()
 
-    def judge(self, columns: pa.Table) -> Verdict:
-        return between(columns["text_repeated_characters_ratio"], None, self.max, "", "text_repeats_characters")
+    @property
+    def gauge(self) -> Gauge:
+        return Gauge("text_repeated_characters_ratio", self.reads, max=self.max, too_high="text_repeats_characters")

@@ -13,7 +13,8 @@ from typing import ClassVar
 
 import pyarrow as pa
 
-from curate.filter import Filter, Scorer, Verdict, between, check_bounds
+from curate.filter import Bounded, Scorer, check_bounds
+from curate.gauge import Gauge
 from curate.text import ListedWords
 
 
@@ -26,7 +27,7 @@ class MeasureCommonWords(ListedWords):
 
 
 @dataclass(frozen=True)
-class TextCommonWords(Filter):
+class TextCommonWords(Bounded):
     """Keeps texts whose share of words in `file` is at least `min`, included. What has no text is kept.
 
     Of a file with counts, words are taken that occur at least `min_count` times.
@@ -46,5 +47,6 @@ class TextCommonWords(Filter):
     def scorer(self) -> Scorer:
         return MeasureCommonWords(Path(self.file), self.min_count)
 
-    def judge(self, columns: pa.Table) -> Verdict:
-        return between(columns["text_common_words_ratio"], self.min, None, "too_few_common_words", "")
+    @property
+    def gauge(self) -> Gauge:
+        return Gauge("text_common_words_ratio", self.reads, min=self.min, too_low="too_few_common_words")

@@ -9,13 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-import pyarrow as pa
-
-from curate.filter import Filter, Verdict, below, check_bounds, verdict
+from curate.filter import Bounded, check_bounds
+from curate.gauge import Gauge
 
 
 @dataclass(frozen=True)
-class TextCount(Filter):
+class TextCount(Bounded):
     """Keeps documents with at least `min` blocks of text, counted after the filters on blocks."""
 
     min: int = 1
@@ -26,5 +25,6 @@ class TextCount(Filter):
     def __post_init__(self) -> None:
         check_bounds(self.min, None, name="{}")
 
-    def judge(self, columns: pa.Table) -> Verdict:
-        return verdict(len(columns), ("too_little_text", below(columns["text_count"], self.min)))
+    @property
+    def gauge(self) -> Gauge:
+        return Gauge("text_count", self.reads, min=self.min, too_low="too_little_text")

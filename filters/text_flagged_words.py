@@ -13,7 +13,8 @@ from typing import ClassVar
 
 import pyarrow as pa
 
-from curate.filter import Filter, Scorer, Verdict, between, check_bounds
+from curate.filter import Bounded, Scorer, check_bounds
+from curate.gauge import Gauge
 from curate.text import ListedWords
 
 
@@ -26,7 +27,7 @@ class MeasureFlaggedWords(ListedWords):
 
 
 @dataclass(frozen=True)
-class TextFlaggedWords(Filter):
+class TextFlaggedWords(Bounded):
     """Keeps texts whose share of words in `file` is at most `max`, included. What has no text is kept."""
 
     file: str = field(metadata={"runtime": True})
@@ -42,5 +43,6 @@ class TextFlaggedWords(Filter):
     def scorer(self) -> Scorer:
         return MeasureFlaggedWords(Path(self.file))
 
-    def judge(self, columns: pa.Table) -> Verdict:
-        return between(columns["text_flagged_words_ratio"], None, self.max, "", "too_many_flagged_words")
+    @property
+    def gauge(self) -> Gauge:
+        return Gauge("text_flagged_words_ratio", self.reads, max=self.max, too_high="too_many_flagged_words")

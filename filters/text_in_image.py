@@ -17,7 +17,8 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
-from curate.filter import Batch, Filter, Pixels, Scorer, Verdict, between, check_bounds
+from curate.filter import Batch, Bounded, Pixels, Scorer, check_bounds
+from curate.gauge import Gauge
 from curate.manifest import fingerprint
 from curate.models.text_boxes import CLASSICAL, area_ratio, check_detector, open_detector
 
@@ -63,7 +64,7 @@ class FindText(Scorer):
 
 
 @dataclass(frozen=True)
-class TextInImage(Filter):
+class TextInImage(Bounded):
     """Keeps pictures of which at most `max_area_ratio` (0 to 1, included) is boxes of text. One in which nobody
     could look for text is dropped too."""
 
@@ -77,6 +78,7 @@ class TextInImage(Filter):
         "text_in_image_unknown": "how much of the picture is text could not be told",
         "too_much_text": "too much of the picture is text",
     }
+    unknown: ClassVar[str | None] = "text_in_image_unknown"
 
     def __post_init__(self) -> None:
         check_detector(self.detector)
@@ -85,6 +87,12 @@ class TextInImage(Filter):
     def scorer(self) -> Scorer:
         return FindText(self.detector)
 
-    def judge(self, columns: pa.Table) -> Verdict:
-        ratio = columns["text_area_ratio"]
-        return between(ratio, None, self.max_area_ratio, "", "too_much_text", "text_in_image_unknown")
+    @property
+    def gauge(self) -> Gauge:
+        return Gauge(
+            "text_area_ratio",
+            self.reads,
+            max=self.max_area_ratio,
+            too_high="too_much_text",
+            max_setting="max_area_ratio",
+        )

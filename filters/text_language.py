@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.filter import Batch, Filter, Scorer, Verdict, below, check_bounds, verdict
+from curate.gauge import Gauge
 from curate.language import PY3LANGID, UNDETERMINED, check_languages, identified, model_name
 
 PREFIX_CHARS = 2_000
@@ -77,6 +78,17 @@ class TextLanguage(Filter):
 
     def scorer(self) -> Scorer:
         return IdentifyTextLanguage(self.model, self.lower_case)
+
+    @property
+    def gauges(self) -> tuple[Gauge, ...]:
+        own = Gauge(
+            "text_language_probability",
+            ("text_language_probability",),
+            self.min_probability,
+            too_low="text_language_uncertain",
+            min_setting="min_probability",
+        )
+        return () if self.min_probability is None else (own,)
 
     def judge(self, columns: pa.Table) -> Verdict:
         language, probability = (columns[name] for name in self.reads)

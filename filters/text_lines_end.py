@@ -14,7 +14,8 @@ from typing import ClassVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.filter import Batch, Filter, Scorer, Verdict, between, check_bounds
+from curate.filter import Batch, Bounded, Scorer, check_bounds
+from curate.gauge import Gauge
 from curate.text import SPACE
 
 LINE = rf"[^\n]*[^{SPACE}][^\n]*"
@@ -36,7 +37,7 @@ class CountLineEnds(Scorer):
 
 
 @dataclass(frozen=True)
-class TextLinesEnd(Filter):
+class TextLinesEnd(Bounded):
     """Keeps texts of which at least `min` of the lines have a final mark, included. What has no text is kept."""
 
     min: float = 0.12
@@ -50,5 +51,6 @@ class TextLinesEnd(Filter):
     def scorer(self) -> Scorer:
         return CountLineEnds()
 
-    def judge(self, columns: pa.Table) -> Verdict:
-        return between(columns["text_lines_ended_ratio"], self.min, None, "lines_without_end", "")
+    @property
+    def gauge(self) -> Gauge:
+        return Gauge("text_lines_ended_ratio", self.reads, min=self.min, too_low="lines_without_end")

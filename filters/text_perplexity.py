@@ -20,7 +20,8 @@ from typing import Any, ClassVar, Literal, Protocol
 import pyarrow as pa
 
 from curate.errors import ConfigError
-from curate.filter import Batch, Filter, Scorer, Verdict, between, check_bounds
+from curate.filter import Batch, Bounded, Scorer, check_bounds
+from curate.gauge import Gauge
 from curate.source.model_file import file_digest
 
 CONTROLS = "[\x00-\x1f\x7f-\x9f]"
@@ -94,7 +95,7 @@ class MeasurePerplexity(Scorer):
 
 
 @dataclass(frozen=True)
-class TextPerplexity(Filter):
+class TextPerplexity(Bounded):
     """Keeps texts whose perplexity is at most `max`, included, by the KenLM file `model`. What has no text is kept.
 
     `pieces` is the SentencePiece file that the model was trained with; without it words are pieces. `lines = "glued"`
@@ -121,8 +122,9 @@ class TextPerplexity(Filter):
             package("sentencepiece")
         return MeasurePerplexity(Path(self.model), Path(self.pieces) if self.pieces else None, self.lines)
 
-    def judge(self, columns: pa.Table) -> Verdict:
-        return between(columns["text_perplexity"], None, self.max, "", "perplexity_too_high")
+    @property
+    def gauge(self) -> Gauge:
+        return Gauge("text_perplexity", self.reads, max=self.max, too_high="perplexity_too_high")
 
 
 def perplexity(text: str, model: LanguageModel, pieces: Pieces, lines: Lines = "apart") -> float:

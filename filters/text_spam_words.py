@@ -14,7 +14,8 @@ from typing import ClassVar
 
 import pyarrow as pa
 
-from curate.filter import Filter, Scorer, Verdict, between, check_bounds
+from curate.filter import Bounded, Scorer, check_bounds
+from curate.gauge import Gauge
 from curate.text import ListedWords
 
 WORDS = Path(__file__).with_suffix(".txt")
@@ -29,7 +30,7 @@ class MeasureSpamWords(ListedWords):
 
 
 @dataclass(frozen=True)
-class TextSpamWords(Filter):
+class TextSpamWords(Bounded):
     """Keeps texts whose share of spam words is at most `max`, included. What has no text is kept."""
 
     max: float = 0.12
@@ -47,5 +48,6 @@ class TextSpamWords(Filter):
     def scorer(self) -> Scorer:
         return MeasureSpamWords(Path(self.file) if self.file else WORDS)
 
-    def judge(self, columns: pa.Table) -> Verdict:
-        return between(columns["text_spam_words_ratio"], None, self.max, "", "too_many_spam_words")
+    @property
+    def gauge(self) -> Gauge:
+        return Gauge("text_spam_words_ratio", self.reads, max=self.max, too_high="too_many_spam_words")

@@ -16,7 +16,8 @@ from typing import ClassVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.filter import Batch, Filter, Scorer, Verdict, above, check_bounds, verdict
+from curate.filter import Batch, Bounded, Scorer, check_bounds
+from curate.gauge import Gauge
 from curate.text import SPACE, SPECIAL
 
 
@@ -44,7 +45,7 @@ class CountSpecialCharacters(Scorer):
 
 
 @dataclass(frozen=True)
-class TextSpecialCharacters(Filter):
+class TextSpecialCharacters(Bounded):
     """Keeps texts whose share of special characters is at most `max`, included. What has no characters is kept.
 
     `digits` and `spaces` say whether those count as special; all characters are what the share is of.
@@ -63,9 +64,18 @@ class TextSpecialCharacters(Filter):
     def scorer(self) -> Scorer:
         return CountSpecialCharacters()
 
-    def judge(self, columns: pa.Table) -> Verdict:
-        special = columns["text_symbols"]
-        for counts, name in ((self.digits, "text_digits"), (self.spaces, "text_spaces")):
-            special = pc.add(special, columns[name]) if counts else special
-        ratio = pc.divide(special.cast(pa.float64()), pc.max_element_wise(columns["text_chars"], 1, skip_nulls=False))
-        return verdict(len(columns), ("too_many_special_characters", above(ratio, self.max)))
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return self.reads
+
+    @property
+    def gauge(self) -> Gauge:
+        more = {"text_digits": self.digits, "text_spaces": self.spaces}
+        counted = ("text_symbols", *(name for name, counts in more.items() if counts))
+        return Gauge(
+            "special_characters_ratio",
+            (*counted, "text_chars"),
+            max=self.max,
+            too_high="too_many_special_characters",
+            measure="part",
+        )

@@ -16,7 +16,8 @@ from typing import ClassVar
 
 import pyarrow as pa
 
-from curate.filter import Filter, Scorer, Verdict, between, check_bounds
+from curate.filter import Bounded, Scorer, check_bounds
+from curate.gauge import Gauge
 from curate.text import ListedWords
 
 WORDS = Path(__file__).with_suffix(".txt")
@@ -31,7 +32,7 @@ class MeasureStopWords(ListedWords):
 
 
 @dataclass(frozen=True)
-class TextStopWords(Filter):
+class TextStopWords(Bounded):
     """Keeps texts whose share of stop words is at least `min`, included. What has no text is kept."""
 
     min: float = 0.2
@@ -47,5 +48,6 @@ class TextStopWords(Filter):
     def scorer(self) -> Scorer:
         return MeasureStopWords(Path(self.file) if self.file else WORDS)
 
-    def judge(self, columns: pa.Table) -> Verdict:
-        return between(columns["text_stop_words_ratio"], self.min, None, "too_few_stop_words", "")
+    @property
+    def gauge(self) -> Gauge:
+        return Gauge("text_stop_words_ratio", self.reads, min=self.min, too_low="too_few_stop_words")

@@ -10,14 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-import pyarrow as pa
-
-from curate.filter import Filter, Scorer, Verdict, between, check_bounds
+from curate.filter import Bounded, Scorer, check_bounds
+from curate.gauge import Gauge
 from curate.text import CountWords
 
 
 @dataclass(frozen=True)
-class TextWordLength(Filter):
+class TextWordLength(Bounded):
     """Keeps texts whose mean word has `min` to `max` characters, both included. What has no words is kept."""
 
     min: float | None = 3.0
@@ -35,5 +34,13 @@ class TextWordLength(Filter):
     def scorer(self) -> Scorer:
         return CountWords()
 
-    def judge(self, columns: pa.Table) -> Verdict:
-        return between(columns["text_mean_word_chars"], self.min, self.max, "words_too_short", "words_too_long")
+    @property
+    def gauge(self) -> Gauge:
+        return Gauge(
+            "text_mean_word_chars",
+            self.reads,
+            min=self.min,
+            max=self.max,
+            too_low="words_too_short",
+            too_high="words_too_long",
+        )

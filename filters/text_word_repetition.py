@@ -12,7 +12,8 @@ from typing import ClassVar
 
 import pyarrow as pa
 
-from curate.filter import Batch, Filter, Scorer, Verdict, between, check_bounds
+from curate.filter import Batch, Bounded, Scorer, check_bounds
+from curate.gauge import Gauge
 from curate.text import repeated_ngram_ratio
 
 WORDS = 5
@@ -31,7 +32,7 @@ class MeasureWordRepetition(Scorer):
 
 
 @dataclass(frozen=True)
-class TextWordRepetition(Filter):
+class TextWordRepetition(Bounded):
     """Keeps texts whose share of repeated 5-word sequences is at most `max`, included. What has no text is kept."""
 
     max: float = 0.2
@@ -45,5 +46,6 @@ class TextWordRepetition(Filter):
     def scorer(self) -> Scorer:
         return MeasureWordRepetition()
 
-    def judge(self, columns: pa.Table) -> Verdict:
-        return between(columns["text_repeated_words_ratio"], None, self.max, "", "text_repeats_words")
+    @property
+    def gauge(self) -> Gauge:
+        return Gauge("text_repeated_words_ratio", self.reads, max=self.max, too_high="text_repeats_words")

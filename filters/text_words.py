@@ -11,14 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-import pyarrow as pa
-
-from curate.filter import Filter, Scorer, Verdict, between, check_bounds
+from curate.filter import Bounded, Scorer, check_bounds
+from curate.gauge import Gauge
 from curate.text import CountWords
 
 
 @dataclass(frozen=True)
-class TextWords(Filter):
+class TextWords(Bounded):
     """Keeps texts of `min` to `max` words, both included. What has no text is kept."""
 
     min: int | None = 4
@@ -36,5 +35,8 @@ class TextWords(Filter):
     def scorer(self) -> Scorer:
         return CountWords()
 
-    def judge(self, columns: pa.Table) -> Verdict:
-        return between(columns["text_words"], self.min, self.max, "text_too_short", "text_too_long")
+    @property
+    def gauge(self) -> Gauge:
+        return Gauge(
+            "text_words", self.reads, min=self.min, max=self.max, too_low="text_too_short", too_high="text_too_long"
+        )

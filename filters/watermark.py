@@ -15,7 +15,8 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from curate.filter import Batch, Filter, Pixels, Scorer, Verdict, between, check_bounds
+from curate.filter import Batch, Bounded, Pixels, Scorer, check_bounds
+from curate.gauge import Gauge
 from curate.manifest import fingerprint
 from curate.models.model_files import digest_of
 from curate.models.watermark import PREPROCESS, require_weights, watermark_probabilities
@@ -61,7 +62,7 @@ class ScoreWatermark(Scorer):
 
 
 @dataclass(frozen=True)
-class Watermark(Filter):
+class Watermark(Bounded):
     """Keeps pictures with a probability of at most `max`, included. One without a probability is dropped too: nobody
     could look at it."""
 
@@ -75,6 +76,7 @@ class Watermark(Filter):
         "watermark_unknown": "whether the picture has a watermark could not be told",
         "watermarked": "the picture likely has a watermark",
     }
+    unknown: ClassVar[str | None] = "watermark_unknown"
 
     def __post_init__(self) -> None:
         check_bounds(None, self.max, most=1)
@@ -87,5 +89,6 @@ class Watermark(Filter):
     def scorer(self) -> Scorer:
         return ScoreWatermark(self.weights)
 
-    def judge(self, columns: pa.Table) -> Verdict:
-        return between(columns["watermark_probability"], None, self.max, "", "watermarked", "watermark_unknown")
+    @property
+    def gauge(self) -> Gauge:
+        return Gauge("watermark_probability", self.reads, max=self.max, too_high="watermarked")

@@ -34,7 +34,8 @@ class Histogram:
     """One number of every row. `edges` (n + 1, ascending): bin i holds values from edges[i] up to, and without,
     edges[i + 1]; the last bin has its upper edge too. The bounds `min` and (just above) `max` are edges.
 
-    `rows` (n): rows in each bin; `left` (n): of them, those that nothing but this bound drops or would drop, so that
+    `rows` (n): rows in each bin; `left` (n): of them, those that nothing but this bound drops or would drop (no other
+    filter, no other reason of this one, and no other gauge of this one, whose reason may stand behind), so that
     sum(left[i:j]) + `without_kept` rows stay when the bounds move to edges i and j; with the bounds as they are that is
     the number of kept rows, exactly. `without`: rows without a number; `without_kept`: those of them that are kept.
     `filter` and the settings are empty where nothing bounds the column (then `left` are the kept rows). `log`: the
