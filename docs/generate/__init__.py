@@ -1,4 +1,4 @@
-"""The parts of docs/ that are made from the code: the CLI reference, the filters and the table of presets.
+"""The parts of docs/ that are made from the code: the CLI reference, the filters, columns and presets.
 
 A page is written by hand and has places in it: what stands between `<!-- made: NAME -->` and `<!-- end: NAME -->` is
 made anew by `python -m docs.generate`, and a test fails where it is stale. So prose and facts stand on one page, and
@@ -11,16 +11,24 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from docs.generate import cli_reference, filter_page, preset_table
+from docs.generate import cli_reference, filter_page, format_tables, preset_table
 
 __all__ = ["ROOT", "made_anew", "pages", "stale"]
 
 ROOT = Path(__file__).resolve().parents[2]
 PLACE = re.compile(r"(<!-- made: ([a-z ]+) -->\n).*?(<!-- end: \2 -->)", re.DOTALL)
+
+
+def _columns(name: str) -> Callable[[Path], str]:
+    return lambda root: format_tables.columns(name)
+
+
 PARTS: Mapping[str, Callable[[Path], str]] = {
     "commands": lambda root: cli_reference.commands(),
     "filters": lambda root: filter_page.filters(),
     "shared settings": lambda root: filter_page.shared(),
+    "scorers": lambda root: format_tables.scorers(),
+    **{f"columns {name}": _columns(name) for name in format_tables.TABLES},
     "presets": lambda root: preset_table.presets(root / "configs"),
     "stages": lambda root: preset_table.stages(root / "configs/stages"),
     "pipelines": lambda root: preset_table.pipelines(),

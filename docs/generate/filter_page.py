@@ -13,6 +13,7 @@ import re
 import typing
 from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from curate.errors import CurateError
@@ -56,7 +57,7 @@ def shared() -> str:
     found: dict[type, list[str]] = {}
     for name in filter_names():
         for base in filter_class(name).__mro__[1:]:
-            if issubclass(base, Filter) and base is not Filter and dataclasses.fields(base):  # type: ignore[arg-type]
+            if issubclass(base, Filter) and "__dataclass_fields__" in vars(base):
                 found.setdefault(base, []).append(name)
     parts = []
     for base, names in sorted(found.items(), key=lambda one: (-len(one[1]), one[0].__name__)):
@@ -83,7 +84,7 @@ def example(cls: type[Filter]) -> Filter:
     """
     fields = dataclasses.fields(cls)  # type: ignore[arg-type]
     hints = typing.get_type_hints(cls)
-    must = {f.name: _something(hints[f.name]) for f in fields if _default(f) is dataclasses.MISSING}
+    must = {f.name: _something(f.name, hints[f.name]) for f in fields if _default(f) is dataclasses.MISSING}
     blanks = {f.name: "x" if _default(f) == "" else ("x",) for f in fields if _default(f) in ("", ())}
     bounds = [{name: value} for name, value in (("min", 0.5), ("fraction", 0.5)) if name in hints]
     for given in ({}, blanks, *({name: value} for name, value in blanks.items())):
@@ -117,7 +118,10 @@ def _set(rule: Filter, name: str, values: tuple[float, ...]) -> Filter | None:
     return None
 
 
-def _something(hint: Any) -> Any:
+def _something(name: str, hint: Any) -> Any:
+    """A value for a setting that must be given; for a list of words one that comes with the filters."""
+    if name == "file":
+        return str(Path(importlib.import_module("filters").__path__[0]) / "text_stop_words.txt")
     return {str: "x", float: 0.5, int: 1}.get(hint, ("x",))
 
 
