@@ -1,12 +1,36 @@
-"""How many are drawn, by which seed, and how many bytes their pictures may have."""
+"""How rows are drawn: each by a number that a seed and what the row is give it, the lowest numbers first.
+
+The number does not know how rows are packed into shards or in which order they are seen, so the same data gives the
+same draw, and every row of every shard has the same chance. A lot holds the few best rows so far and nothing else: a
+million rows are drawn from in the memory of one shard. Rows with one number are copies of one another (the same URL,
+caption and file): one of them is enough to look at.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from curate.config import require_range
+from curate.dedup.digest import Digests, digest_strings, join_digests
+from curate.dedup.identity import CAPTION, IDENTITY, identities_of, keyed
+from curate.errors import CurateError
+from curate.shard import Shard
 
-__all__ = ["Draw"]
+__all__ = ["UNREADABLE", "Draw", "Drawn", "Lot", "Numbers", "Rows", "part_numbers", "row_numbers"]
+
+Numbers = npt.NDArray[np.uint64]
+Rows = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+UNREADABLE = (CurateError, pa.ArrowException, OSError, ValueError, IndexError, TypeError, OverflowError)
+"""What reading the columns of a damaged shard may raise; the shard is then passed over."""
 
 
 @dataclass(frozen=True)
@@ -14,9 +38,9 @@ class Draw:
     """What all galleries of one report are drawn by.
 
     `seed`: another one draws other rows, the same one the same rows however they are packed into shards. `tiles`: of a
-    gallery, at most. `side_px`: the longer side of a thumbnail. `picture_bytes`: of all thumbnails of a report,
-    before base64; each kind of gallery has a share of it, and where that does not do, its larger pictures are made
-    smaller. Raises ValueError for what is out of range.
+    gallery, at most. `side_px`: the longer side of a thumbnail. `picture_bytes`: of all thumbnails of a report, before
+    base64; each kind of gallery has a share of it, and where that does not do, its larger pictures are made smaller.
+    Raises ValueError for what is out of range.
     """
 
     seed: int = 0
@@ -29,3 +53,101 @@ class Draw:
         require_range("tiles", self.tiles, 0, 100)
         require_range("side_px", self.side_px, 16, 1_024)
         require_range("picture_bytes", self.picture_bytes, 0)
+
+    def bytes_of(self, kind: str) -> int:
+        """The share of `galleries`, `documents`, `copies` or `captions` in `picture_bytes`."""
+        return self.picture_bytes * SHARES[kind] // 100
+
+
+SHARES: Mapping[str, int] = {"galleries": 55, "documents": 15, "copies": 15, "captions": 15}
+"""Of a hundred."""
+
+
+class Drawn(NamedTuple):
+    """A row that was drawn: its number, the place of its shard among the shards, its row, what was measured of it
+    (not-a-number where nothing was)."""
+
+    number: int
+    shard: int
+    row: int
+    value: float
+
+
+class Lot:
+    """The best `most` of all rows that are offered: those nearest (where a distance is given), then those with the
+    lowest numbers. `seen`: how many were offered."""
+
+    def __init__(self, most: int) -> None:
+        self.most, self.seen = most, 0
+        self._best: dict[int, tuple[float, Drawn]] = {}
+        self._worst = (np.inf, np.uint64(np.iinfo(np.uint64).max))
+
+    def offer(
+        self, shard: int, rows: Rows, numbers: Numbers, values: Floats | None = None, distances: Floats | None = None
+    ) -> None:
+        """Offer rows of a shard. `numbers`, `values` and `distances` have an entry a row of the shard."""
+        self.seen += len(rows)
+        own = numbers[rows]
+        far = np.zeros(len(rows)) if distances is None else distances[rows]
+        if len(self._best) == self.most:
+            distance, number = self._worst
+            better = (far < distance) | ((far == distance) & (own < number))
+            rows, own, far = rows[better], own[better], far[better]
+        order = np.lexsort((own, far))
+        first = np.sort(np.unique(own[order], return_index=True)[1])[: self.most]
+        best = order[first]
+        for mark, row, distance in zip(own[best].tolist(), rows[best].tolist(), far[best].tolist(), strict=True):
+            value = float("nan") if values is None else float(values[row])
+            if mark not in self._best or distance < self._best[mark][0]:
+                self._best[mark] = (distance, Drawn(mark, shard, row, value))
+        self._cut()
+
+    def rows(self) -> list[Drawn]:
+        """What was drawn, the best first."""
+        return [one for _, one in sorted(self._best.values(), key=lambda own: (own[0], own[1].number))]
+
+    def _cut(self) -> None:
+        best = sorted(self._best.items(), key=lambda own: (own[1][0], own[0]))[: self.most]
+        self._best = dict(best)
+        if best:
+            self._worst = (best[-1][1][0], np.uint64(best[-1][0]))
+
+
+def row_numbers(shard: Shard, seed: int) -> Numbers:
+    """The number of each row of a table, uint64 (rows,), by its URL, caption and SHA-256; by its key where it has none
+    of them. Raises what UNREADABLE says."""
+    return keyed(_identities(shard), seed)
+
+
+def part_numbers(shard: Shard, seed: int) -> Numbers:
+    """The number of each part of this shard's documents, uint64 (parts,), by its document and its place in it."""
+    owner = np.asarray(shard.parts.columns(["document"])["document"].combine_chunks(), np.int64)
+    first = np.searchsorted(owner, owner)
+    place = (np.arange(len(owner)) - first).astype(np.uint64)
+    places = np.stack([place, ~place], axis=1)
+    return keyed(join_digests(_identities(shard)[owner], places), seed)
+
+
+def _identities(shard: Shard) -> Digests:
+    names = [name for name in (*IDENTITY, CAPTION) if name in shard.column_files]
+    columns = shard.columns(["key", *names])
+    texts = {name: _text(columns[name]) for name in names}
+    nothing = pa.chunked_array([pa.nulls(len(columns), pa.large_string())])
+    found = identities_of(pa.table({name: texts.get(name, nothing) for name in (*IDENTITY, CAPTION)}))
+    known = np.zeros(len(columns), bool)
+    for text in texts.values():
+        known |= np.asarray(pc.greater(pc.fill_null(pc.binary_length(text), 0), 0))
+    rows = np.flatnonzero(~known)
+    if len(rows):
+        found[rows] = digest_strings(pc.fill_null(_text(columns["key"]).take(rows), ""))
+    return found
+
+
+def _text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column as text; as nulls where it is none. Its bytes are not looked at: text of strangers may be no UTF-8."""
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        column, kind = column.cast(kind.value_type), kind.value_type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return column.cast(pa.large_string())
+    return pa.chunked_array([pa.nulls(len(column), pa.large_string())])

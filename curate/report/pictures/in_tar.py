@@ -1,0 +1,60 @@
+"""Pictures by key out of a shard's tar, a few of thousands: only their ranges are read, and only of those asked for.
+
+The offset index says where they lie. It is a file like any other and may be damaged, so what it says is bounded, and a
+picture that cannot be had is none: there is nothing here to raise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curate.report.pictures.drawing import UNREADABLE
+from curate.report.pictures.thumbnails import MOST_BYTES
+from curate.shard import IMAGE_EXTENSIONS, Shard
+
+__all__ = ["Wanted", "pictures_in_tar"]
+
+
+class Wanted(NamedTuple):
+    """A picture: the key that it lies under, and its member (`3.jpg`); without one, the picture of a sample."""
+
+    key: str
+    member: str = ""
+
+
+def pictures_in_tar(shard: Shard, wanted: Collection[Wanted]) -> Iterator[tuple[Wanted, bytes]]:
+    """Those of the wanted pictures that can be read, each with its encoded bytes, in the order of the tar."""
+    try:
+        places = _places(shard, wanted) if wanted else {}
+        if not places:
+            return
+        with shard.storage.open(shard.tar) as tar:
+            for one, (offset, size) in sorted(places.items(), key=lambda own: own[1]):
+                tar.seek(offset)
+                data = tar.read(size)
+                if len(data) == size:
+                    yield one, data
+    except UNREADABLE:
+        return
+
+
+def _places(shard: Shard, wanted: Collection[Wanted]) -> dict[Wanted, tuple[int, int]]:
+    index = shard.table("index", ["key", "extension", "offset", "size"])
+    keys = pa.array({one.key.encode("utf-8", "replace") for one in wanted}, pa.large_binary())
+    rows = index.filter(pc.is_in(index["key"].cast(pa.large_binary()), value_set=keys)).to_pylist()
+    members: dict[str, dict[str, tuple[int, int]]] = {}
+    for row in rows:
+        if row["offset"] >= 0 and 0 < row["size"] <= MOST_BYTES:
+            members.setdefault(row["key"], {})[row["extension"]] = (row["offset"], row["size"])
+    found = {}
+    for one in wanted:
+        own = members.get(one.key, {})
+        names = [one.member] if one.member else IMAGE_EXTENSIONS
+        place = next((own[name] for name in names if name in own), None)
+        if place is not None:
+            found[one] = place
+    return found
