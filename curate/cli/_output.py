@@ -1,4 +1,4 @@
-"""How results are printed: an aligned table on a terminal, JSON when piped; progress on stderr."""
+"""How results are printed: an aligned table on a terminal, JSON when piped."""
 
 from __future__ import annotations
 
@@ -7,13 +7,9 @@ import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from curate.manifest import Commit
-    from curate.run.scheduler import Progress
-
-__all__ = ["add_format", "as_table", "progress", "show"]
+__all__ = ["add_format", "as_table", "finite", "show"]
 
 WIDEST_LIST = 60
 """Letters of a list in a table's cell; the JSON has all of it."""
@@ -37,13 +33,18 @@ def show(result: Mapping[str, Any], form: str) -> None:
             print(f"{title}: {_cell(value) or 'none'}")
 
 
+def finite(value: Any) -> Any:
+    """The value, or None for not-a-number and infinity, which JSON does not have."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def _strict(value: Any) -> Any:
-    """The value without not-a-number and infinity, which JSON does not have."""
+    """The value with what JSON does not have as null."""
     if isinstance(value, dict):
         return {name: _strict(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_strict(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return finite(value)
 
 
 def as_table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -73,42 +74,3 @@ def _cell(value: object) -> str:
         text = ", ".join(map(str, value))
         return text if len(text) <= WIDEST_LIST else f"{text[: WIDEST_LIST - 4]} ..."
     return str(value)
-
-
-def progress() -> Progress:
-    """A bar with rate and time left on a terminal, one JSON line a shard elsewhere; both on stderr."""
-    return _bar() if sys.stderr.isatty() else _lines()
-
-
-def _bar() -> Progress:
-    from tqdm import tqdm
-
-    from curate.run.scheduler import Progress
-
-    bar: Any = tqdm(unit=" rows", unit_scale=True, dynamic_ncols=True, smoothing=0.1, leave=False)
-
-    def total(rows: int | None) -> None:
-        bar.total = rows
-        bar.refresh()
-
-    def phase(title: str) -> None:
-        bar.reset()
-        bar.set_description(title if len(title) < 60 else title[:57] + "...")
-
-    def advance(rows: int, commits: Sequence[Commit]) -> None:
-        bar.update(rows)
-
-    return Progress(phase, total, advance, lambda text: bar.write(text, file=sys.stderr), bar.close)
-
-
-def _lines() -> Progress:
-    from curate.run.scheduler import Progress
-
-    def say(**record: Any) -> None:
-        print(json.dumps(record), file=sys.stderr, flush=True)
-
-    def advance(rows: int, commits: Sequence[Commit]) -> None:
-        for commit in commits:
-            say(shard=commit.shard, stage=commit.stage, counts=dict(commit.counts), seconds=commit.seconds.get("total"))
-
-    return Progress(lambda title: say(phase=title), lambda rows: None, advance, lambda text: say(trouble=text))

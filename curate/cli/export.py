@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 
-from curate.cli._output import add_format, progress, show
+from curate.cli._output import add_format, show
 
 __all__ = ["add_arguments", "run"]
 
@@ -160,6 +160,7 @@ def _apply_tombstones(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
+    from curate.cli._progress import progress
     from curate.errors import ConfigError
     from curate.export import check_options, exporter
     from curate.run import make_engine, runtime
@@ -176,14 +177,13 @@ def _export(options: argparse.Namespace) -> int:
     engine = make_engine(
         options.on, run_settings, os.environ.get("RAY_ADDRESS"), os.environ.get("CUDA_VISIBLE_DEVICES")
     )
-    watch = progress()
     try:
         export = exporter(options.to)
         job, finish = export(source, options.shard_samples, not options.in_order, options.seed, **given)
-        outcome = run_job(job, target, engine, run_settings, runtime(run_settings, {}), watch)
-        result = finish(target)
+        with progress(job) as watch:
+            outcome = run_job(job, target, engine, run_settings, runtime(run_settings, {}), watch)
+            result = finish(target)
     finally:
         engine.close()
-        watch.close()
     show({**result, "written_to": target.root}, options.format)
     return 1 if outcome.failed or result.get("shards_without_selection") else 0

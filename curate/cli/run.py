@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from curate.cli._output import add_format, progress, show
+from curate.cli._output import add_format, show
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,29 +25,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="DIR", help="folder or fsspec URL of the data set (default: data/NAME)")
     parser.add_argument("--on", choices=("local", "ray", "inline"), default="local", help="where work runs")
     parser.add_argument("--limit", type=int, metavar="N", help="take the first N rows of the source only")
+    parser.add_argument(
+        "--metrics", metavar="HOST:PORT", help="serve Prometheus metrics at /metrics while it runs; :9108 is loopback"
+    )
     add_format(parser)
 
 
 def run(options: argparse.Namespace) -> int:
+    from curate.cli._progress import progress
     from curate.job import load_job
     from curate.run import make_engine, runtime
+    from curate.run.progress import Trouble
     from curate.run.scheduler import run_job
     from curate.storage import Storage
 
     loaded = load_job(options.config, options.limit)
     storage = Storage(options.out or default_folder(options.config))
-    engine = make_engine(options.on, loaded.run, os.environ.get("RAY_ADDRESS"), os.environ.get("CUDA_VISIBLE_DEVICES"))
-    watch = progress()
     warnings = loaded.job.warnings()
-    try:
+    with progress(loaded.job, options.metrics) as watch:
         for warning in warnings:
-            watch.trouble(warning)
-        with loaded.job.serve() as addresses:
-            work = runtime(loaded.run, addresses)
-            outcome = run_job(loaded.job, storage, engine, loaded.run, work, watch)
-    finally:
-        engine.close()
-        watch.close()
+            watch(Trouble(warning))
+        engine = make_engine(
+            options.on, loaded.run, os.environ.get("RAY_ADDRESS"), os.environ.get("CUDA_VISIBLE_DEVICES")
+        )
+        try:
+            with loaded.job.serve() as addresses:
+                work = runtime(loaded.run, addresses)
+                outcome = run_job(loaded.job, storage, engine, loaded.run, work, watch)
+        finally:
+            engine.close()
     show(summary(loaded.job, storage, outcome) | ({"warnings": warnings} if warnings else {}), options.format)
     return 1 if outcome.failed else 0
 

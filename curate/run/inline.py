@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from curate.run.unit import Done, Unit, run_unit
+from collections.abc import Callable
+
+from curate.manifest import Commit
+from curate.run.unit import Done, Unit, nobody, run_unit
 
 __all__ = ["InlineEngine"]
 
@@ -13,13 +16,14 @@ class InlineEngine:
     slots = 1
 
     def __init__(self) -> None:
+        self.told: Callable[[Commit], None] = nobody
         self._waiting: list[Unit] = []
 
     def submit(self, unit: Unit) -> None:
         self._waiting.append(unit)
 
     def wait_any(self, timeout_s: float) -> list[Done]:
-        return [run_unit(self._waiting.pop(0))] if self._waiting else []
+        return [run_unit(self._waiting.pop(0), self.told)] if self._waiting else []
 
     def close(self) -> None:
         self._waiting.clear()

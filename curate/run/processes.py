@@ -17,11 +17,13 @@ import signal
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 
-from curate.run.unit import Done, Failure, Unit, run_unit
+from curate.manifest import Commit
+from curate.run.unit import Done, Failure, Unit, nobody, run_unit
 
 __all__ = ["ProcessEngine"]
 
@@ -44,6 +46,7 @@ class ProcessEngine:
 
     def __init__(self, workers: int, gpus: int = 0) -> None:
         self.slots = workers + gpus
+        self.told: Callable[[Commit], None] = nobody
         self._most, self._gpus = workers, gpus
         self._context = mp.get_context("forkserver")
         self._workers: list[_Worker] = []
@@ -58,9 +61,9 @@ class ProcessEngine:
         if not busy:
             return []
         ready = wait(list(busy), timeout_s)
-        done = [self._collect(worker) for pipe, worker in busy.items() if pipe in ready]
+        found = [self._collect(worker) for pipe, worker in busy.items() if pipe in ready]
         self._hand_out()
-        return done
+        return [done for done in found if done is not None]
 
     def close(self) -> None:
         self._waiting.clear()
@@ -115,18 +118,22 @@ class ProcessEngine:
         self._workers.append(worker)
         return worker
 
-    def _collect(self, worker: _Worker) -> Done:
+    def _collect(self, worker: _Worker) -> Done | None:
+        """A unit's end; None where its worker only told of a commit and goes on."""
         unit = worker.unit
         assert unit is not None
         try:
-            done = worker.pipe.recv()
-            worker.unit = None
-            assert isinstance(done, Done)
-            return done
+            said = worker.pipe.recv()
         except (EOFError, OSError):
             code = self._bury(worker)
             text = f"the worker process ended with {_exit_words(code)} while it worked on shard {unit.shard}"
             return Done(unit, (), Failure(unit.tasks[0].stage.label, "lost", text))
+        if isinstance(said, Commit):
+            self.told(said)
+            return None
+        assert isinstance(said, Done)
+        worker.unit = None
+        return said
 
     def _bury(self, worker: _Worker) -> int | None:
         worker.process.join(timeout=5)
@@ -143,7 +150,7 @@ def _exit_words(code: int | None) -> str:
 
 
 def _work(pipe: Connection) -> None:
-    """A worker's life: units in, `Done` out, until the pipe is closed."""
+    """A worker's life: units in, commits and `Done` out, until the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     while True:
@@ -151,7 +158,7 @@ def _work(pipe: Connection) -> None:
             unit = pipe.recv()
         except (EOFError, OSError):
             os._exit(0)
-        pipe.send(run_unit(unit))
+        pipe.send(run_unit(unit, pipe.send))
 
 
 def _end_with_parent() -> None:

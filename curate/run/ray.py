@@ -15,11 +15,13 @@ from __future__ import annotations
 import socket
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from curate.errors import ConfigError
-from curate.run.unit import Done, Failure, Unit, run_unit
+from curate.manifest import Commit
+from curate.run.unit import Done, Failure, Unit, nobody, run_unit
 
 __all__ = ["GpuWorker", "RayEngine", "require_answer"]
 
@@ -35,6 +37,7 @@ class RayEngine:
     """
 
     def __init__(self, address: str | None = None, cpus: int | None = None) -> None:
+        self.told: Callable[[Commit], None] = nobody  # a unit's commits are told at its end
         self._address, self._cpus = address, cpus
         self._ray: Any = None
         self._remote: Any = None

@@ -8,7 +8,7 @@ is gone.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -18,7 +18,7 @@ from curate.shard import Shard
 from curate.stage import Runtime, Stage
 from curate.storage import Storage
 
-__all__ = ["Done", "Engine", "Failure", "Task", "Unit", "run_unit"]
+__all__ = ["Done", "Engine", "Failure", "Task", "Unit", "nobody", "run_unit"]
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,12 @@ class Done:
 
 
 class Engine(Protocol):
-    """Where units execute. Three calls; `slots` is how many units can run at the same time."""
+    """Where units execute. Three calls; `slots` is how many units can run at the same time.
+
+    `told` may be called, in the scheduler's thread, with a commit of a unit that goes on; its `Done` has it again.
+    """
+
+    told: Callable[[Commit], None]
 
     @property
     def slots(self) -> int: ...
@@ -87,11 +92,22 @@ class Engine(Protocol):
         ...
 
 
-def run_unit(unit: Unit) -> Done:
-    """Run the tasks in order and commit each. Never raises for what a stage does."""
+def nobody(commit: Commit) -> None:
+    """Who is told of a commit when nobody asked."""
+
+
+def run_unit(unit: Unit, told: Callable[[Commit], None] = nobody) -> Done:
+    """Run the tasks in order and commit each. Never raises for what a stage does.
+
+    Each commit is `told` when other tasks follow it: the last ones are in the answer a moment later.
+    """
     shard = Shard(Storage(unit.root), unit.shard)
     commits: list[Commit] = []
+    heard = 0
     for group in _groups(unit.tasks):
+        for commit in commits[heard:]:
+            told(commit)
+        heard = len(commits)
         work = [(task.stage, _attempt(shard, task)) for task in group]
         try:
             type(group[0].stage).run_together(work, shard, unit.runtime)

@@ -13,7 +13,7 @@ from toy_stages import Rows, Share, Sum, Times, job
 
 from curate.run import make_engine
 from curate.run.ray import GpuWorker, RayEngine, _threads
-from curate.run.scheduler import Progress, RunSettings, run_job
+from curate.run.scheduler import RunSettings, run_job
 from curate.stage import Runtime
 from curate.storage import Storage
 
@@ -93,7 +93,7 @@ def test_two_nodes_and_one_is_killed_in_the_middle(tmp_path: Path, cluster: Any)
     shards = 12
     killed: list[float] = []
 
-    def kill_after_three(rows: int, commits: object) -> None:
+    def kill_after_three(event: object) -> None:
         if not killed and len(list(notes.iterdir())) >= 4:
             killed.append(time.monotonic())
             cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
@@ -102,7 +102,7 @@ def test_two_nodes_and_one_is_killed_in_the_middle(tmp_path: Path, cluster: Any)
     work = job(Rows(), Times(notes=str(notes), sleep_s=0.5), Sum(), shards=shards)
     try:
         storage = Storage(str(tmp_path / "out"))
-        outcome = run_job(work, storage, engine, RunSettings(), progress=Progress(advance=kill_after_three))
+        outcome = run_job(work, storage, engine, RunSettings(), progress=kill_after_three)
         assert killed
         assert sum(node["Alive"] for node in ray.nodes()) == 1
     finally:

@@ -14,7 +14,8 @@ from curate.manifest import Attempt, CommitLog
 from curate.plan import Job
 from curate.run.inline import InlineEngine
 from curate.run.processes import ProcessEngine
-from curate.run.scheduler import Outcome, Progress, RunSettings, run_job
+from curate.run.progress import Event, Finished
+from curate.run.scheduler import Outcome, RunSettings, run_job
 from curate.run.unit import Done, Engine, Unit, run_unit
 from curate.shard import Shard, Slice
 from curate.stage import Runtime
@@ -176,7 +177,10 @@ def test_work_starts_before_the_source_is_read_to_its_end(tmp_path: Path) -> Non
         assert first_done.wait(30), "the first shard was not worked on while the source was still being read"
         yield from slices(3)[1:]
 
-    watch = Progress(advance=lambda rows, commits: first_done.set())
+    def watch(event: Event) -> None:
+        if isinstance(event, Finished):
+            first_done.set()
+
     run_job(replace(job(Rows()), slices=cut), Storage(str(tmp_path)), InlineEngine(), progress=watch)
     assert len(list(tmp_path.glob("0*.parquet"))) == 3
 

@@ -1,0 +1,178 @@
+"""What is told of a run while it goes on: bars on a terminal, one JSON line for each thing that is done elsewhere.
+
+Both go to stderr, so that stdout has the result alone, and both show the sums of one ledger, as `--metrics` does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TextIO
+
+from curate.cli._output import finite
+
+if TYPE_CHECKING:
+    from curate.plan import Job
+    from curate.run.ledger import Ledger, Vocabulary
+    from curate.run.progress import Event, Watch
+
+__all__ = ["Lines", "progress", "vocabulary"]
+
+MOST_LETTERS = 2_000
+"""Of an error's text in a line: its end, which says what happened."""
+FETCHED = frozenset({"fetch_status", "page_status"})
+"""Columns by which a step is known that fetches."""
+OF_PAGES = frozenset({"bad_coding"})
+"""What a page's status is called where it differs from a picture's."""
+
+
+@contextmanager
+def progress(job: Job, metrics: str | None = None) -> Iterator[Watch]:
+    """The watcher of a run, for as long as the block goes on. `metrics` is where Prometheus may ask, as HOST:PORT.
+
+    Raises ConfigError when that address cannot be used.
+    """
+    from curate.run.ledger import Ledger
+
+    ledger = Ledger(vocabulary(job))
+    show, close = _bars(ledger) if _can_paint(sys.stderr) else (Lines(ledger, sys.stderr), _nothing)
+
+    def watch(event: Event) -> None:
+        ledger.tell(event)
+        show(event)
+
+    with _served(ledger, metrics):
+        try:
+            yield watch
+        finally:
+            close()
+
+
+def vocabulary(job: Job) -> Vocabulary:
+    """The names that a job's progress may show: its steps, its filters' reasons, statuses of downloads."""
+    from curate.fetch.status import FetchStatus
+    from curate.run.ledger import Vocabulary
+    from curate.select import Decision
+
+    decisions = [step for step in job.steps if isinstance(step, Decision)]
+    fetching = [step.label for step in job.steps if any(name.rpartition(".")[2] in FETCHED for name in step.writes)]
+    reasons = {reason for step in decisions for own in step.story.values() for reason in own}
+    labels = tuple(step.label for step in job.steps)
+    deciding = frozenset(step.label for step in decisions)
+    return Vocabulary(labels, frozenset(fetching), deciding, frozenset(reasons), OF_PAGES.union(map(str, FetchStatus)))
+
+
+class Lines:
+    """A watcher that writes one line of strict JSON for each thing that happened (RFC 8259: no NaN, no half of a
+    character), in ASCII, so that it is whole in any locale."""
+
+    def __init__(self, ledger: Ledger, stream: TextIO) -> None:
+        self._ledger, self._stream = ledger, stream
+        self._phase: dict[str, Any] = {}
+        self._begun = 0.0
+
+    def __call__(self, event: Event) -> None:
+        from curate.run import progress as told
+
+        match event:
+            case told.Finished():
+                self._say("done", self._done(event))
+            case told.PhaseBegun():
+                self._phase = {"kind": event.kind, "steps": list(event.steps), "shards": None, "rows": None}
+            case told.Planned():
+                self._phase |= {"shards": event.shards, "rows": event.rows}
+            case told.Started() if not self._begun:
+                self._begun = self._ledger.clock()
+                self._say("phase", self._phase)
+            case told.PhaseEnded() if self._begun:
+                seconds = self._ledger.clock() - self._begun
+                self._begun = 0.0
+                self._say("phase_end", {**self._phase, "seconds": _rounded(seconds)})
+            case told.Retried() | told.SetAside():
+                self._say("retry" if isinstance(event, told.Retried) else "set_aside", _failure(event))
+            case told.Trouble():
+                self._say("trouble", {"text": event.text})
+
+    def _done(self, event: Any) -> dict[str, Any]:
+        from curate.run.ledger import count_of, named
+
+        commit, step = event.commit, self._ledger.step(event.commit.stage)
+        rows, seconds = count_of(commit, event.rows), commit.seconds.get("total")
+        told = {"stage": commit.stage, "shard": commit.shard, "rows": rows}
+        if "kept" in commit.counts:
+            told |= {"kept": commit.counts["kept"], "failed" if step.fetches else "dropped": named(commit)}
+        known = {"in", "kept"}
+        others = {name: n for name, n in commit.counts.items() if name not in known and not _by_name(name)}
+        return told | {
+            "counts": others,
+            "seconds": _rounded(seconds),
+            "rows_per_s": _rounded(rows / seconds) if seconds else None,
+            "done": step.done,
+            "total": step.planned,
+            "left_s": _rounded(step.left_s(self._ledger.clock())),
+        }
+
+    def _say(self, event: str, record: dict[str, Any]) -> None:
+        from datetime import UTC, datetime
+
+        now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        print(
+            json.dumps(_told({"time": now, "event": event, **record}), allow_nan=False), file=self._stream, flush=True
+        )
+
+
+def _by_name(count: str) -> bool:
+    """Whether a count is told beside the others, by reason, or would tell the same once more."""
+    return count.startswith(("dropped.", "flagged."))
+
+
+def _failure(event: Any) -> dict[str, Any]:
+    told = {"stage": event.step, "shard": event.shard, "kind": event.kind, "error": event.error}
+    return told | {name: value for name in ("attempt", "attempts", "rows") if (value := getattr(event, name, None))}
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)
+
+
+def _told(value: Any) -> Any:
+    """A record with its texts cut and without halves of characters, and its numbers finite."""
+    if isinstance(value, str):
+        return value[-MOST_LETTERS:].encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {_told(str(name)): _told(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_told(inner) for inner in value]
+    return finite(value)
+
+
+def _can_paint(stream: TextIO) -> bool:
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def _bars(ledger: Ledger) -> tuple[Watch, Callable[[], None]]:
+    from curate.cli._bars import Bars
+
+    bars = Bars(ledger, sys.stderr, colour=not os.environ.get("NO_COLOR"))
+    return bars, bars.close
+
+
+@contextmanager
+def _served(ledger: Ledger, address: str | None) -> Iterator[None]:
+    if address is None:
+        yield
+        return
+    from curate.run.metrics import serve
+
+    server = serve(ledger, address)
+    try:
+        yield
+    finally:
+        server.close()
+
+
+def _nothing() -> None:
+    return None
