@@ -1,0 +1,296 @@
+"""The transport of `curate browse`, byte by byte: what is refused, what is bounded, what every answer carries."""
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from http.client import HTTPConnection, HTTPResponse
+
+import pytest
+
+from curate.browse.answer import Answer, Asked
+from curate.browse.server import BrowseServer, Limits
+
+QUICK = Limits(head_bytes=16 << 10, head_s=0.4, send_s=2.0, connections=4, wait_s=0.2)
+
+
+def echo(asked: Asked) -> Answer:
+    """A site that tells what it was asked, waits for `/wait`, and fails for `/fail`."""
+    if asked.path == ("fail",):
+        raise RuntimeError("secret words")
+    if asked.path == ("wait",):
+        time.sleep(0.3)
+    return Answer(json.dumps([asked.path, dict(asked.query)]).encode(), media="application/json")
+
+
+def started(**options: object) -> tuple[BrowseServer, threading.Thread]:
+    server = BrowseServer(echo, **options)  # type: ignore[arg-type]
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    return server, thread
+
+
+@pytest.fixture(scope="module")
+def told() -> list[str]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def server(told: list[str]) -> Iterator[BrowseServer]:
+    running, thread = started(limits=QUICK, tell=told.append)
+    yield running
+    running.shutdown()
+    running.server_close()
+    thread.join(5)
+
+
+def ask(server: BrowseServer, target: str, method: str = "GET", **headers: str) -> tuple[HTTPResponse, bytes]:
+    """A request through Python's client, which sends a Host of 127.0.0.1 unless told otherwise."""
+    with closing(HTTPConnection("127.0.0.1", server.server_address[1], timeout=5)) as client:
+        client.putrequest(method, target, skip_host="Host" in headers, skip_accept_encoding=True)
+        for name, value in headers.items():
+            client.putheader(name.replace("_", "-"), value)
+        client.endheaders()
+        response = client.getresponse()
+        return response, response.read()
+
+
+def raw(server: BrowseServer, data: bytes, timeout: float = 5.0) -> bytes:
+    """All that comes back for these bytes."""
+    with socket.create_connection(("127.0.0.1", server.server_address[1]), timeout=timeout) as client:
+        client.sendall(data)
+        return received(client)
+
+
+def received(client: socket.socket) -> bytes:
+    found = b""
+    while more := client.recv(1 << 16):
+        found += more
+    return found
+
+
+def test_path_and_query_are_decoded(server: BrowseServer) -> None:
+    response, body = ask(server, "/sample/00000/a%20b%2Fc?where=x%3D%271%27&where=y&empty=")
+    assert response.status == 200
+    assert json.loads(body) == [["sample", "00000", "a b/c"], {"where": "y", "empty": ""}]
+    assert json.loads(ask(server, "/")[1]) == [[], {}]
+
+
+def test_every_answer_has_the_headers_that_keep_a_page_to_itself(server: BrowseServer) -> None:
+    for target in ("/", "/fail", "x", "/%ff"):
+        headers = ask(server, target)[0].headers
+        policy = headers["Content-Security-Policy"]
+        assert policy.startswith("default-src 'none'"), target
+        for rule in ("frame-ancestors 'none'", "script-src 'none'", "base-uri 'none'", "form-action 'self'"):
+            assert rule in policy
+        assert "unsafe" not in policy
+        assert "*" not in policy
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Referrer-Policy"] == "no-referrer"
+        assert headers["Cache-Control"] == "no-store"
+        assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
+        assert not [name for name in headers if name.lower().startswith("access-control")]
+        assert "Python" not in headers["Server"]
+
+
+def test_head_is_get_without_its_body(server: BrowseServer) -> None:
+    got, body = ask(server, "/sample/00000/1")
+    head, nothing = ask(server, "/sample/00000/1", "HEAD")
+    assert (head.status, nothing) == (200, b"")
+    assert head.headers["Content-Length"] == got.headers["Content-Length"] == str(len(body))
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "PROPFIND", "get"])
+def test_other_methods_are_refused(server: BrowseServer, method: str) -> None:
+    answer = raw(server, f"{method} / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 5\r\n\r\nhello".encode())
+    assert answer.startswith(b"HTTP/1.0 405 ")
+    assert b"\r\nAllow: GET, HEAD\r\n" in answer
+
+
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [
+        (b"http://127.0.0.1/", 404),
+        (b"x", 404),
+        (b"*", 404),
+        (b"/%ff", 404),
+        (b"/" + b"a" * 10_000, 414),
+        (b"/?" + b"a" * 10_000, 414),
+        (b"/?" + b"&".join(b"n%d=1" % n for n in range(41)), 400),
+        (b"/?" + b"&".join(b"n%d=1" % n for n in range(40)), 200),
+        (b"/" + b"a" * 8_191, 200),
+        (b"/" + b"a" * 8_192, 414),
+    ],
+)
+def test_odd_targets(server: BrowseServer, target: bytes, status: int) -> None:
+    answer = raw(server, b"GET " + target + b" HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.0 %d " % status)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+        b"GET /\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET / x HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n" + b"".join(b"H%d: 1\r\n" % n for n in range(200)) + b"\r\n",
+        b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nBig: " + b"a" * 40_000 + b"\r\n\r\n",
+    ],
+)
+def test_what_is_no_request_is_answered_and_not_served(server: BrowseServer, data: bytes) -> None:
+    answer = raw(server, data)
+    assert b"[[], {}]" not in answer
+    assert not answer.startswith(b"HTTP/1.0 200")
+    assert json.loads(ask(server, "/")[1]) == [[], {}]
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1", 200),
+        ("127.0.0.1:9999", 200),
+        ("localhost:80", 200),
+        ("LOCALHOST", 200),
+        ("[::1]:80", 200),
+        ("evil.example", 403),
+        ("127.0.0.1.evil.example", 403),
+        ("localhost.evil.example:80", 403),
+        ("evil.example:127.0.0.1", 403),
+        ("0.0.0.0", 403),
+        ("192.168.0.1", 403),
+        ("", 403),
+    ],
+)
+def test_a_name_that_is_not_this_machine_is_refused(server: BrowseServer, host: str, status: int) -> None:
+    assert ask(server, "/", Host=host)[0].status == status
+
+
+def test_two_hosts_or_none_are_refused(server: BrowseServer) -> None:
+    assert raw(server, b"GET / HTTP/1.1\r\n\r\n").startswith(b"HTTP/1.0 403 ")
+    both = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nHost: evil.example\r\n\r\n"
+    assert raw(server, both).startswith(b"HTTP/1.0 403 ")
+
+
+@pytest.mark.parametrize(
+    ("site", "into", "status"),
+    [
+        ("none", "document", 200),
+        ("same-origin", "image", 200),
+        ("cross-site", "document", 200),
+        ("cross-site", "image", 403),
+        ("cross-site", "iframe", 403),
+        ("same-site", "empty", 403),
+    ],
+)
+def test_other_sites_may_link_here_and_not_embed(server: BrowseServer, site: str, into: str, status: int) -> None:
+    assert ask(server, "/", Sec_Fetch_Site=site, Sec_Fetch_Dest=into)[0].status == status
+
+
+def test_a_page_that_fails_tells_the_terminal_and_not_the_client(server: BrowseServer, told: list[str]) -> None:
+    response, body = ask(server, "/fail")
+    assert response.status == 500
+    assert b"secret" not in body
+    assert told[-1:] == ["'/fail' failed: RuntimeError: secret words"]
+
+
+def test_a_client_that_dribbles_its_request_is_cut_off(server: BrowseServer) -> None:
+    began = time.monotonic()
+    with socket.create_connection(("127.0.0.1", server.server_address[1]), timeout=5) as client:
+        client.sendall(b"GET / HTTP/1.1\r\n")
+        for _ in range(20):
+            try:
+                client.sendall(b"A: b\r\n")
+            except OSError:
+                break
+            time.sleep(0.1)
+        answer = received(client) if time.monotonic() - began < 3 else b""
+    assert time.monotonic() - began < 3
+    assert answer.startswith(b"HTTP/1.0 408 ") or not answer
+    assert ask(server, "/")[0].status == 200
+
+
+def test_silent_clients_hold_their_places_for_a_while_only(server: BrowseServer) -> None:
+    silent = [socket.create_connection(("127.0.0.1", server.server_address[1]), timeout=5) for _ in range(12)]
+    try:
+        time.sleep(0.05)
+        answers = [client.recv(100) for client in silent]
+    finally:
+        for client in silent:
+            client.close()
+    assert set(answers) <= {b"", b"HTTP/1.0 503 Service Unavailable\r\nRetry-After: 2\r\nContent-Length: 0\r\n\r\n"}
+    assert ask(server, "/")[0].status == 200
+
+
+def test_many_at_once_are_served_in_turn(server: BrowseServer) -> None:
+    found: list[int] = []
+    threads = [threading.Thread(target=lambda: found.append(ask(server, "/")[0].status)) for _ in range(30)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert found == [200] * 30
+
+
+def test_more_than_the_places_that_wait_long_are_told_so(server: BrowseServer) -> None:
+    found: list[int] = []
+    threads = [threading.Thread(target=lambda: found.append(ask(server, "/wait")[0].status)) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert len(found) == 12
+    assert set(found) <= {200, 503}
+    assert found.count(200) >= 4
+
+
+@pytest.fixture(scope="module")
+def open_server() -> Iterator[BrowseServer]:
+    running, thread = started(host="0.0.0.0", limits=QUICK)
+    yield running
+    running.shutdown()
+    running.server_close()
+    thread.join(5)
+
+
+def test_off_loopback_nothing_is_shown_without_the_token(open_server: BrowseServer) -> None:
+    token = open_server.access.token
+    assert len(token) == 43
+    assert open_server.url.endswith(f"/?token={token}")
+    cookie = f"curate_browse_{open_server.server_address[1]}"
+    for target in ("/", "/samples", "/picture/00000/1", "/?token=", f"/?token={token[:-1]}", "/?token=%C3%A9"):
+        response, body = ask(open_server, target)
+        assert (response.status, response.headers["Set-Cookie"]) == (403, None), target
+        assert token.encode() not in body
+    for wrong in ("", f"{cookie}=", f"{cookie}={token}x", f"other={token}", f"{cookie}=é".encode().decode("latin-1")):
+        assert ask(open_server, "/", Cookie=wrong)[0].status == 403, wrong
+    assert ask(open_server, f"/samples?token={token}")[0].status == 403
+
+
+def test_the_token_becomes_a_cookie_that_no_script_and_no_other_site_has(open_server: BrowseServer) -> None:
+    response, body = ask(open_server, f"/?token={open_server.access.token}", Host="some.host:80")
+    assert response.status == 200
+    assert b"[[], " not in body
+    cookie = response.headers["Set-Cookie"]
+    assert cookie.split("; ")[1:] == ["HttpOnly", "SameSite=Strict", "Path=/"]
+    again = ask(open_server, "/samples", Cookie=f"a=b;bad cookie; {cookie.split(';')[0]}")
+    assert (again[0].status, json.loads(again[1])) == (200, [["samples"], {}])
+
+
+def test_each_server_has_a_token_of_its_own(open_server: BrowseServer) -> None:
+    other, thread = started(ask_token=True)
+    try:
+        assert other.access.token not in ("", open_server.access.token)
+        assert ask(other, "/")[0].status == 403
+        assert ask(other, f"/?token={other.access.token}")[0].status == 200
+        assert ask(other, f"/?token={other.access.token}", Host="evil.example")[0].status == 403
+    finally:
+        other.shutdown()
+        other.server_close()
+        thread.join(5)
+
+
+def test_on_loopback_the_address_has_no_token(server: BrowseServer) -> None:
+    assert server.url == f"http://127.0.0.1:{server.server_address[1]}/"
