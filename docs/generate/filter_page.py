@@ -165,7 +165,7 @@ def _prose(paragraph: str) -> str:
     """A paragraph of a docstring in one line; a table, a list and what is indented stay as they are."""
     lines = paragraph.strip("\n").splitlines()
     if lines and all(line.startswith("    ") for line in lines):
-        return "```toml\n" + inspect.cleandoc("\n" + paragraph) + "\n```"
+        return "```\n" + inspect.cleandoc("\n" + paragraph) + "\n```"
     if lines and lines[0].startswith(("|", "- ", "1. ")):
         return "\n".join(lines)
     return cell(paragraph).replace("\\|", "|")

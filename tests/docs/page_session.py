@@ -1,0 +1,115 @@
+"""Carries out a page: its files are written, its commands run in order, and what it shows is held against what comes.
+
+A file is a block whose last line of text before it ends in "`NAME`:". Commands stand in blocks of the language
+`console`, each behind `$ `, with what it prints below. A line `...` stands for any lines, `...` at the end of a line for
+the rest of it, and times, sizes and the folder's path for any others. A command without output shown may print what it
+likes; each must end with code 0, or the one that a comment `# exit code N` names.
+"""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from page_blocks import Block, blocks
+
+BIN = Path(sys.executable).parent
+MASKS = [(r"\b\d+(\.\d+)?(e-\d+)? ?(s|ms|min|h)\b", "TIME"), (r"\b\d[\d,.]* (B|kB|MB|GB)\b", "SIZE"), (r" +", " ")]
+"""What differs from run to run and from machine to machine."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A command of a page and the lines that are shown below it."""
+
+    command: str
+    output: tuple[str, ...]
+
+
+def session(block: Block) -> list[Shown]:
+    """The commands of a `console` block."""
+    parts = re.split(r"^\$ ", block.text.replace("\\\n", " "), flags=re.MULTILINE)[1:]
+    return [Shown(lines[0], tuple(lines[1:])) for part in parts if (lines := part.rstrip().splitlines())]
+
+
+def file_name(page: Path, block: Block) -> str | None:
+    """The name of the file that a block is; None for what is none."""
+    before = page.read_text("utf-8").splitlines()[: block.line - 1]
+    last = next((line for line in reversed(before) if line.strip()), "")
+    found = re.search(r"`([\w./-]+)`(?:, [^`]*)?:$", last)
+    return found[1] if found and block.language in ("python", "toml") else None
+
+
+def carry_out(page: Path, folder: Path) -> dict[str, str]:
+    """All of a page in a folder; answers what each command printed. Raises AssertionError where it is otherwise."""
+    printed = {}
+    for block in blocks(page):
+        name = file_name(page, block)
+        if name:
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(block.text + "\n")
+        for shown in session(block) if block.language == "console" else []:
+            printed[shown.command] = run(shown, folder)
+    return printed
+
+
+def run(shown: Shown, folder: Path) -> str:
+    """One command. `pip install` makes the package known without installing it."""
+    words = shlex.split(shown.command, comments=True)
+    if words[0] == "pip":
+        return install(folder)
+    words[0] = str({"curate": BIN / "curate", "python": sys.executable}[words[0]])
+    expected = re.search(r"# exit code (\d+)", shown.command)
+    environment = {**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    wanted = int(expected[1] if expected else 0)
+    assert done.returncode == wanted, f"{shown.command}\n{done.stdout}{done.stderr[-3000:]}"
+    if shown.output:
+        compare(shown, done.stdout, folder)
+    return done.stdout
+
+
+def compare(shown: Shown, printed: str, folder: Path) -> None:
+    """Hold what is shown against what was printed, line by line."""
+    wanted, got = (masked(lines, folder) for lines in (shown.output, printed.splitlines()))
+    pattern = "".join(r"(?:.*\n)*?" if line == "..." else _pattern(line) + "\n" for line in wanted)
+    told = "\n".join(["", f"$ {shown.command}", "the page shows", *shown.output, "and now there comes", printed])
+    assert re.fullmatch(pattern, "".join(line + "\n" for line in got)), told
+
+
+def _pattern(line: str) -> str:
+    """What a shown line may be."""
+    cut = line.removesuffix("...")
+    return re.escape(cut.rstrip()) + ".*" if cut != line else re.escape(line)
+
+
+def masked(lines: tuple[str, ...] | list[str], folder: Path) -> list[str]:
+    """Lines without what differs; empty ones are left out."""
+    found = []
+    for line in lines:
+        plain = line.replace(str(folder) + os.sep, "").strip()
+        for pattern, word in MASKS:
+            plain = re.sub(pattern, word, plain)
+        plain = re.sub(r"-{3,}", "---", plain) if set(plain) <= {"-", " "} else plain
+        found += [plain] if plain else []
+    return found
+
+
+def install(folder: Path) -> str:
+    """What `pip install -e .` would leave for the entry points of a project."""
+    import tomllib
+
+    project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+    told = folder / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
+    told.mkdir()
+    groups = [
+        f"[{group}]\n" + "".join(f"{name} = {place}\n" for name, place in entries.items())
+        for group, entries in project["entry-points"].items()
+    ]
+    (told / "entry_points.txt").write_text("\n".join(groups))
+    (told / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
+    return ""
