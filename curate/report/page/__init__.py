@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from curate.balance.extras import require_modules
 from curate.document.render import plain
-from curate.report.page.words import data_uri, duration, number, share, size, told, web_url
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-__all__ = ["environment", "policy"]
+__all__ = ["asset", "environment", "policy"]
 
 
 def environment(*packages: str) -> Environment:
@@ -34,6 +33,8 @@ def environment(*packages: str) -> Environment:
     require_modules("a page", "report", "jinja2")
     from jinja2 import ChoiceLoader, Environment, PackageLoader, PrefixLoader, StrictUndefined
 
+    from curate.report.page import words
+
     further = PrefixLoader({name.rpartition(".")[2]: PackageLoader(name) for name in packages})
     made = Environment(
         loader=ChoiceLoader([PackageLoader(__name__), further]),
@@ -44,9 +45,11 @@ def environment(*packages: str) -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    made.filters |= {"number": number, "size": size, "duration": duration, "told": told}
-    made.filters |= {"web_url": web_url, "data_uri": data_uri, "cell": _cell}
-    made.globals |= {"share": share, "policy": policy, "style": asset("style.css")}
+    made.filters |= {"number": words.number, "brief": words.brief, "size": words.size, "duration": words.duration}
+    made.filters |= {"price": words.price, "told": words.told}
+    made.filters |= {"web_url": words.web_url, "data_uri": words.data_uri, "cell": words.cell, "name": words.breakable}
+    made.tests["numeric"] = words.is_numeric
+    made.globals |= {"share": words.share, "policy": policy, "style": asset("style.css")}
     return made
 
 
@@ -75,14 +78,3 @@ def _digest(text: str) -> str:
 def _shown(value: Any) -> Any:
     """What a template's expression comes to: text cleaned, markup and all else as it is."""
     return plain(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
-
-
-def _cell(value: object) -> object:
-    """A table's cell: numbers with separators, None as nothing, a text cut."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int | float):
-        return number(value)
-    return value if hasattr(value, "__html__") else told(value)

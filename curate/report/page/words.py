@@ -12,7 +12,25 @@ import base64
 import math
 import re
 
-__all__ = ["LETTERS", "data_uri", "duration", "number", "share", "size", "told", "web_url"]
+from markupsafe import Markup, escape
+
+from curate.document.render import plain
+
+__all__ = [
+    "LETTERS",
+    "breakable",
+    "brief",
+    "cell",
+    "data_uri",
+    "duration",
+    "is_numeric",
+    "number",
+    "price",
+    "share",
+    "size",
+    "told",
+    "web_url",
+]
 
 LETTERS = 300
 """Letters of a stranger's text that are shown."""
@@ -38,6 +56,16 @@ def number(value: float | None) -> str:
     digits = max(0, min(4, 3 - math.floor(math.log10(abs(value)))))
     text = f"{value:,.{digits}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def brief(value: float) -> str:
+    """A number whose size matters and not its digits: `12,300`, `4.56`, three digits."""
+    return number(float(f"{value:.3g}"))
+
+
+def price(value: float) -> str:
+    """An amount of money, without a currency: `0.0042`, `3.10`, `1,204.00`."""
+    return f"{value:,.2f}" if value >= 0.995 or value == 0 else f"{value:.2g}"
 
 
 def share(part: float, whole: float) -> str:
@@ -76,6 +104,29 @@ def told(text: object, letters: int = LETTERS) -> str:
     """A stranger's text of at most `letters` letters; one that is cut says how long it was."""
     whole = str(text)
     return whole if len(whole) <= letters else f"{whole[:letters]}\N{HORIZONTAL ELLIPSIS} ({len(whole):,} letters)"
+
+
+def is_numeric(value: object) -> bool:
+    """Whether a table sets it to the right: numbers, and shares such as `66.4%`."""
+    if isinstance(value, str):
+        return len(value) < 8 and value.endswith("%")
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def breakable(text: object, letters: int = 60) -> Markup:
+    """A name, cut, as markup that may break after each underscore: `too_few_words` on two lines of a phone."""
+    return escape(plain(told(text, letters))).replace("_", Markup("_<wbr>"))
+
+
+def cell(value: object) -> object:
+    """What a table shows of a value: numbers with separators, nothing for None, a text cut."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int | float):
+        return number(value)
+    return value if hasattr(value, "__html__") else breakable(value, LETTERS)
 
 
 def web_url(text: object) -> str:
