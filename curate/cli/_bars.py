@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TextIO
@@ -18,13 +19,15 @@ from typing import TextIO
 from tqdm import tqdm
 from tqdm.utils import disp_len, disp_trim
 
-from curate.run.ledger import Ledger, StepSums
+from curate.run.ledger import SUCCESS, Ledger, StepSums
 from curate.run.progress import Event, Retried, SetAside, Started, Trouble
 
 __all__ = ["Bars", "Look", "block"]
 
 PAINT_S = 0.5
 WIDEST_NAME, WIDEST_BAR, SHORTEST_BAR = 24, 20, 5
+NARROWEST = 10
+"""Columns of a terminal below which there is one line and no table."""
 UNPRINTABLE = re.compile("[^\n\t -~\xa1-\u1fff\u2030-\u205e\u2070-\ud7ff\uf900-\ufffd\U00010000-\U0010ffff]")
 """Control characters and those that turn text around: an address or a server's words must not paint on the terminal."""
 GREEN, RED, DIM, PLAIN = "\x1b[32m", "\x1b[31m", "\x1b[2m", "\x1b[0m"
@@ -136,42 +139,52 @@ def block(ledger: Ledger, look: Look) -> list[str]:
     phase = set(ledger.phase)
     done = [step for step in every if step.complete]
     going = [step for step in every if step.label in phase and not step.complete and step.started is not None]
-    waiting = [step for step in every if not step.complete and step not in going]
-    room = look.rows - 3 - bool(done) - bool(waiting)
+    begun = {step.label for step in (*done, *going)}
+    folds = {
+        "done": [step.label for step in done],
+        "waiting": [step.label for step in every if step.label not in begun],
+        "failed": _failures(every),
+    }
+    room = look.rows - 3 - sum(map(bool, folds.values()))
+    shown = {step.label for step in going}
     if len(going) > room:
-        slowest = sorted(going, key=lambda step: -step.seconds["total"])[: max(0, room - 1)]
-        shown = [step for step in going if step in slowest]
-    else:
-        shown = going
-    folded = [step for step in going if step not in shown]
-    lines = [_whole(ledger, every, done), *_table(shown, now, look)]
-    for name, steps in (("under way", folded), ("done", done), ("waiting", waiting)):
-        if steps:
-            lines.append(_coloured(_cut(_folded(name, [s.label for s in steps], look), look), DIM, look))
-    lines[0] = _coloured(_cut(lines[0], look), DIM, look)
-    return lines[: max(1, look.rows - 1)]
+        slowest = sorted(going, key=lambda step: -step.seconds["total"])
+        shown = {step.label for step in slowest[: max(0, room - 1)]}
+        folds = {"under way": [step.label for step in going if step.label not in shown], **folds}
+    texts = [_whole(ledger, now, f"{len(done)} of {len(every)} steps done")]
+    texts += [_folded(name, own, look) for name, own in folds.items() if own]
+    whole, *rest = (_coloured(_cut(text, look), DIM, look) for text in texts)
+    table = _table([step for step in going if step.label in shown], now, look)
+    return [whole, *table, *rest][: max(1, look.rows - 1)]
 
 
-def _whole(ledger: Ledger, every: Sequence[StepSums], done: Sequence[StepSums]) -> str:
-    told = [f"{len(done)} of {len(every)} steps done", f"{ledger.in_flight} in flight"]
+def _failures(steps: Sequence[StepSums]) -> list[str]:
+    """Fetches that failed, by status, the most frequent first."""
+    found: Counter[str] = Counter()
+    for step in steps:
+        found.update({status: rows for status, rows in step.statuses.items() if status != SUCCESS})
+    return [f"{_short(rows)} {status}" for status, rows in found.most_common()]
+
+
+def _whole(ledger: Ledger, now: float, done: str) -> str:
+    """One line on the run as a whole; what was not all well is named when there is any."""
+    told = [done, f"{ledger.in_flight} in flight"]
     told += [f"{ledger.retried} retried"] if ledger.retried else []
     told += [f"{ledger.lost} workers lost"] if ledger.lost else []
     told += [f"{ledger.failed} shards set aside"] if ledger.failed else []
+    told += [tqdm.format_interval(now - ledger.begun)] if ledger.begun is not None else []
     left = ledger.left_s()
     return ", ".join([*told, f"left {tqdm.format_interval(left)}"] if left is not None else told)
 
 
 def _table(steps: Sequence[StepSums], now: float, look: Look) -> list[str]:
     """A head and a line a step, in as many columns as there is room for."""
-    if not steps:
+    if not steps or look.columns < NARROWEST:
         return []
     columns = _columns(steps, now, look)
     room = look.columns - 1
     while len(columns) > 1 and _width(columns) > room:
-        first = max((c for c in columns), key=lambda column: column.goes)
-        if not first.goes:
-            break
-        columns.remove(first)
+        columns.remove(max(columns, key=lambda column: column.goes))
     bar = min(WIDEST_BAR, room - _width(columns) - 1)
     if bar >= SHORTEST_BAR:
         columns.insert(1, _Column("", tuple(_bar(step.ratio, bar, look) for step in steps), 0, GREEN))
@@ -180,18 +193,18 @@ def _table(steps: Sequence[StepSums], now: float, look: Look) -> list[str]:
 
 
 def _columns(steps: Sequence[StepSums], now: float, look: Look) -> list[_Column]:
-    most = max(8, min(WIDEST_NAME, look.columns // 3))
+    most = min(WIDEST_NAME, max(8, look.columns // 3))
     failed = tuple(_short(step.failures) if step.failures else "" for step in steps)
     told = [
         _Column("step", tuple(_trimmed(step.label, most) for step in steps), 0),
-        _Column("", tuple(_percent(step.ratio) for step in steps), 1),
-        _Column("shards", tuple(_of(step.done, step.planned) for step in steps), 3),
-        _Column("rows", tuple(_rows(step) for step in steps), 4),
-        _Column("rows/s", tuple(_short(step.rate(now)) for step in steps), 2),
-        _Column("failed", failed, 2, RED),
-        _Column("left", tuple(_left(step, now) for step in steps), 0),
+        _Column("", tuple(_percent(step.ratio) for step in steps), 2),
+        _Column("shards", tuple(_of(step.done, step.planned) for step in steps), 5),
+        _Column("rows", tuple(_rows(step) for step in steps), 6),
+        _Column("rows/s", tuple(_short(step.rate(now)) for step in steps), 4),
+        _Column("failed", failed, 3, RED),
+        _Column("left", tuple(_left(step, now) for step in steps), 1),
     ]
-    return [column for column in told if column.head in {"step", "left"} or any(column.cells)]
+    return [column for column in told if any(column.cells)]
 
 
 def _line(columns: Sequence[_Column], cells: Sequence[str], look: Look, colours: bool = True) -> str:
@@ -252,7 +265,7 @@ def _folded(name: str, labels: Sequence[str], look: Look) -> str:
         text = f"{name}: {', '.join(_trimmed(label, WIDEST_NAME) for label in labels[:shown])}{rest}"
         if disp_len(text) < look.columns:
             return text
-    return f"{name}: {len(labels)} steps"
+    return f"{name}: {len(labels)}"
 
 
 def _trimmed(label: str, most: int) -> str:

@@ -99,11 +99,12 @@ class StepSums:
 
     @property
     def ratio(self) -> float | None:
-        """How much of it is done, 0 to 1, by rows where it has any; None while that is not known."""
-        if self.planned is None:
+        """How much of it is done, 0 to 1, by rows where it has any; None while that is not known, and for a barrier,
+        which tells nothing before its end."""
+        if self.planned is None or (self.planned == 1 and not self.planned_rows and not self.done):
             return None
         done, planned = (self.done_rows, self.planned_rows) if self.planned_rows else (self.done, self.planned)
-        return done / planned if planned else 1.0
+        return min(1.0, done / planned) if planned else 1.0
 
     def rate(self, now: float) -> float | None:
         """Rows a second of wall time since it was started in this run; None before the first shard is done."""
@@ -131,7 +132,9 @@ class Ledger:
         self.clock = clock
         self.phase: tuple[str, ...] = ()
         """Labels of the steps of the phase that goes on."""
-        self.in_flight = self.failed = self.retried = self.lost = self.made = 0
+        self.begun: float | None = None
+        """When the first unit was started, by the clock; None before."""
+        self.in_flight = self.failed = self.retried = self.lost = 0
         self._steps = {label: self._new(label) for label in self.vocabulary.steps}
         self._lock = threading.Lock()
 
@@ -144,7 +147,7 @@ class Ledger:
         """Copies of these steps' sums, or of all; in order of the job."""
         with self._lock:
             chosen = self._steps if labels is None else [label for label in labels if label in self._steps]
-            return [copy.deepcopy(self._steps[label]) for label in chosen]
+            return [_copy(self._steps[label]) for label in chosen]
 
     def left_s(self) -> float | None:
         """Seconds until the phase is done: those of its slowest step. None where no step can tell."""
@@ -186,9 +189,11 @@ class Ledger:
 
     def _started(self, event: Started) -> None:
         self.in_flight += 1
+        now = self.clock()
+        self.begun = now if self.begun is None else self.begun
         for label in event.steps:
             step = self._of(label)
-            step.started = self.clock() if step.started is None else step.started
+            step.started = now if step.started is None else step.started
 
     def _planned(self, event: Planned) -> None:
         for label in self.phase:
@@ -197,7 +202,6 @@ class Ledger:
 
     def _finished(self, commit: Commit, rows: int) -> None:
         step, known = self._of(commit.stage), self.vocabulary
-        self.made += 1
         step.done, step.done_rows = step.done + 1, step.done_rows + rows
         step.made, step.made_rows = step.made + 1, step.made_rows + rows
         step.rows += count_of(commit, rows)
@@ -226,6 +230,12 @@ class Ledger:
         for label in later:
             step = self._of(label)
             step.aside, step.aside_rows = step.aside + 1, step.aside_rows + event.rows
+
+
+def _copy(step: StepSums) -> StepSums:
+    twin = copy.copy(step)
+    twin.dropped, twin.statuses, twin.seconds = step.dropped.copy(), step.statuses.copy(), step.seconds.copy()
+    return twin
 
 
 def _closed(names: dict[str, int], known: frozenset[str]) -> Counter[str]:
