@@ -19,7 +19,16 @@ from curate.sample import Document, Part, Picture
 from curate.shard import Shard
 from curate.tombstones import dead_rows, hidden_keys, refuse_hidden
 
-__all__ = ["FATES", "MOST_ROWS", "caption_examples", "caption_rows", "captions_document", "views_of"]
+__all__ = [
+    "FATES",
+    "MOST_ROWS",
+    "caption_examples",
+    "caption_rows",
+    "captions_document",
+    "require_current",
+    "told_columns",
+    "views_of",
+]
 
 FATES = ("both", "web only", "synthetic only", "none")
 """What a view keeps of a picture's texts."""
@@ -44,19 +53,19 @@ def views_of(shard: Shard) -> list[str]:
     return sorted({family.removeprefix(prefix) for family in shard.column_files.values() if family.startswith(prefix)})
 
 
-def caption_rows(shard: Shard, view: str) -> Iterator[Row]:
-    """Every row that has a text and may be shown, in order: `fate`, `web` with its score and the reason against it,
-    `synthetic` likewise (the first one that is kept, else the best), each text cut at 1,000 characters. Rows that are
-    tombstoned, or on a hash list, are passed over. Raises ShardError for a view that is not there, or was made of
-    captions that are not there any more."""
+def caption_rows(shard: Shard, view: str, only: Sequence[int] | None = None) -> Iterator[Row]:
+    """Every row (of the numbers in `only`) that has a text and may be shown, in order: `fate`, `web` with its score and
+    the reason against it, `synthetic` likewise (the first one that is kept, else the best), each text cut at 1,000
+    characters. Rows that are tombstoned, or on a hash list, are passed over. Raises ShardError for a view that is not
+    there, or was made of captions that are not there any more."""
     if view not in views_of(shard):
         there = ", ".join(views_of(shard)) or "none"
         raise ShardError(f"shard {shard.id} has no view {view!r}; its views: {there}")
-    _require_current(shard, view)
-    names = _columns(shard, view)
+    require_current(shard, view)
+    names = told_columns(shard, view)
     captioners = _captioners(names)
     unshown = hidden_keys(shard) | dead_rows(shard).keys()
-    for row in _rows(shard, names):
+    for row in _rows(shard, names, only):
         if row["key"] in unshown:
             continue
         own = [one for one in (_synthetic(row, captioner) for captioner in captioners) if one]
@@ -108,7 +117,7 @@ def _score(value: float | None) -> str:
     return "" if value is None else f" ({value:.3f})"
 
 
-def _require_current(shard: Shard, view: str) -> None:
+def require_current(shard: Shard, view: str) -> None:
     """Raise ShardError where a column that the view was made of is by another model now: a run without this view, after
     it, wrote other captions."""
     about = shard.provenance(view_columns(view)[0])
@@ -125,16 +134,18 @@ def _cut(text: str | None) -> str | None:
     return text if text is None or len(text) <= MOST_CHARS else text[:MOST_CHARS] + " …"
 
 
-def _rows(shard: Shard, names: Mapping[str, str]) -> Iterator[Row]:
+def _rows(shard: Shard, names: Mapping[str, str], only: Sequence[int] | None) -> Iterator[Row]:
     """The columns under the names that they have here."""
     columns = shard.columns(list(dict.fromkeys(names.values())))
+    columns = columns if only is None else columns.take(pa.array(only, pa.int64()))
     table = pa.table([columns[column] for column in names.values()], list(names))
     for batch in table.to_batches(AT_ONCE):
         yield from batch.to_pylist()
 
 
-def _columns(shard: Shard, view: str) -> dict[str, str]:
-    """What is read, by what it is called here."""
+def told_columns(shard: Shard, view: str) -> dict[str, str]:
+    """What is read, by what it is called here: `key origins web_reason web web_score`, where they are there, and for
+    each captioner `NAME/synthetic`, `NAME/synthetic_reason` and `NAME/synthetic_score`, columns of lists."""
     texts, origins, _, _ = view_columns(view)
     schema = shard.schema(view_family(view))
     listed = [c for c in schema.names if c.startswith(f"{view}_") and c.endswith("_reasons")]

@@ -21,14 +21,14 @@ from curate.report.pictures.withholding import Watch, withheld_keys
 from curate.report.pictures.words import texts_of, told
 from curate.shard import Shard
 
-__all__ = ["NO_PICTURE", "TEXT", "Place", "Tiles", "fitted_galleries", "read_tiles"]
+__all__ = ["NO_PICTURE", "SUCCESS", "Place", "Tiles", "fitted_galleries", "read_tiles"]
 
 Place: TypeAlias = tuple[int, int]
 """The place of a shard among the shards, and a row of it."""
 
-NO_PICTURE, UNASKED, TEXT = "not in the tar", "not fetched", "text"
+NO_PICTURE, UNASKED, TEXT, DOCUMENT = "not in the tar", "not fetched", "text", "document"
 """What a tile says as its status: of a picture that was fetched and cannot be shown; of a slot whose picture was never
-asked for; of a part that is none."""
+asked for; of what is no picture."""
 SUCCESS = "success"
 READ = ("url", "caption", "alt", "title", "text", "kind", "image_member", "fetch_status", "status", "document_status")
 SIZES = ("original_width", "original_height")
@@ -117,6 +117,8 @@ def _status(texts: Mapping[str, str | None]) -> str:
     """Why there is no picture."""
     if texts.get("kind") == "text":
         return TEXT
+    if texts.get("document_status") == "ok":
+        return DOCUMENT
     known = [texts[name] for name in ("fetch_status", "status", "document_status") if name in texts]
     status = next(filter(None, known), UNASKED if known else NO_PICTURE)
     return NO_PICTURE if status == SUCCESS else status

@@ -34,7 +34,7 @@ from curate.shard import PARTS, Shard, list_shards
 from curate.storage import Storage
 from curate.tombstones import HASH_LIST_MATCH, dead_rows, hidden_keys
 
-__all__ = ["COLUMNS", "SAFETY", "Watch", "watch", "withheld", "withheld_keys"]
+__all__ = ["COLUMNS", "SAFETY", "Watch", "watch", "with_picture", "withheld", "withheld_keys"]
 
 Mask = npt.NDArray[np.bool_]
 
@@ -160,7 +160,7 @@ def _suspected(shard: Shard, seen: Watch) -> Iterator[tuple[str, Mask]]:
             flags = np.zeros(shard.rows(), bool)
             flags[rows] = True
             if reason.endswith(UNKNOWN):
-                came = _with_picture(shard) if came is None else came
+                came = with_picture(shard) if came is None else came
                 flags &= came
             yield reason, flags
     for name in (name for name in shard.column_files if _is_score(name)):
@@ -183,7 +183,7 @@ def _above(column: pa.ChunkedArray, bound: float) -> Mask:
     return flags
 
 
-def _with_picture(shard: Shard) -> Mask:
+def with_picture(shard: Shard) -> Mask:
     """Rows whose picture came, as far as the shard knows."""
     for name in ("image_member", "fetch_status", "status"):
         if name in shard.column_files:
