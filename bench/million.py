@@ -182,7 +182,8 @@ def _write_shard(root: Path, job: Job, size: Size, sizes: npt.NDArray[np.int64],
     if size.tars and number % size.tars == 0:
         _write_tar(root, shard, columns)
     ok = pc.sum(pc.equal(columns["status"], "success")).as_py()
-    for place, step in enumerate(one for one in job.steps if isinstance(one, Stage)):
+    clock = number * 300.0
+    for step in (one for one in job.steps if isinstance(one, Stage)):
         counts = {"in": len(rows), "scored": ok}
         if isinstance(step, Decision):
             counts = dict(count_reasons(decided))
@@ -190,7 +191,8 @@ def _write_shard(root: Path, job: Job, size: Size, sizes: npt.NDArray[np.int64],
             counts = {"in": len(rows), "kept": ok, "original_bytes": pc.sum(columns["original_bytes"]).as_py() or 0}
             counts |= _lost(columns["fetch_status"])
         spent = float(dice.uniform(0.5, 60.0))
-        yield _commit(root, (step.label, shard), counts, _files(step.label, shard), spent, number * 30.0 + place)
+        clock += spent
+        yield _commit(root, (step.label, shard), counts, _files(step.label, shard), spent, clock)
 
 
 def _barriers(root: Path, job: Job) -> list[Commit]:

@@ -1,0 +1,133 @@
+"""Columns of one shard, whatever else of it is broken: a report is opened when something went wrong, too.
+
+A column file that cannot be read, or has other rows than the sample table, is a line among the troubles, and the others
+are read. Long texts are never held for a whole shard: 10,000 captions of 100,000 letters are 1 GB, so they are turned
+into what is counted (a host, a number of words) 1,000 rows at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from curate.errors import CurateError
+from curate.report.counting.layout import Table
+
+__all__ = ["BROKEN", "Columns", "Reduce", "Troubles", "reduced", "schema_of"]
+
+BROKEN = (CurateError, OSError, pa.ArrowException, ValueError, KeyError, TypeError)
+"""What reading a damaged file raises."""
+BATCH_ROWS = 1_000
+SHOWN = 20
+LETTERS = 300
+
+Reduce: TypeAlias = Callable[[pa.Array], Mapping[str, pa.Array]]
+"""What is counted of long texts, string (n,): named arrays of as many rows."""
+
+
+@dataclass
+class Troubles:
+    """What could not be read, in words: each once, the first twenty of them, and how many more."""
+
+    lines: dict[str, None] = field(default_factory=dict)
+    more: int = 0
+
+    def add(self, words: str) -> None:
+        words = " ".join(words.split())
+        words = words if len(words) <= LETTERS else f"{words[:LETTERS]} …"
+        if words in self.lines:
+            return
+        if len(self.lines) < SHOWN:
+            self.lines[words] = None
+        else:
+            self.more += 1
+
+    @property
+    def room(self) -> bool:
+        """Whether another line would be told."""
+        return len(self.lines) < SHOWN
+
+    def told(self) -> tuple[str, ...]:
+        rest = (f"and {self.more:,} more like these",) if self.more else ()
+        return (*self.lines, *rest)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What is read of every table: by family its columns; and by family and column what is made of long texts."""
+
+    plain: Mapping[str, Sequence[str]]
+    long: Mapping[str, Mapping[str, Reduce]]
+
+    def read(self, table: Table, troubles: Troubles) -> pa.Table:
+        """The columns that are there and can be read, one row per row of the sample table; no columns where none can
+        be. A shard without its sample table has as many rows as its first column file."""
+        found: dict[str, pa.ChunkedArray] = {}
+        for family in table.families:
+            try:
+                own = self._family(table, family)
+                _require_rows(own, found)
+            except BROKEN as error:
+                troubles.add(f"{table.shard.table_name(family)} was not counted: {error}")
+                continue
+            found.update(own)
+        return pa.table(found)
+
+    def _family(self, table: Table, family: str) -> dict[str, pa.ChunkedArray]:
+        found: dict[str, pa.ChunkedArray] = {}
+        names = self.plain.get(family, ())
+        if names:
+            rows = table.shard.table(family, names)
+            found = dict(zip(rows.column_names, rows.columns, strict=True))
+        if self.long.get(family):
+            found |= reduced(table, family, self.long[family])
+        return found
+
+
+def reduced(table: Table, family: str, long: Mapping[str, Reduce]) -> dict[str, pa.ChunkedArray]:
+    """What is made of columns of long texts; nothing of those that the file has not. Raises one of BROKEN."""
+    made: dict[str, list[pa.Array]] = {}
+    with table.shard.storage.open(table.shard.table_name(family)) as handle:
+        file = pq.ParquetFile(handle)
+        there = [name for name in long if name in file.schema_arrow.names]
+        nothing = pa.array([], pa.large_string())
+        _extend(made, dict.fromkeys(there, nothing), long)
+        for batch in file.iter_batches(BATCH_ROWS, columns=there):
+            _extend(made, {name: _valid(batch.column(name)) for name in there}, long)
+    return {name: pa.chunked_array(values) for name, values in made.items()}
+
+
+def _extend(made: dict[str, list[pa.Array]], texts: Mapping[str, pa.Array], long: Mapping[str, Reduce]) -> None:
+    for column, values in texts.items():
+        for name, own in long[column](values).items():
+            made.setdefault(name, []).append(own)
+
+
+def _valid(column: pa.Array) -> pa.Array:
+    """A column as text, with what is no UTF-8 replaced."""
+    texts = column.cast(pa.large_string())
+    try:
+        texts.validate(full=True)
+    except pa.ArrowInvalid:
+        raw = texts.cast(pa.large_binary()).to_pylist()
+        return pa.array([one if one is None else one.decode("utf-8", "replace") for one in raw], pa.large_string())
+    return texts
+
+
+def schema_of(table: Table, family: str, troubles: Troubles) -> pa.Schema | None:
+    """Names and types of a column file; None where it cannot be read."""
+    try:
+        return table.shard.schema(family)
+    except BROKEN as error:
+        troubles.add(f"{table.shard.table_name(family)} was not counted: {error}")
+        return None
+
+
+def _require_rows(own: Mapping[str, pa.ChunkedArray], found: Mapping[str, pa.ChunkedArray]) -> None:
+    lengths = {len(values) for values in (*own.values(), *found.values())}
+    if len(lengths) > 1:
+        raise ValueError(f"it has {min(lengths):,} rows where other files of its shard have {max(lengths):,}")

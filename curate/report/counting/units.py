@@ -1,0 +1,98 @@
+"""One pass over the samples, the documents or the parts of a data set, in which all that is counted of them is counted.
+
+Nothing is kept of a shard but its counts. Reading takes most of the time and leaves Python's lock, so the next shard is
+read while one is counted; more than two threads gain nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from curate.report.counting.bars import Bars
+from curate.report.counting.downloads import Downloads
+from curate.report.counting.layout import Table
+from curate.report.counting.overlap import Overlaps
+from curate.report.counting.reading import BROKEN, Columns, Troubles
+from curate.report.counting.survey import bars_of, columns_of, numbers_by_gauge, survey_of
+from curate.report.counting.values import Values, shapes
+from curate.report.counting.verdicts import Reasons, verdicts_of
+from curate.report.facts import Counted, Histogram, Overlap
+from curate.run_record import FilterRecord
+
+__all__ = ["Counts", "count_unit"]
+
+AHEAD = 2
+
+
+@dataclass
+class Counts:
+    """What one pass counted. `undecided`: tables without the columns of the decision."""
+
+    reasons: Reasons
+    bars: Sequence[Bars]
+    overlaps: Overlaps = field(default_factory=Overlaps)
+    values: Values = field(default_factory=Values)
+    downloads: Downloads = field(default_factory=Downloads)
+    rows: int = 0
+    kept: int = 0
+    undecided: int = 0
+
+    def add(self, columns: pa.Table, prefix: str | None, troubles: Troubles) -> None:
+        """Count a shard. Raises one of BROKEN where its decision cannot be read."""
+        verdicts = verdicts_of(columns, prefix, self.reasons)
+        self.rows, self.kept = self.rows + len(columns), self.kept + int(verdicts.keep.sum())
+        self.undecided += not verdicts.decided and prefix is not None
+        numbers = numbers_by_gauge([own.measure for own in self.bars], columns, troubles)
+        for own in self.bars:
+            own.add(numbers, verdicts, self.reasons)
+        self.overlaps.add(verdicts, self.reasons)
+        self.values.add(columns, verdicts.keep)
+        self.downloads.add(columns, verdicts.keep)
+
+    def histograms(self, troubles: Troubles) -> tuple[Histogram, ...]:
+        """Those with a number in them, or a bound."""
+        for own in (bars for bars in self.bars if bars.measure.filter and bars.stale):
+            troubles.add(
+                f"{own.stale:,} kept rows are outside the bounds of {own.measure.filter} on {own.measure.gauge.name}: "
+                "they were judged by others, so no bound is drawn; run the config again"
+            )
+        told = (own.histogram() for own in self.bars)
+        return tuple(own for own in told if any(own.rows) or own.filter)
+
+    def counted(self) -> tuple[Counted, ...]:
+        """Hosts first: they tell most of where a data set is from."""
+        hosts = self.downloads.counted()
+        return (*((hosts,) if hosts else ()), *self.values.counted())
+
+    def overlap(self) -> Overlap | None:
+        return self.overlaps.overlap(self.reasons)
+
+
+def count_unit(
+    tables: Sequence[Table], prefix: str | None, filters: Sequence[FilterRecord], troubles: Troubles
+) -> Counts:
+    """Count tables. `prefix`: of the decision's columns, None where nobody decided; `filters`: those that had a say."""
+    survey = survey_of(tables, troubles)
+    columns = columns_of(survey, prefix, filters)
+    counts = Counts(Reasons.of(filters), bars_of(tables, columns, filters, survey))
+    for table, own in _read(tables, columns, troubles):
+        try:
+            counts.add(shapes(own), prefix, troubles)
+        except BROKEN as error:
+            troubles.add(f"shard {table.shard.id} was not counted: {error}")
+    return counts
+
+
+def _read(tables: Sequence[Table], columns: Columns, troubles: Troubles) -> Iterator[tuple[Table, pa.Table]]:
+    """Tables in their order, the next ones read meanwhile."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting = [pool.submit(columns.read, table, troubles) for table in tables[:AHEAD]]
+        for place, table in enumerate(tables):
+            own = waiting.pop(0).result()
+            if place + AHEAD < len(tables):
+                waiting.append(pool.submit(columns.read, tables[place + AHEAD], troubles))
+            yield table, own
