@@ -1,9 +1,9 @@
 """Carries out a page: its files are written, its commands run in order, and what it shows is held against what comes.
 
 A file is a block whose last line of text before it ends in "`NAME`:". Commands stand in blocks of the language
-`console`, each behind `$ `, with what it prints below. A line `...` stands for any lines, `...` at the end of a line for
-the rest of it, and times, sizes and the folder's path for any others. A command without output shown may print what it
-likes; each must end with code 0, or the one that a comment `# exit code N` names.
+`console`, each behind `$ `, with what it prints below. A line `...` stands for any lines, `...` at the end of a line
+for the rest of it, and times, sizes and the folder's path for any others. A command without output shown may print
+what it likes; each must end with code 0, or the one that a comment `# exit code N` names.
 """
 
 import os
