@@ -15,6 +15,7 @@ import json
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from threading import Lock
 from typing import Any
 
@@ -25,11 +26,14 @@ from curate.errors import ShardError
 from curate.shard import PARTS, Shard, list_shards
 from curate.source.columns import cast_column
 from curate.storage import Storage
+from curate.tombstones import HASH_LIST_MATCH, dead_rows, hidden_keys
 
 __all__ = ["ColumnFiles", "Field", "Kept", "is_vector", "plain_column", "plain_kind"]
 
 LOOKED_AT = 32
 """Shards whose footers say which columns there are."""
+HASH_LIST = "hash_list"
+"""The family of the column that says which rows are on a list."""
 NO_COLUMNS = {"index"}
 """Families whose rows are not those of the shard."""
 
@@ -102,16 +106,40 @@ class ColumnFiles:
         """All columns with the types that they are read as."""
         return pa.schema({name: one.type for name, one in self.fields.items()})
 
-    def table(self, id: str, names: Sequence[str]) -> pa.Table:
-        """The named columns of a shard, one row per row, nulls where the shard lacks one. Raises ShardError."""
+    def table(self, id: str, names: Sequence[str], keep: bool = True) -> pa.Table:
+        """The named columns of a shard, one row per row, nulls where the shard lacks one; `keep` what is read in
+        memory, as far as there is room. Raises ShardError."""
         found = {name: self.kept.get((id, name)) for name in names}
         missing = [name for name, column in found.items() if column is None]
         if missing:
             read = self._read(id, missing)
             for name in missing:
                 found[name] = read[name]
-                self.kept.put((id, name), read[name])
+                if keep:
+                    self.kept.put((id, name), read[name])
         return pa.table(found, schema=pa.schema({name: self.fields[name].type for name in names}))
+
+    def gone(self, id: str) -> frozenset[int]:
+        """The rows of a shard, from 0, that are shown to nobody: dead ones, those on a hash list, parts of documents
+        that are. Raises ShardError where that cannot be known."""
+        if not self.listed:
+            return frozenset()
+        own, above = self.shard(id), Shard(self.storage, id)
+        keys = {*dead_rows(own), *hidden_keys(own)}
+        found = {row for row, key in enumerate(self._values(id, "key")) if key in keys} if keys else set()
+        if own != above and (keys := {*dead_rows(above), *hidden_keys(above)}):
+            dead = {row for row, key in enumerate(above.columns(["key"])["key"].to_pylist()) if key in keys}
+            found |= {row for row, document in enumerate(self._values(id, "document")) if document in dead}
+        return frozenset(found)
+
+    @cached_property
+    def listed(self) -> bool:
+        """Whether there is anything that could say of a row that it must not be shown."""
+        lists = any(HASH_LIST in families for families in self._files.values())
+        return lists or HASH_LIST_MATCH in self.fields or bool(self.storage.files("tombstones"))
+
+    def _values(self, id: str, name: str) -> list[Any]:
+        return list(self.table(id, [name])[name].to_pylist())
 
     def _read(self, id: str, names: Sequence[str]) -> dict[str, pa.Array]:
         """Columns of one shard, each from the first of its files that holds it."""

@@ -78,6 +78,7 @@ SHORT LONG FLOAT DOUBLE REAL FLOAT4 FLOAT8 NUMERIC DECIMAL VARCHAR TEXT STRING C
 TYPES = frozenset(PLAIN.split())
 """What can be cast to."""
 NUMBER = re.compile(r"-?(?:[0-9]{1,80}(\.[0-9]{0,80})?([eE][+-]?[0-9]{1,4})?|\.[0-9]{1,80}([eE][+-]?[0-9]{1,4})?)")
+OWN_NAME = re.compile(r"\bc([0-9]{1,3})\b")
 WORDS = {
     "SUBQUERY": "a query inside a condition",
     "WINDOW": "a window function",
@@ -99,6 +100,16 @@ class Condition:
     text: str
     columns: tuple[str, ...]
     sql: str
+
+    def failed(self, error: Exception) -> str:
+        """What DuckDB says of it when it fails on a value, with the columns by their own names."""
+        words = str(error).splitlines()[0][:500] if str(error) else type(error).__name__
+        named = OWN_NAME.sub(lambda found: self._name(int(found[1]), found[0]), words)
+        hint = "; TRY_CAST gives NULL where a cast fails" if "onversion" in named else ""
+        return f"the condition fails: {named}{hint}"
+
+    def _name(self, number: int, otherwise: str) -> str:
+        return self.columns[number] if number < len(self.columns) else otherwise
 
 
 def read_condition(text: str, known: Collection[str] | None = None) -> Condition:
@@ -151,8 +162,8 @@ def _parser(process: int) -> duckdb.DuckDBPyConnection:
 def _said(found: Node, text: str) -> str:
     """What the parser says, and where."""
     words = str(found.get("error_message", "")).splitlines() or ["it cannot be parsed"]
-    place = found.get("position")
-    at = _letter(text, int(place)) if str(place or "").isdigit() else ""
+    place = str(found.get("position", ""))
+    at = _letter(text, int(place)) if place.isdigit() else ""
     return f"{words[0][:300]}{at}"
 
 

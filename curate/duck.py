@@ -9,8 +9,10 @@ reads buckets as well as disks, and DuckDB needs no access to files at all.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +21,13 @@ import pyarrow.dataset as ds
 
 from curate.column_files import ColumnFiles
 from curate.errors import ConfigError
+from curate.shard import Shard
 from curate.storage import Storage
 
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = ["ShardColumns", "duckdb_views", "require_duckdb", "sealed_connection"]
+__all__ = ["ShardColumns", "open_views", "require_duckdb", "sealed_connection"]
 
 READERS = 2
 """Shards that are read at once."""
@@ -60,9 +63,10 @@ class ShardColumns(ds.InMemoryDataset):  # type: ignore[misc]
     """All shards as an Arrow data set that is read when it is asked: only the files of the columns that are wanted are
     opened, shard by shard, and no further than the answer needs."""
 
-    def __init__(self, files: ColumnFiles) -> None:
+    def __init__(self, files: ColumnFiles, only: Collection[str] = ()) -> None:
         super().__init__(files.schema().empty_table())
         self._files = files
+        self._ids = [id for id in files.shards if not only or id in only]
 
     def scanner(
         self, columns: Sequence[str] | None = None, filter: ds.Expression | None = None, **options: Any
@@ -79,20 +83,28 @@ class ShardColumns(ds.InMemoryDataset):  # type: ignore[misc]
         return [name for name in self.schema.names if name not in wanted and not _binds(filter, self.schema, name)]
 
     def _batches(self, names: Sequence[str], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        read = partial(self._shown, names=names, schema=schema)
         with ThreadPoolExecutor(READERS) as readers:
-            shards, ahead = iter(self._files.shards), []
-            for id in shards:
-                ahead.append(readers.submit(self._files.table, id, names))
+            ahead: deque[Future[pa.Table]] = deque()
+            for id in self._ids:
+                ahead.append(readers.submit(read, id))
                 if len(ahead) > READERS:
-                    yield from ahead.pop(0).result().cast(schema).to_batches()
+                    yield from ahead.popleft().result().to_batches()
             for table in ahead:
-                yield from table.result().cast(schema).to_batches()
+                yield from table.result().to_batches()
+
+    def _shown(self, id: str, names: Sequence[str], schema: pa.Schema) -> pa.Table:
+        """The rows of a shard that may be shown."""
+        table, gone = self._files.table(id, names).cast(schema), self._files.gone(id)
+        return table.take([row for row in range(len(table)) if row not in gone]) if gone else table
 
 
-def duckdb_views(storage: Storage) -> duckdb.DuckDBPyConnection:
-    """A connection with the views `samples`, or `documents` and `parts`, over all shards: every column of every family,
-    aligned row by row, nulls where a shard lacks one. For the data's owner: it can read and write files as any DuckDB
-    can, but loads no extension from the network. Raises ConfigError without DuckDB, ShardError without a data set."""
+def open_views(storage: Storage, shards: Sequence[Shard] = ()) -> duckdb.DuckDBPyConnection:
+    """A connection with the views `samples`, or `documents` and `parts`: every column of every family, aligned row by
+    row, nulls where a shard lacks one; without the rows that may not be shown. `shards`: of these alone.
+
+    For the data's owner: it can read and write files as any DuckDB can, but loads no extension from the network. Raises
+    ConfigError without DuckDB, ShardError without a data set."""
     require_duckdb()
     import duckdb
 
@@ -101,11 +113,12 @@ def duckdb_views(storage: Storage) -> duckdb.DuckDBPyConnection:
         "autoload_known_extensions": False,
     }
     connection = duckdb.connect(":memory:", config=settings)
+    only = frozenset(shard.id for shard in shards)
     files = ColumnFiles(storage)
     documents = has_parts(files)
-    connection.register("documents" if documents else "samples", ShardColumns(files))
+    connection.register("documents" if documents else "samples", ShardColumns(files, only))
     if documents:
-        connection.register("parts", ShardColumns(ColumnFiles(storage, parts=True)))
+        connection.register("parts", ShardColumns(ColumnFiles(storage, parts=True), only))
     return connection
 
 

@@ -1,0 +1,53 @@
+"""Rows that are shown to nobody: dead ones, those that a hash list matched, and copies of these.
+
+They are taken out before a condition is asked, so that neither an answer, nor a count, nor an error tells what is in
+them. Nothing is read for it where a data set has no tombstones, no hash list and no earlier data sets.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from threading import Lock
+
+from curate.column_files import ColumnFiles
+from curate.errors import ShardError
+from curate.report.cluster import WITHIN
+from curate.report.pictures.hidden_copies import HiddenCopies, hidden_copies
+
+__all__ = ["Hidden"]
+
+
+class Hidden:
+    """The hidden rows of a unit, shard by shard. `above`: those of the documents, where the unit is their parts."""
+
+    def __init__(self, files: ColumnFiles, above: Hidden | None = None) -> None:
+        self._files, self._above, self._lock = files, above, Lock()
+        self._found: dict[str, frozenset[int]] = {}
+
+    def rows(self, id: str) -> frozenset[int]:
+        """The hidden rows of a shard, counted from 0. Raises ShardError where it cannot be known."""
+        with self._lock:
+            if id not in self._found:
+                self._found[id] = self._files.gone(id) | self._copied(id)
+            return self._found[id]
+
+    def refuse(self, id: str, row: int, key: str) -> None:
+        """Raise ShardError when this row must not be shown."""
+        if row in self.rows(id):
+            raise ShardError(f"{key} of shard {id} was taken back or is on a hash list; it is shown to nobody")
+
+    def _copied(self, id: str) -> frozenset[int]:
+        """Copies of rows on a hash list, and parts of documents that are."""
+        copies = frozenset(self._copies.rows(self._files.shard(id))) if self._copies.clusters else frozenset()
+        above = self._above._copied(id) if self._above else frozenset()
+        if not above:
+            return copies
+        documents = self._files.table(id, ["document"])["document"].to_pylist()
+        return copies | {row for row, document in enumerate(documents) if document in above}
+
+    @cached_property
+    def _copies(self) -> HiddenCopies:
+        earlier = any(name.endswith(WITHIN) for name in self._files.fields)
+        if not earlier and not self._files.listed:
+            return HiddenCopies()
+        return hidden_copies([self._files.shard(id) for id in self._files.shards])
