@@ -63,7 +63,7 @@ def _sides(options: argparse.Namespace) -> tuple[Side, Side]:
         raise ConfigError("--on is for two configs; a data set is compared on itself: leave it out")
     on = options.on or (options.b if configs[0] else options.a)
     a, b = (
-        _config_side(name, Storage(on)) if is_config else data_side(name, Storage(name))
+        _config_side(name, on, both=all(configs)) if is_config else data_side(name, Storage(name))
         for name, is_config in zip((options.a, options.b), configs, strict=True)
     )
     return a, b
@@ -73,12 +73,14 @@ def _is_config(name: str) -> bool:
     return name.endswith(".toml") and not Path(name).is_dir()
 
 
-def _config_side(name: str, storage: Storage) -> Side:
+def _config_side(name: str, on: str, both: bool) -> Side:
     from curate.compare.sides import config_side
     from curate.job import load_job
+    from curate.storage import Storage
 
-    loaded = load_job(Path(name))
-    return config_side(name, loaded.config, loaded.job.steps, storage, _outdated(loaded.job, storage))
+    loaded, storage = load_job(Path(name)), Storage(on)
+    title = f"{name} on {on}" if both else name
+    return config_side(title, loaded.config, loaded.job.steps, storage, _outdated(loaded.job, storage))
 
 
 def _outdated(job: Job, storage: Storage) -> list[str]:

@@ -19,7 +19,7 @@ import numpy as np
 from curate.compare.drawn import Drawing, Drawn
 from curate.compare.judging import LeftOut
 from curate.compare.matching import Pairs, matched
-from curate.compare.scores import ScoreChange, SomePairs, score_changes
+from curate.compare.scores import MOST_PAIRS, ScoreChange, SomePairs, score_changes
 from curate.compare.settings import SettingChange, setting_changes
 from curate.compare.sides import Reader, Side, Troubles
 from curate.compare.verdicts import ABSENT, KEPT, UNDECIDED, Verdicts
@@ -151,7 +151,9 @@ def _matched(a: Reader, b: Reader, folder: Path) -> Iterator[Pairs]:
 
 
 def _aligned(a: Reader, b: Reader, keys: bool) -> Iterator[Pairs]:
-    """Pairs of the same rows, shard by shard. Who they are is only read where `keys` are asked for and some differ."""
+    """Pairs of the same rows, shard by shard. Who they are is only read where some are drawn: of changed ones where
+    `keys` are asked for, of two data sets where there are too many to compare the scores of all."""
+    many = a.side.storage != b.side.storage and a.count() > MOST_PAIRS
     for number, shard in enumerate(a.side.shards):
         one, other = a.codes(number), b.codes(number)
         if one is None or other is None:
@@ -160,7 +162,7 @@ def _aligned(a: Reader, b: Reader, keys: bool) -> Iterator[Pairs]:
         try:
             if len(one) != len(other):
                 raise ShardError(f"shard {shard.id} has {len(one)} rows here and {len(other)} there; run it again")
-            own = who(shard, a.unit)[1] if keys and (one != other).any() else None
+            own = who(shard, a.unit)[1] if many or (keys and (one != other).any()) else None
             yield Pairs(one, other, places, places, own)
         except CurateError as error:
             a.troubles.add(a.side, error)

@@ -26,8 +26,8 @@ Filters = dict[tuple[str, str], Flat]
 @dataclass(frozen=True)
 class SettingChange:
     """One setting. `where`: a filter, a table of the config, `versions` or `code`. `setting`: its dotted name there,
-    empty where all of `where` was added or removed. `change`: added, removed or changed, on the way from A to B. `a`,
-    `b`: the values as JSON, empty where there is none."""
+    empty where a whole filter was added or removed. `change`: added, removed or changed, on the way from A to B. `a`,
+    `b`: the values as JSON (all settings of a filter that was added or removed), empty where there is none."""
 
     where: str
     setting: str
@@ -51,9 +51,9 @@ def _filters(a: Filters, b: Filters) -> Iterator[SettingChange]:
     for (name, unit), own in {**a, **b}.items():
         where = f"filter {name} ({unit})"
         if (name, unit) not in b:
-            yield SettingChange(where, "", "removed", a=_told(_set(own)))
+            yield SettingChange(where, "", "removed", a=_all(own))
         elif (name, unit) not in a:
-            yield SettingChange(where, "", "added", b=_told(_set(own)))
+            yield SettingChange(where, "", "added", b=_all(own))
         else:
             yield from _flat(where, a[name, unit], b[name, unit])
 
@@ -129,9 +129,10 @@ def _flattened(table: Mapping[str, Any], before: str = "") -> Flat:
     return flat
 
 
-def _set(settings: Flat) -> Flat:
-    """Settings without those that say nothing."""
-    return {name: value for name, value in settings.items() if name != "class" and value not in (None, "None", [])}
+def _all(settings: Flat) -> str:
+    """A filter's settings on one line, without those that say nothing."""
+    said = {name: value for name, value in settings.items() if name != "class" and value not in (None, "None", [])}
+    return ", ".join(f"{name} = {_told(value)}" for name, value in said.items()) or "without settings"
 
 
 def _told(value: Any) -> str:

@@ -20,14 +20,14 @@ import pyarrow.types as pt
 from curate.compare.compare import Comparison, UnitChange
 from curate.compare.drawn import GAINED, Drawn
 from curate.compare.sides import Side
-from curate.compare.who import PARTS
+from curate.compare.who import DOCUMENTS, PARTS
 from curate.dedup.scatter import Ids, split_ids
 from curate.report.facts import Gallery, Tile
 from curate.report.pictures.drawing import UNREADABLE, Draw
 from curate.report.pictures.drawing import Drawn as Row
 from curate.report.pictures.tiles import fitted_galleries, read_tiles
 from curate.report.pictures.withholding import SAFETY, Watch, watch, withheld_keys
-from curate.report.pictures.words import number_told, told
+from curate.report.pictures.words import told
 from curate.run_record import FilterRecord
 from curate.shard import Shard
 
@@ -59,8 +59,8 @@ def shown(found: Comparison, draw: Draw) -> tuple[Shown, ...]:
 
 
 def _unit(found: Comparison, unit: UnitChange, draw: Draw, watches: tuple[_Watched, ...], most_bytes: int) -> Shown:
-    some = sorted(unit.drawn, key=lambda one: -one.rows)[:MOST_GALLERIES]
-    chosen = [one for one in unit.drawn if one in some]
+    frequent = sorted(unit.drawn, key=lambda one: -one.rows)[:MOST_GALLERIES]
+    chosen = sorted(frequent, key=lambda one: one.change)
     made = [_gallery(found, unit, one, draw, watches) for one in chosen]
     fitted = fitted_galleries(made, draw, most_bytes)
     gained = sum(one.change == GAINED for one in chosen)
@@ -113,7 +113,11 @@ def _numbers(side: Side, unit: str, rows: Sequence[Row], names: Sequence[str]) -
             there = [name for name in names if name in table.column_files][:MOST_NUMBERS]
             read = table.columns(["key", *there]).take(pa.array(own))
             for row in _numeric(read).to_pylist():
-                told_row = {name: number_told(float(value)) for name, value in row.items() if _is_number(value)}
+                told_row = {
+                    name: f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+                    for name, value in row.items()
+                    if _is_number(value)
+                }
                 found[told(shard.id, MOST_LETTERS), told(row["key"], MOST_LETTERS)] = told_row
         except UNREADABLE:  # a tile without numbers
             continue
@@ -135,7 +139,7 @@ class _Watched:
 
     side: Side
     seen: Watch
-    known: dict[tuple[int, str], Flags] = field(default_factory=dict, compare=False)
+    known: dict[tuple[int, str], Flags | None] = field(default_factory=dict, compare=False)
 
     @classmethod
     def of(cls, side: Side) -> _Watched:
@@ -146,19 +150,36 @@ class _Watched:
 
     def flagged(self, places: Ids, unit: str) -> Flags:
         """Which of these rows must not be shown, bool (rows,)."""
-        return np.array([self._of_shard(one.shard, unit)[one.row] for one in _rows(places)], bool)
+        flags = [self._of_shard(one.shard, unit) for one in _rows(places)]
+        rows = [one.row for one in _rows(places)]
+        return np.array([own is None or own[row] for own, row in zip(flags, rows, strict=True)], bool)
 
-    def _of_shard(self, number: int, unit: str) -> Flags:
+    def _of_shard(self, number: int, unit: str) -> Flags | None:
+        """The flags of a shard's rows; None where it cannot be checked any more."""
         if (number, unit) not in self.known:
             shard = self.side.shards[number]
-            tables = [shard] if self.side.decisions is None else [shard, self.side.decided(shard)]
-            flags = [self._flags(one.parts if unit == PARTS else one) for one in tables]
-            self.known[number, unit] = np.logical_or.reduce(flags)
+            try:
+                tables = [shard] if self.side.decisions is None else [shard, self.side.decided(shard)]
+                flags = [self._parts(one) if unit == PARTS else self._rows(one, unit) for one in tables]
+                self.known[number, unit] = np.logical_or.reduce(flags)
+            except UNREADABLE:
+                self.known[number, unit] = None
         return self.known[number, unit]
+
+    def _rows(self, table: Shard, unit: str) -> Flags:
+        """Of a document any of its pictures may stand for it, so all of them must be fit to be shown."""
+        flags = self._flags(table)
+        if unit == DOCUMENTS:
+            owners = np.asarray(table.parts.columns(["document"])["document"], np.int64)[self._parts(table)]
+            flags[owners] = True
+        return flags
+
+    def _parts(self, table: Shard) -> Flags:
+        return self._flags(table.parts)
 
     def _flags(self, table: Shard) -> Flags:
         hidden = pa.array(withheld_keys(table, self.seen), pa.string())
-        return np.asarray(pc.fill_null(pc.is_in(table.columns(["key"])["key"], value_set=hidden), True), bool)
+        return np.array(pc.fill_null(pc.is_in(table.columns(["key"])["key"], value_set=hidden), True), bool)
 
 
 def _is_safety(one: FilterRecord) -> bool:

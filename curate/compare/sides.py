@@ -76,13 +76,16 @@ def data_side(name: str, storage: Storage) -> Side:
 def config_side(
     name: str, config: Mapping[str, Any], steps: Sequence[Step], storage: Storage, outdated: Sequence[str] = ()
 ) -> Side:
-    """A data set by what a config would decide in it, from the steps of the config's job. Raises ConfigError where
-    there is no data set, or where the config decides nothing."""
+    """A data set by what a config would decide in it, from the steps of the config's job. `outdated`: labels of those
+    that have not made their columns here as a run would. Raises ConfigError where there is no data set, or where the
+    config decides nothing."""
     shards = _shards(storage)
     decisions, left_out = judgeable(steps, shards)
     if not decisions:
         raise ConfigError(f"{name} decides nothing: it has no filters; compare a config whose pipeline selects")
-    return Side(name, storage, shards, record_of(name, config, steps), decisions, left_out, tuple(outdated))
+    absent = {step for one in left_out for step in one.steps}
+    stale = tuple(step for step in outdated if step not in absent)
+    return Side(name, storage, shards, record_of(name, config, steps), decisions, left_out, stale)
 
 
 @dataclass

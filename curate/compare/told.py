@@ -16,6 +16,8 @@ from curate.document.render import plain
 __all__ = ["clean", "summary", "terminal", "told"]
 
 MOST_LETTERS = 200
+WIDEST = 60
+"""Of a cell on a terminal."""
 DIGITS = 6
 """Of differences of scores, that matter."""
 
@@ -176,8 +178,8 @@ def terminal(found: Comparison, most: int = 40) -> Iterator[tuple[str, Any]]:
         if rows:
             more = f" ({most} of {len(rows):,}; all of them in JSON)" if len(rows) > most else ""
             silent = _silent(rows, len(found.units) == 1)
-            cut = [{column: value for column, value in row.items() if column not in silent} for row in rows[:most]]
-            yield f"{_TITLES[name]}{more}", cut
+            cut = [{column: _cell(value) for column, value in row.items() if column not in silent} for row in rows]
+            yield f"{_TITLES[name]}{more}", cut[:most]
     if tables["troubles"]:
         yield "could not be read", [{"what": text} for text in tables["troubles"]]
 
@@ -202,6 +204,10 @@ def _narrow(row: Row) -> list[Row]:
     sides.append({"rows": "in one only", "a": row["only_in_a"], "b": row["only_in_b"]})
     both = ("in_both", "kept_in_both", "gained", "lost", "other_reason", "other_picture")
     return [*sides, *({"rows": name.replace("_", " "), "both": row[name]} for name in both)]
+
+
+def _cell(value: Any) -> Any:
+    return clean(value, WIDEST) if isinstance(value, str) else value
 
 
 def _silent(rows: list[Row], one_unit: bool) -> set[str]:
