@@ -3,7 +3,7 @@
 The number does not know how rows are packed into shards or in which order they are seen, so the same data gives the
 same draw, and every row of every shard has the same chance. A lot holds the few best rows so far and nothing else: a
 million rows are drawn from in the memory of one shard. Rows with one number are copies of one another (the same URL,
-caption and file): one of them is enough to look at.
+caption and file; the same logo on every page): one of them is enough to look at.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.config import require_range
-from curate.dedup.digest import Digests, digest_strings, join_digests
+from curate.dedup.digest import digest_strings
 from curate.dedup.identity import CAPTION, IDENTITY, identities_of, keyed
 from curate.errors import CurateError
 from curate.shard import Shard
 
-__all__ = ["UNREADABLE", "Draw", "Drawn", "Lot", "Numbers", "Rows", "part_numbers", "row_numbers"]
+__all__ = ["UNREADABLE", "Draw", "Drawn", "Lot", "Numbers", "Rows", "row_numbers"]
 
 Numbers = npt.NDArray[np.uint64]
 Rows = npt.NDArray[np.int64]
@@ -113,34 +113,22 @@ class Lot:
             self._worst = (best[-1][1][0], np.uint64(best[-1][0]))
 
 
-def row_numbers(shard: Shard, seed: int) -> Numbers:
-    """The number of each row of a table, uint64 (rows,), by its URL, caption and SHA-256; by its key where it has none
-    of them. Raises what UNREADABLE says."""
-    return keyed(_identities(shard), seed)
-
-
-def part_numbers(shard: Shard, seed: int) -> Numbers:
-    """The number of each part of this shard's documents, uint64 (parts,), by its document and its place in it."""
-    owner = np.asarray(shard.parts.columns(["document"])["document"].combine_chunks(), np.int64)
-    first = np.searchsorted(owner, owner)
-    place = (np.arange(len(owner)) - first).astype(np.uint64)
-    places = np.stack([place, ~place], axis=1)
-    return keyed(join_digests(_identities(shard)[owner], places), seed)
-
-
-def _identities(shard: Shard) -> Digests:
-    names = [name for name in (*IDENTITY, CAPTION) if name in shard.column_files]
-    columns = shard.columns(["key", *names])
+def row_numbers(table: Shard, seed: int, words: str = CAPTION) -> Numbers:
+    """The number of each row of a table, uint64 (rows,), by its URL, its SHA-256 and its column of `words` ("text" of
+    parts of documents); by its key where it has none of them. Raises what UNREADABLE says."""
+    found = {name: name for name in IDENTITY} | {CAPTION: words}
+    names = [name for name in found.values() if name in table.column_files]
+    columns = table.columns(["key", *names])
     texts = {name: _text(columns[name]) for name in names}
     nothing = pa.chunked_array([pa.nulls(len(columns), pa.large_string())])
-    found = identities_of(pa.table({name: texts.get(name, nothing) for name in (*IDENTITY, CAPTION)}))
+    digests = identities_of(pa.table({name: texts.get(own, nothing) for name, own in found.items()}))
     known = np.zeros(len(columns), bool)
     for text in texts.values():
         known |= np.asarray(pc.greater(pc.fill_null(pc.binary_length(text), 0), 0))
     rows = np.flatnonzero(~known)
     if len(rows):
-        found[rows] = digest_strings(pc.fill_null(_text(columns["key"]).take(rows), ""))
-    return found
+        digests[rows] = digest_strings(pc.fill_null(_text(columns["key"]).take(rows), ""))
+    return keyed(digests, seed)
 
 
 def _text(column: pa.ChunkedArray) -> pa.ChunkedArray:

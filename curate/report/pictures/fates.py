@@ -23,7 +23,6 @@ from curate.report.pictures.drawing import (
     Drawn,
     Lot,
     Numbers,
-    part_numbers,
     row_numbers,
 )
 from curate.report.pictures.tiles import Tiles, fitted_galleries, read_tiles
@@ -39,7 +38,8 @@ Floats = npt.NDArray[np.float64]
 MOST_REASONS = 200
 """More reasons than all filters together can give."""
 PARTS, DOCUMENTS = "parts", "documents"
-ALL = "all rows"
+ALL, BORDERLINE = "all rows", "borderline"
+ONCE = "what is there several times is shown once"
 
 
 def galleries(
@@ -64,7 +64,7 @@ def galleries(
     planned = list(lots.planned())
     every = [one for plan in planned for one in plan.drawn]
     tiles = read_tiles(shards, every, draw, watch(shards), lots.of_parts)
-    return fitted_galleries([_gallery(tiles, plan) for plan in planned], draw, draw.bytes_of("galleries"))
+    return fitted_galleries([_gallery(tiles, plan, draw.tiles) for plan in planned], draw, draw.bytes_of("galleries"))
 
 
 @dataclass(frozen=True)
@@ -110,10 +110,8 @@ class _Lots:
         table = shard.parts if self.of_parts else shard
         names = self._decided(table)
         columns = table.columns(names)
-        numbers = part_numbers(shard, self.draw.seed) if self.of_parts else row_numbers(shard, self.draw.seed)
-        pictured = (
-            np.asarray(pc.equal(columns["kind"], "image"), bool) if self.of_parts else np.ones(len(numbers), bool)
-        )
+        numbers = row_numbers(table, self.draw.seed, "text" if self.of_parts else "caption")
+        pictured = _equal(columns["kind"], "image") if self.of_parts else np.ones(len(numbers), bool)
         if self.decision is None:
             self.kept.offer(number, np.flatnonzero(pictured), numbers)
             return
@@ -143,7 +141,7 @@ class _Lots:
             if near:
                 title = f"{bound.gauge.name} near {number_told(bound.at)}"
                 words = f"nearest to {bound.rule}.{bound.setting} = {number_told(bound.at)}, on either side"
-                yield _Planned("borderline", title, near, below.seen + above.seen, words, bound.gauge.name)
+                yield _Planned(BORDERLINE, title, near, below.seen + above.seen, words, bound.gauge.name)
 
     def _decided(self, table: Shard) -> list[str]:
         kind = ["kind"] if self.of_parts else []
@@ -184,10 +182,14 @@ def _measured(table: Shard, gauge: Gauge) -> Floats | None:
         columns = table.columns(names)
         values = np.array(measured(gauge, columns).cast(pa.float64(), safe=False).to_numpy(), np.float64)
         if gauge.kind:
-            values[~np.asarray(pc.fill_null(pc.equal(columns["kind"], gauge.kind), False), bool)] = np.nan
+            values[~_equal(columns["kind"], gauge.kind)] = np.nan
     except UNREADABLE:
         return None
     return values
+
+
+def _equal(column: pa.ChunkedArray, value: str) -> npt.NDArray[np.bool_]:
+    return np.asarray(pc.fill_null(pc.equal(column.cast(pa.string()), value), False), bool)
 
 
 def _offer_bound(sides: tuple[Lot, Lot], bound: _Bound, number: int, numbers: Numbers, values: Floats) -> None:
@@ -199,8 +201,11 @@ def _offer_bound(sides: tuple[Lot, Lot], bound: _Bound, number: int, numbers: Nu
         lot.offer(number, np.flatnonzero(side), numbers, values, distances)
 
 
-def _gallery(tiles: Tiles, plan: _Planned) -> Gallery:
-    found = tiles.gallery(plan.kind, told(plan.title), plan.drawn, plan.of, told(plan.words))
+def _gallery(tiles: Tiles, plan: _Planned, most: int) -> Gallery:
+    words = [plan.words] if plan.words else []
+    if len(plan.drawn) < min(most, plan.of) and plan.kind != BORDERLINE:
+        words.append(ONCE)
+    found = tiles.gallery(plan.kind, told(plan.title), plan.drawn, plan.of, told("; ".join(words)))
     if not plan.number:
         return found
     values = [one.value for one in plan.drawn if (one.shard, one.row) in tiles.shown]

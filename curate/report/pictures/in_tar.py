@@ -20,7 +20,7 @@ __all__ = ["Wanted", "pictures_in_tar"]
 
 
 class Wanted(NamedTuple):
-    """A picture: the key that it lies under, and its member (`3.jpg`); without one, the picture of a sample."""
+    """A picture: the key that it lies under, and its member (`3.jpg`); without one, the first picture of a sample."""
 
     key: str
     member: str = ""
@@ -53,8 +53,13 @@ def _places(shard: Shard, wanted: Collection[Wanted]) -> dict[Wanted, tuple[int,
     found = {}
     for one in wanted:
         own = members.get(one.key, {})
-        names = [one.member] if one.member else IMAGE_EXTENSIONS
+        names = [one.member] if one.member else [*IMAGE_EXTENSIONS, *_numbered(own)]
         place = next((own[name] for name in names if name in own), None)
         if place is not None:
             found[one] = place
     return found
+
+
+def _numbered(members: Collection[str]) -> list[str]:
+    """Members such as `0.jpg`, of a sample with several pictures, the first one first."""
+    return sorted((name for name in members if name.rpartition(".")[2] in IMAGE_EXTENSIONS), key=lambda n: (len(n), n))

@@ -30,8 +30,12 @@ NO_PICTURE, UNASKED, TEXT, DOCUMENT = "not in the tar", "not fetched", "text", "
 """What a tile says as its status: of a picture that was fetched and cannot be shown; of a slot whose picture was never
 asked for; of what is no picture."""
 SUCCESS = "success"
-READ = ("url", "caption", "alt", "title", "text", "kind", "image_member", "fetch_status", "status", "document_status")
+READ = ("url", "caption", "alt", "title", "fetch_status", "status", "document_status")
+OF_PARTS = ("text", "kind", "image_member")
+"""What a part has more; a sample may have columns of these names with other meanings."""
 SIZES = ("original_width", "original_height")
+ALL_REASONS = "drop_reasons"
+"""The column with all reasons: of the last round, which has those of all."""
 MOST_KEY = 120
 
 
@@ -80,9 +84,10 @@ def _of_shard(
     shard: Shard, rows: Sequence[int], draw: Draw, seen: Watch, parts: bool
 ) -> Iterator[tuple[int, Tile | None]]:
     table = shard.parts if parts else shard
-    columns = table.columns(["key", *(n for n in (*READ, *SIZES, *_reasons(table)) if n in table.column_files)])
+    words = ("key", *READ, *(OF_PARTS if parts else ()))
+    columns = table.columns([name for name in (*words, *SIZES, ALL_REASONS) if name in table.column_files])
     columns = columns.take(pa.array(rows, pa.int64()))
-    texts = {name: texts_of(columns[name]) for name in ("key", *READ) if name in columns.column_names}
+    texts = {name: texts_of(columns[name]) for name in words if name in columns.column_names}
     hidden = withheld_keys(table, seen)
     keys = [key or "" for key in texts["key"]]
     wanted = {place: Wanted(*_member(key, texts, place)) for place, key in enumerate(keys) if key not in hidden}
@@ -124,15 +129,10 @@ def _status(texts: Mapping[str, str | None]) -> str:
     return NO_PICTURE if status == SUCCESS else status
 
 
-def _reasons(table: Shard) -> Sequence[str]:
-    """The column with all reasons: of the last round, which has those of all."""
-    return [name for name in ("drop_reasons",) if name in table.column_files]
-
-
 def _against(columns: pa.Table, rows: int) -> Sequence[Sequence[str]]:
     found: list[list[str]] = [[] for _ in range(rows)]
-    if "drop_reasons" in columns.column_names:
-        for reason, places in rows_by_value(columns["drop_reasons"]).items():
+    if ALL_REASONS in columns.column_names:
+        for reason, places in rows_by_value(columns[ALL_REASONS]).items():
             for place in places.tolist():
                 found[place].append(told(reason))
     return found
