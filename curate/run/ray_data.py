@@ -16,7 +16,7 @@ import pyarrow as pa
 from ray.data import Datasource, ReadTask
 from ray.data.block import BlockMetadata
 
-__all__ = ["PartsDatasource"]
+__all__ = ["PartsDatasource", "read_parts"]
 
 
 class PartsDatasource(Datasource):  # type: ignore[misc]  # Ray's types are not looked at
@@ -48,3 +48,10 @@ class PartsDatasource(Datasource):  # type: ignore[misc]  # Ray's types are not 
             )
             for part, rows in zip(self._parts, self._rows, strict=True)
         ]
+
+
+def read_parts(work: Callable[[Any], Iterable[pa.Table]], parts: Sequence[Any]) -> Any:
+    """A Ray Data data set whose blocks are the tables that `work(part)` gives for each part."""
+    import ray.data
+
+    return ray.data.read_datasource(PartsDatasource(work, parts))

@@ -1,0 +1,147 @@
+"""`curate.open(DIR)`: shards, and columns and samples as each library sees them."""
+
+import io
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from document_sets import Page, Slot, Words, jpeg, put_pages
+from PIL import Image
+from tombstone_sets import ROWS, put, put_shard
+
+import curate
+from curate.errors import ConfigError, ShardError
+from curate.shard import Shard
+from curate.storage import Storage
+from curate.tombstones import write_dead
+
+KEYS = [f"{shard:05d}{row:04d}" for shard in range(2) for row in range(ROWS)]
+KEPT = [key for key in KEYS if int(key) % 2 == 0]
+DEAD, HIDDEN = KEYS[2], KEYS[12]
+SHOWN = [key for key in KEYS if key not in (DEAD, HIDDEN)]
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory) -> str:
+    """Two shards of eight pairs; every second one is kept, one was taken back, one is on a hash list."""
+    storage = Storage(str(tmp_path_factory.mktemp("pairs")))
+    for number in range(2):
+        name = f"{number:05d}"
+        put_shard(storage, name, number * ROWS)
+        keys = [key for key in KEYS if key.startswith(name)]
+        keep = [key in KEPT for key in keys]
+        reasons = pa.array([None if kept else "blurred" for kept in keep], pa.string())
+        put(storage, f"{name}.select.parquet", pa.table({"key": keys, "keep": keep, "drop_reason": reasons}))
+    write_dead(Shard(storage, "00000"), {DEAD: "url"})
+    matched = pa.array([("sha256" if key == HIDDEN else None) for key in KEYS[ROWS:]], pa.string())
+    put(storage, "00001.hash_list.parquet", pa.table({"key": KEYS[ROWS:], "hash_list_match": matched}))
+    return storage.root
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory) -> str:
+    folder = tmp_path_factory.mktemp("pages")
+    listed = [
+        Page([Words("One."), Slot("http://a.test/1.jpg", jpeg(1)), Words("Gone.", keep=False)], "http://a.test/"),
+        Page([Words("Dropped.")], "http://b.test/", keep=False),
+        Page([Slot("http://a.test/2.jpg", None, "not_found"), Words("Two.")], "http://c.test/"),
+    ]
+    put_pages(Storage(str(folder)), "00000", listed)
+    return str(folder)
+
+
+def test_tables_have_all_rows_and_samples_the_kept_ones(pairs: str) -> None:
+    data = curate.open(pairs)
+    assert [shard.id for shard in data.shards] == ["00000", "00001"]
+    assert (len(data), data.units) == (16, ("samples",))
+    assert data.to_arrow("key")["key"].to_pylist() == SHOWN
+    assert data.to_arrow("drop_reason", "key", kept=True).to_pydict() == {
+        "drop_reason": [None] * 6,
+        "key": [key for key in KEPT if key in SHOWN],
+    }
+    assert [s.key for s in data.samples()] == [key for key in KEPT if key in SHOWN]
+    assert [s.key for s in data.samples(kept=False)] == SHOWN
+    assert {"key", "caption", "keep", "drop_reason"} <= set(data.columns())
+    assert data.columns()["keep"] == pa.bool_()
+
+
+def test_pandas_and_batches_say_the_same(pairs: str) -> None:
+    data = curate.open(pairs)
+    assert list(data.to_pandas("key", "keep").columns) == ["key", "keep"]
+    assert data.to_pandas("key")["key"].tolist() == SHOWN
+    assert [table.num_rows for table in data.batches("key")] == [7, 7]
+    assert data.to_arrow().column_names == list(data.columns())
+
+
+def test_torch_in_order_and_with_workers(pairs: str) -> None:
+    from torch.utils.data import DataLoader
+
+    wanted = [key for key in KEPT if key in SHOWN]
+    plain = curate.open(pairs).to_torch(lambda sample: sample.key)
+    assert list(plain) == wanted
+    several = curate.open(pairs).to_torch(key_of)
+    found = list(DataLoader(several, batch_size=None, num_workers=2, multiprocessing_context="spawn"))
+    assert sorted(found) == wanted
+
+
+def key_of(sample) -> str:
+    return sample.key
+
+
+def test_hugging_face_sees_pictures_and_captions(pairs: str) -> None:
+    found = curate.open(pairs).to_hf()
+    rows = list(found)
+    assert [row["key"] for row in rows] == [key for key in KEPT if key in SHOWN]
+    assert isinstance(rows[0]["image"], Image.Image)
+    assert rows[0]["image"].size == (96, 96)
+    assert rows[0]["caption"] == "secret-words"
+    assert found.num_shards == 2
+
+
+def test_duckdb_queries_the_columns(pairs: str) -> None:
+    found = curate.open(pairs).to_duckdb().sql("select drop_reason, count(*) from samples group by all order by all")
+    assert found.fetchall() == [("blurred", 8), (None, 6)]
+
+
+def test_documents_and_their_parts(pages: str) -> None:
+    data = curate.open(pages)
+    assert data.units == ("documents", "parts")
+    assert [len(d.parts) for d in data.documents()] == [2, 1]
+    assert [len(d.parts) for d in data.documents(kept=False)] == [3, 1, 2]
+    assert data.to_arrow("kind", unit="parts")["kind"].to_pylist() == ["text", "image", "text", "text", "image", "text"]
+    assert data.to_arrow("text", unit="parts", kept=True).num_rows == 4
+    assert data.to_arrow("url")["url"].to_pylist() == ["http://a.test/", "http://b.test/", "http://c.test/"]
+    rows = list(data.to_hf())
+    assert [row["texts"] for row in rows] == [["One.", None], ["Two."]]
+    assert [[image is not None for image in row["images"]] for row in rows] == [[False, True], [False]]
+    assert [d.key for d in data.to_torch()] == [d.key for d in data.documents()]
+
+
+def test_what_is_not_there_is_said(pairs: str, pages: str, tmp_path: Path) -> None:
+    with pytest.raises(ShardError, match="holds no data set"):
+        curate.open(str(tmp_path))
+    with pytest.raises(ConfigError, match="has samples, no 'documents'"):
+        curate.open(pairs).documents()
+    with pytest.raises(ConfigError, match="has documents and parts, no 'samples'"):
+        curate.open(pages).samples()
+    with pytest.raises(ConfigError, match="did you mean 'parts'"):
+        curate.open(pages).to_arrow(unit="part")
+    with pytest.raises(ShardError, match="has no column 'captoin'"):
+        curate.open(pairs).to_arrow("captoin")
+
+
+def test_parts_of_dead_documents_are_not_shown(pages: str, tmp_path: Path) -> None:
+    from tombstone_sets import copied
+
+    storage = copied(Path(pages), tmp_path / "copy")
+    data = curate.open(storage.root)
+    first = data.to_arrow("key")["key"][0].as_py()
+    write_dead(data.shards[0], {first: "host"})
+    assert data.to_arrow("key").num_rows == 2
+    assert data.to_arrow("kind", unit="parts").num_rows == 3
+    assert len(list(data.documents(kept=False))) == 2
+
+
+def test_a_picture_is_the_bytes_of_the_tar(pairs: str) -> None:
+    sample = next(iter(curate.open(pairs).samples()))
+    assert Image.open(io.BytesIO(sample.image)).size == (96, 96)
