@@ -20,6 +20,11 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from curate.column_files import plain_column
 from curate.duck import sealed_connection
 from curate.errors import ConfigError
 from curate.registry import nearest
@@ -27,7 +32,7 @@ from curate.registry import nearest
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = ["MOST_LETTERS", "Condition", "read_condition"]
+__all__ = ["MOST_LETTERS", "Condition", "holds", "read_condition"]
 
 MOST_LETTERS = 10_000
 MOST_DEPTH = 60
@@ -129,6 +134,26 @@ def read_condition(text: str, known: Collection[str] | None = None) -> Condition
     if _placeless(tree) != _around():
         raise ConfigError("a condition is one expression, such as width >= 512; this says more than that")
     return Condition(text, tuple(writer.columns), sql)
+
+
+def holds(condition: Condition, columns: pa.Table) -> npt.NDArray[np.bool_]:
+    """Of which rows a condition is true, bool (n,); where it is NULL it is not. `columns` has those that it names.
+    Raises ConfigError where it fails on a value."""
+    import duckdb
+
+    places = pa.array(np.arange(len(columns), dtype=np.int64))
+    named = {f"c{number}": plain_column(columns[name]) for number, name in enumerate(condition.columns)}
+    connection = sealed_connection(1 << 30)
+    try:
+        asked = connection.from_arrow(pa.table({"place": places, **named})).filter(condition.sql)
+        found = asked.project("place").fetchnumpy()["place"]
+    except duckdb.Error as error:
+        raise ConfigError(condition.failed(error)) from None
+    finally:
+        connection.close()
+    answer = np.zeros(len(columns), bool)
+    answer[found] = True
+    return answer
 
 
 def _parsed(text: str) -> dict[str, Any]:

@@ -2,9 +2,9 @@
 
     catalog.py      which columns there are, in which files, how many rows
     find.py         the rows that a condition is true of, page by page, within a time
+    scan.py         one condition's way through the shards
     history.py      what every stage said of one row
     near.py         the copies of one row, of every kind
-    hidden.py       rows that are shown to nobody
     selection.py    what was found, as a config that `curate run` runs
 
 Nothing is written, and no file outside the data set is read. A condition is checked by `curate.condition` before

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.browse.catalog import Catalog
-from curate.browse.hidden import Hidden
+from curate.hidden_rows import Hidden
 from curate.browse.history import Event, history
 from curate.browse.near import Near, near
 from curate.browse.scan import MOST_ORDERED, MOST_PLACES, SHIFT, Order, Scan

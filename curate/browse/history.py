@@ -127,7 +127,7 @@ def _decided(decision: DecisionRecord, record: RunRecord | None, shard: Shard, r
     ]
     found = {name: _value(column) for name, column in _row(shard, names, row).items()}
     reasons = [one for one in found.get(f"{decision.prefix}drop_reasons") or () if one not in given]
-    what = tuple(pair for one in decision.filters for pair in _measured(one, shard, row))
+    what = tuple(pair for one in decision.filters for pair in _measured(one, shard, row, decision.prefix))
     return Event(decision.step, what, tuple((r, words.get(r, "")) for r in reasons), found.get(decision.keep))
 
 
@@ -136,16 +136,19 @@ def _row(shard: Shard, names: list[str], row: int) -> Mapping[str, pa.ChunkedArr
     return dict(zip(table.column_names, table.columns, strict=True))
 
 
-def _measured(rule: FilterRecord, shard: Shard, row: int) -> Iterator[tuple[str, str]]:
-    """What a filter holds between bounds, of this row; nothing where there is no number."""
+def _measured(rule: FilterRecord, shard: Shard, row: int, prefix: str) -> Iterator[tuple[str, str]]:
+    """What a filter holds between bounds, of this row; nothing where there is no number. Counts are those of the round,
+    which has them under its prefix."""
+    there = shard.column_files.keys()
     for gauge in rule.gauges:
-        if not {*gauge.columns, *(("kind",) if gauge.kind else ())} <= shard.column_files.keys():
+        own = {name: prefix + name if prefix + name in there else name for name in gauge.columns}
+        kind = ("kind",) if gauge.kind else ()
+        if not {*own.values(), *kind} <= there:
             continue
-        names = list(dict.fromkeys((*gauge.columns, *(("kind",) if gauge.kind else ()))))
-        own = _row(shard, names, row)
-        if gauge.kind and _value(own["kind"]) != gauge.kind:
+        found = _row(shard, list(dict.fromkeys((*own.values(), *kind))), row)
+        if gauge.kind and _value(found["kind"]) != gauge.kind:
             continue
-        number = measured(gauge, pa.table({name: own[name] for name in gauge.columns}))[0].as_py()
+        number = measured(gauge, pa.table({name: found[column] for name, column in own.items()}))[0].as_py()
         if number is not None:
             yield gauge.name, f"{_text(number)} ({_bounds(gauge)}: {rule.name})"
 

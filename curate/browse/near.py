@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.browse.hidden import Hidden
+from curate.hidden_rows import Hidden
 from curate.column_files import ColumnFiles
 from curate.errors import ShardError
 from curate.report.cluster import SHOWN, SUFFIX, WITHIN

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from curate.browse.hidden import Hidden
+from curate.hidden_rows import Hidden
 from curate.column_files import ColumnFiles
 from curate.condition import Condition
 from curate.errors import ConfigError, ShardError, StorageError
