@@ -1,0 +1,206 @@
+"""A run that is not on a terminal: every line is strict JSON, and together they are what the manifest says."""
+
+import io
+import json
+import socket
+import subprocess
+import sys
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_progress_bars import commit
+
+from curate.cli._progress import Lines
+from curate.manifest import Commit, Manifest
+from curate.report.funnel import funnel
+from curate.run.ledger import Ledger, Vocabulary
+from curate.run.progress import (
+    Finished,
+    Opened,
+    PhaseBegun,
+    PhaseEnded,
+    Planned,
+    Retried,
+    SetAside,
+    Started,
+    Trouble,
+)
+from curate.run_record import read_record
+from curate.storage import Storage
+
+CURATE = Path(sys.executable).parent / "curate"
+CONFIG = """
+pipeline = "image_text_pairs"
+[source]
+kind = "toy_web"
+samples = 24
+[shards]
+samples = 8
+[fetch]
+per_host_rate = 0
+total_timeout_s = 3.0
+first_byte_timeout_s = 3.0
+backoff_s = 0.1
+[filters.caption_words]
+min = 5
+[filters.image_size]
+min_side_px = 100
+[run]
+workers = 2
+"""
+
+
+def strict(text: str) -> list[dict[str, Any]]:
+    """The lines; an error for what JSON does not have."""
+
+    def refuse(word: str) -> None:
+        raise AssertionError(f"{word} is not JSON")
+
+    return [json.loads(line, parse_constant=refuse) for line in text.splitlines()]
+
+
+def call(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([CURATE, *map(str, arguments)], capture_output=True, text=True, timeout=120)
+
+
+@pytest.fixture(scope="module", params=["inline", "local"])
+def ran(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A data set, and what was said while it was made."""
+    folder = tmp_path_factory.mktemp(request.param)
+    (folder / "tiny.toml").write_text(CONFIG)
+    done = call("run", folder / "tiny.toml", "--out", folder / "set", "--on", request.param)
+    assert done.returncode == 0, done.stderr
+    return folder, done.stderr
+
+
+def test_lines_add_up_to_the_manifest_and_to_the_funnel(ran: tuple[Path, str]) -> None:
+    storage = Storage(str(ran[0] / "set"))
+    lines = strict(ran[1])
+    done = [line for line in lines if line["event"] == "done"]
+    entries = Manifest.read(storage).entries
+    assert sorted((d["stage"], d["shard"]) for d in done) == sorted((e.stage, e.shard) for e in entries)
+    for entry in entries:
+        (line,) = [d for d in done if (d["stage"], d["shard"]) == (entry.stage, entry.shard)]
+        counts = {name: n for name, n in entry.counts.items() if not name.startswith("flagged.")}
+        named = line.get("failed", line.get("dropped", {}))
+        told = {"in": line["rows"], **line["counts"], **{f"dropped.{name}": n for name, n in named.items()}}
+        assert (told | {"kept": line["kept"]} if "kept" in line else told) == counts
+        assert ("failed" in line) == (entry.stage == "fetch")
+        assert ("dropped" in line) == (entry.stage == "select")
+    record = read_record(storage)
+    assert record is not None
+    reasons = {one.name: tuple(one.reasons) for one in record.filters("samples")}
+    rows = funnel([e for e in entries if e.stage == "select"], reasons)
+    dropped: Counter[str] = Counter()
+    for line in done:
+        dropped.update(line.get("dropped", {}))
+    assert dropped == {row.reason: row.dropped for row in rows if row.dropped}
+    assert dropped
+
+
+def test_each_line_says_when_how_fast_and_how_far(ran: tuple[Path, str]) -> None:
+    lines = strict(ran[1])
+    assert {line["event"] for line in lines} == {"phase", "done", "phase_end"}
+    times = [datetime.fromisoformat(line["time"]) for line in lines]
+    assert times == sorted(times)
+    assert all(line["time"].endswith("Z") for line in lines)
+    assert abs((datetime.now(UTC) - times[-1]).total_seconds()) < 600
+    for stage in ("fetch", "score_caption_words", "select"):
+        own = [line for line in lines if line.get("stage") == stage]
+        assert [line["done"] for line in own] == [1, 2, 3]
+        assert own[-1]["total"] == 3
+        assert own[-1]["left_s"] == 0
+        for line in own:
+            assert line["rows_per_s"] is None or line["rows_per_s"] == pytest.approx(8 / line["seconds"], rel=1e-3)
+    begun, ended = lines[0], lines[-1]
+    assert (begun["event"], begun["kind"], ended["event"]) == ("phase", "stages", "phase_end")
+    assert begun["steps"] == ended["steps"] == ["fetch", "score_caption_words", "select"]
+    assert (ended["shards"], ended["rows"]) == (3, 24)
+    assert ended["seconds"] > 0
+
+
+def test_a_step_is_told_before_the_unit_it_belongs_to_ends(ran: tuple[Path, str]) -> None:
+    """Else all steps of a chain would be told at the same moment, with the last."""
+    lines = strict(ran[1])
+    times = {line["stage"]: datetime.fromisoformat(line["time"]) for line in lines if line.get("shard") == "00000"}
+    assert times["fetch"] < times["score_caption_words"] < times["select"]
+
+
+@pytest.mark.parametrize("ran", ["inline"], indirect=True)
+def test_a_second_run_has_nothing_to_tell(ran: tuple[Path, str]) -> None:
+    done = call("run", ran[0] / "tiny.toml", "--out", ran[0] / "set")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["work"] == "0 commits made, 9 were there"
+
+
+@pytest.mark.parametrize("ran", ["inline"], indirect=True)
+def test_a_port_in_use_ends_the_run_before_it_begins(ran: tuple[Path, str]) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        done = call("run", ran[0] / "tiny.toml", "--out", ran[0] / "other", "--metrics", f":{port}")
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"curate: --metrics cannot listen at 127.0.0.1 port {port}")
+    assert not (ran[0] / "other").exists()
+
+
+def lines_of(*events: Any) -> list[dict[str, Any]]:
+    ledger, stream = Ledger(Vocabulary(("fetch", "score"), frozenset({"fetch"}))), io.StringIO()
+    lines = Lines(ledger, stream)
+    for event in events:
+        ledger.tell(event)
+        lines(event)
+    assert stream.getvalue().isascii(), "whole in any locale"
+    return strict(stream.getvalue())
+
+
+def test_what_goes_wrong_has_lines_of_its_own() -> None:
+    begun = [PhaseBegun("stages", ("fetch", "score")), Started("00001", ("fetch", "score"))]
+    _, trouble, retry, lost, aside = lines_of(
+        *begun,
+        Trouble("two models share weights"),
+        Retried("00001", "score", "error", "Traceback\nValueError: no", 1, 3),
+        Retried("00001", "fetch", "lost", "signal SIGKILL", 2, 5),
+        SetAside("00001", 8, "score", "error", "ValueError: no"),
+    )
+    assert trouble["text"] == "two models share weights"
+    assert {name: retry[name] for name in retry if name != "time"} == {
+        "event": "retry", "stage": "score", "shard": "00001", "kind": "error", "error": "Traceback\nValueError: no",
+        "attempt": 1, "attempts": 3,
+    }  # fmt: skip
+    assert (lost["kind"], lost["attempt"]) == ("lost", 2)
+    assert (aside["event"], aside["rows"], aside["error"]) == ("set_aside", 8, "ValueError: no")
+
+
+def test_a_phase_in_which_nothing_runs_is_not_told() -> None:
+    done = [PhaseBegun("barrier", ("score",)), Planned(1, 0), Opened("all", 0, ("score",)), PhaseEnded()]
+    begun = [PhaseBegun("spread", ("fetch",)), Planned(7, 0), Started("p00000", ("fetch",)), PhaseEnded()]
+    assert lines_of(*done) == []
+    phase, end = lines_of(*done, *begun)
+    assert (phase["event"], phase["kind"], phase["shards"], phase["rows"]) == ("phase", "spread", 7, 0)
+    assert (end["event"], end["steps"]) == ("phase_end", ["fetch"])
+
+
+def test_hostile_words_and_numbers_are_strict_json() -> None:
+    nan = Commit(
+        "s\ud800", "0\u202e\n", "f", "a", (), {"kept": 1, "dropped.\udfff\x00<b>": 2}, {"total": float("nan")}, "h", 0.0
+    )
+    aside, trouble, done = lines_of(
+        SetAside("0", 1, "s", "error", "A" * 100_000 + "\ud800\x1b[2J\n{"), Trouble("\ud83d"), Finished(nan, 3)
+    )
+    assert aside["error"].endswith("AA?\x1b[2J\n{")
+    assert len(aside["error"]) == 2_000
+    assert trouble["text"] == "?"
+    assert done["stage"] == "s?"
+    assert done["dropped"] == {"?\x00<b>": 2}
+    assert (done["seconds"], done["rows_per_s"]) == (None, None)
+
+
+def test_a_step_that_takes_no_time_has_no_rate() -> None:
+    (line,) = lines_of(Finished(commit("score", seconds=0.0), 100))
+    assert (line["rows"], line["seconds"], line["rows_per_s"]) == (100, 0.0, None)
