@@ -9,6 +9,7 @@ act on it, and whatever a decoder raises means that there is no picture. A WebP 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from curate.fetch.image import ImageSettings, process
@@ -22,7 +23,7 @@ MOST_PX = 64_000_000
 QUALITY = 70
 LEAST_SIDE_PX = 32
 """A picture that has to be smaller still is left out."""
-SMALLER = 0.75
+SMALLER = 0.85
 
 
 def thumbnail(image: bytes, side_px: int) -> bytes:
@@ -69,9 +70,10 @@ def _level(sizes: Sequence[int], most_bytes: int) -> int:
 
 
 def _within(picture: bytes, side_px: int, most_bytes: int) -> bytes:
-    while len(picture) > most_bytes:
-        side_px = int(side_px * SMALLER)
+    made = picture
+    while len(made) > most_bytes:
+        side_px = int(side_px * min(SMALLER, math.sqrt(most_bytes / len(made)) + 1 - SMALLER))
         if side_px < LEAST_SIDE_PX:
             return b""
-        picture = thumbnail(picture, side_px)
-    return picture
+        made = thumbnail(picture, side_px)
+    return made
