@@ -60,7 +60,10 @@
         inputs[i].setAttribute("aria-valuetext", words);
         inputs[i].parentElement.querySelector("output").textContent = words;
       });
-      const lines = one.sliders.map((slider, i) => `${slider.setting} = ${slider.settings[places[i]]}`);
+      const lines = one.sliders.map((slider, i) => {
+        const setting = slider.settings[places[i]];
+        return setting === "" ? `# no ${slider.setting}` : `${slider.setting} = ${setting}`;
+      });
       box.querySelector("pre").textContent = [`[${one.table}]`, ...lines].join("\n");
       draw(found);
       say(found.sum, moved);

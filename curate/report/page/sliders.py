@@ -3,7 +3,8 @@
 A slider stands on an edge, never between two, so its answer is exact: what is inside is a sum of bins. The line of TOML
 is exact too. A lower bound is the edge itself. An upper bound is included in what it keeps while an edge is not, so it
 is the largest number below the edge: the config's own bound where the edge is just above it, the whole number before
-where all edges are whole (words, pixels, bytes), else the next smaller number that a float can say.
+where all edges are whole (words, pixels, bytes), else the next smaller number that a float can say. The outermost bins
+hold all that lies further out, so at the outer end there is no bound.
 """
 
 from __future__ import annotations
@@ -27,12 +28,15 @@ _UNIT = re.compile(r"_(px|bytes|s)$")
 
 @dataclass(frozen=True)
 class Slider:
-    """One bound. `at`: the edge it is at by the config; `settings` and `words`: per edge (n + 1) what to write, and how
-    to tell it."""
+    """One bound. `at`: the edge it is at by the config; `settings` and `words`: per edge (n + 1) what to write, empty
+    for no bound, and how to tell it. It moves from `first` to `last`: never to where all is dropped, for beyond the
+    outermost edge nobody has counted."""
 
     bound: str
     setting: str
     at: int
+    first: int
+    last: int
     settings: tuple[str, ...]
     words: tuple[str, ...]
 
@@ -96,28 +100,26 @@ def with_unit(value: float, name: str) -> str:
 
 def _slider(histogram: Histogram, bound: str, setting: str, at: int) -> Slider:
     own: float = getattr(histogram, bound)
-    whole = all(edge == int(edge) or math.nextafter(edge, -math.inf) == histogram.max for edge in histogram.edges)
-    make = _least if bound == "min" else _most
-    values = [own if place == at else make(histogram.edges, place, whole) for place in range(len(histogram.edges))]
-    settings = tuple(str(int(v)) if whole and v == int(v) else repr(float(v)) for v in values)
-    shown = [own if place == at else edge for place, edge in enumerate(histogram.edges)]
-    below = "" if whole or bound == "min" else "below "
-    told = values if whole else shown
-    words = tuple(
-        f"{below if place != at else ''}{with_unit(value, histogram.name)}" for place, value in enumerate(told)
-    )
-    return Slider(bound, setting, at, settings, words)
+    edges = histogram.edges
+    whole = all(edge == int(edge) for edge in edges)
+    open_end = 0 if bound == "min" else len(edges) - 1
+    settings, words = [], []
+    for place, edge in enumerate(edges):
+        value = own if place == at else edge if bound == "min" else _just_below(edge, whole)
+        below = "below " if bound == "max" and place != at and not whole else ""
+        told = edge if below else value
+        is_open = place == open_end and place != at
+        settings.append("" if is_open else _setting(value, whole))
+        words.append("no bound" if is_open else f"{below}{with_unit(told, histogram.name)}")
+    first, last = (0, max(at, len(edges) - 2)) if bound == "min" else (min(at, 1), len(edges) - 1)
+    return Slider(bound, setting, at, first, last, tuple(settings), tuple(words))
 
 
-def _least(edges: tuple[float, ...], place: int, whole: bool) -> float:
-    """The smallest number that is kept when the lower bound is at an edge; above all at the last one."""
-    if place < len(edges) - 1:
-        return edges[place]
-    return edges[place] + 1 if whole else math.nextafter(edges[place], math.inf)
+def _just_below(edge: float, whole: bool) -> float:
+    """The largest number that is in the bins below an edge."""
+    return edge - 1 if whole else math.nextafter(edge, -math.inf)
 
 
-def _most(edges: tuple[float, ...], place: int, whole: bool) -> float:
-    """The largest number that is kept when the upper bound is at an edge; the last edge is in the last bin."""
-    if place == len(edges) - 1:
-        return edges[place]
-    return math.ceil(edges[place]) - 1 if whole else math.nextafter(edges[place], -math.inf)
+def _setting(value: float, whole: bool) -> str:
+    """A number as TOML has it; whole where the setting is."""
+    return str(int(value)) if isinstance(value, int) or (whole and value == int(value)) else repr(float(value))

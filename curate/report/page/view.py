@@ -39,7 +39,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class HistogramView:
-    """A histogram as it is shown; `plot` and `answers` are None where there is nothing to draw."""
+    """A histogram as it is shown; `plot` and `answers` are None where there is nothing to draw, and `words` say why."""
 
     id: str
     told: Histogram
@@ -167,7 +167,7 @@ def _chapters(facts: Facts, units: Sequence[UnitView]) -> Iterator[Chapter]:
 
 def _fetched(facts: Facts) -> tuple[int, int]:
     statuses = facts.downloads.statuses if facts.downloads else ()
-    return sum(rows for kind, _, rows in statuses if kind == "success"), sum(rows for _, _, rows in statuses)
+    return sum(rows for kind, _, rows in statuses if kind.endswith("success")), sum(rows for _, _, rows in statuses)
 
 
 def _unit(unit: Unit, place: int, config: Mapping[str, Any]) -> UnitView:
@@ -186,9 +186,23 @@ def _unit(unit: Unit, place: int, config: Mapping[str, Any]) -> UnitView:
 def _histogram(told_one: Histogram, name: str, unit: str, table: str) -> HistogramView:
     if not drawable(told_one):
         return HistogramView(name, told_one, "", None, None)
+    if not told_one.filter and sum(map(bool, told_one.rows)) == 1:
+        return HistogramView(name, told_one, _one_bin(told_one, unit), None, None)
     words = sentence(told_one, unit)
     drawn = plot(told_one, name, told(words))
     return HistogramView(name, told_one, words, drawn, answers(told_one, drawn, table))
+
+
+def _one_bin(histogram: Histogram, unit: str) -> str:
+    """What is said instead of a drawing of one bar."""
+    place = next(place for place, rows in enumerate(histogram.rows) if rows)
+    low, high = histogram.edges[place : place + 2]
+    if all(edge == int(edge) for edge in histogram.edges):
+        high -= 1
+    ends = " to ".join(dict.fromkeys(with_unit(edge, histogram.name) for edge in (low, high)))
+    return (
+        f"All {number(histogram.rows[place])} {unit} that have a number: {ends}; {number(histogram.left[place])} kept."
+    )
 
 
 def sentence(histogram: Histogram, unit: str) -> str:
