@@ -150,6 +150,8 @@ def _listed(table: Shard) -> Iterator[tuple[str, _Score]]:
 def _values(side: Reader, places: Ids, family: str, columns: Sequence[str]) -> dict[str, Values]:
     """Numbers of these rows, not-a-number for none and for infinity, float64 (rows,) each."""
     values = {name: np.full(len(places), np.nan) for name in columns}
+    if not len(places):
+        return values
     _, shards, rows = split_ids(places)
     order = np.argsort(shards, kind="stable")
     numbers, starts = np.unique(shards[order], return_index=True)

@@ -67,7 +67,7 @@ def _orders(a: RunRecord, b: RunRecord) -> Iterator[SettingChange]:
 
 
 def _tables(a: Mapping[str, Flat], b: Mapping[str, Flat]) -> Iterator[SettingChange]:
-    for where in {**a, **b}:
+    for where in sorted({**a, **b}):
         yield from _flat(where, a.get(where, {}), b.get(where, {}))
 
 
@@ -119,9 +119,9 @@ def _code(record: RunRecord) -> Flat:
 
 
 def _flattened(table: Mapping[str, Any], before: str = "") -> Flat:
-    """Dotted names to plain values; the class of a filter is called `class`."""
+    """Dotted names to plain values, sorted; the class of a filter is called `class`."""
     flat: Flat = {}
-    for name, value in table.items():
+    for name, value in sorted(table.items()):
         if isinstance(value, Mapping) and value:
             flat |= _flattened(value, f"{before}{name}.")
         elif name or not before:

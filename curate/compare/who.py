@@ -53,7 +53,7 @@ def _documents(shard: Shard) -> Who:
 def _parts(shard: Shard) -> Who:
     text, url, kind = _texts(shard.parts, ("text", "url", "kind"))
     says = digest_strings(pc.if_else(pc.equal(kind, "image"), url, text))
-    page = shard.parts.columns(["document"])["document"]
+    page = shard.parts.table("", ["document"])["document"]
     rows, _ = _documents(shard)
     of = np.asarray(pc.fill_null(page, -1)).astype(np.int64)
     if len(of) and (of.min() < 0 or of.max() >= len(rows)):
@@ -63,9 +63,16 @@ def _parts(shard: Shard) -> Who:
 
 
 def _texts(table: Shard, names: tuple[str, ...]) -> list[pa.ChunkedArray]:
-    there = [name for name in names if name in table.column_files]
-    found = table.columns(there)
-    rows = len(found) if there else table.rows()
-    nothing = pa.chunked_array([pa.nulls(rows, pa.large_string())])
-    columns = [found[name] if name in there else nothing for name in names]
+    """Columns of text without nulls; empty texts for a column that is not there."""
+    found = _columns(table, names)
+    nothing = pa.chunked_array([pa.nulls(len(found) if len(found.column_names) else table.rows(), pa.large_string())])
+    columns = [found[name] if name in found.column_names else nothing for name in names]
     return [pc.fill_null(column.cast(pa.large_string()), "") for column in columns]
+
+
+def _columns(table: Shard, names: tuple[str, ...]) -> pa.Table:
+    """Those of the columns that are there. Where another column file is damaged, the sample table's."""
+    try:
+        return table.columns([name for name in names if name in table.column_files])
+    except ShardError:
+        return table.table("", [name for name in names if name in table.schema().names])
