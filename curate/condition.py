@@ -41,8 +41,9 @@ MOST_CALLS = 100
 
 Node = Mapping[str, Any]
 
-OPENING = "SELECT 1 FROM rows WHERE (\n"
-CLOSING = "\n)"
+OPENING = "SELECT 1 FROM rows WHERE "
+MEMORY = 1 << 30
+"""Bytes that a condition may take on the rows of one shard."""
 
 COMPARISONS = {
     "COMPARE_EQUAL": "=",
@@ -125,13 +126,14 @@ def read_condition(text: str, known: Collection[str] | None = None) -> Condition
     if not text.strip():
         raise ConfigError("the condition is empty; write one such as width >= 512")
     try:
-        tree = _parsed(text)
+        text.encode()
     except UnicodeEncodeError:
         raise ConfigError("the condition has letters that are no Unicode; write it anew") from None
-    where = tree["statements"][0]["node"].pop("where_clause", None) if len(tree["statements"]) == 1 else None
+    tree = _parsed(text)
+    where = tree["statements"][0]["node"].pop("where_clause", None)
     writer = _Writer(text, None if known is None else frozenset(known))
-    sql = writer.write(where or {})
-    if _placeless(tree) != _around():
+    sql = writer.write(where) if where else ""
+    if not where or _placeless(tree) != _around():
         raise ConfigError("a condition is one expression, such as width >= 512; this says more than that")
     return Condition(text, tuple(writer.columns), sql)
 
@@ -143,7 +145,7 @@ def holds(condition: Condition, columns: pa.Table) -> npt.NDArray[np.bool_]:
 
     places = pa.array(np.arange(len(columns), dtype=np.int64))
     named = {f"c{number}": plain_column(columns[name]) for number, name in enumerate(condition.columns)}
-    connection = sealed_connection(1 << 30)
+    connection = _connection(os.getpid()).cursor()
     try:
         asked = connection.from_arrow(pa.table({"place": places, **named})).filter(condition.sql)
         found = asked.project("place").fetchnumpy()["place"]
@@ -158,7 +160,7 @@ def holds(condition: Condition, columns: pa.Table) -> npt.NDArray[np.bool_]:
 
 def _parsed(text: str) -> dict[str, Any]:
     """The tree of a query with this condition. Raises ConfigError for what cannot be parsed."""
-    found = _tree(OPENING + text + CLOSING, os.getpid())
+    found = _tree(OPENING + text, os.getpid())
     if found.get("error"):
         raise ConfigError(f"this is no condition: {_said(found, text)}")
     return found
@@ -167,21 +169,21 @@ def _parsed(text: str) -> dict[str, Any]:
 @cache
 def _around() -> Any:
     """The tree of a query around a condition, without it."""
-    found = _tree(f"{OPENING}true{CLOSING}", os.getpid())
+    found = _tree(f"{OPENING}true", os.getpid())
     found["statements"][0]["node"].pop("where_clause")
     return _placeless(found)
 
 
 def _tree(query: str, process: int) -> dict[str, Any]:
-    row = _parser(process).cursor().execute("SELECT json_serialize_sql(?)", [query]).fetchone()
+    row = _connection(process).cursor().execute("SELECT json_serialize_sql(?)", [query]).fetchone()
     found: dict[str, Any] = json.loads(row[0]) if row else {"error": True}
     return found
 
 
 @cache
-def _parser(process: int) -> duckdb.DuckDBPyConnection:
-    """A connection per process, for making one takes 15 ms and a parse 0.3 ms."""
-    return sealed_connection()
+def _connection(process: int) -> duckdb.DuckDBPyConnection:
+    """One per process, for making it takes 15 ms and a parse 0.3 ms."""
+    return sealed_connection(MEMORY)
 
 
 def _said(found: Node, text: str) -> str:

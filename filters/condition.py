@@ -1,4 +1,4 @@
-"""Keeps the rows for which a condition in SQL is true, on any columns that are there.
+"""Drops rows for which a condition in SQL, on any columns that are there, is not true.
 
 For a rule that no other filter has, and for what was found in `curate browse`, which writes this table:
 
@@ -36,7 +36,7 @@ class SqlCondition(Filter):
     sql: str
     data_set: str = ""
 
-    reads: ClassVar[tuple[str, ...]] = ()
+    reads: ClassVar[tuple[str, ...]] = ("score",)
     reasons: ClassVar[Mapping[str, str]] = {
         "withheld_at_its_source": "it was taken back, or is on a hash list, in the data set that it comes from",
         "condition_not_met": "the condition is not true of it",

@@ -21,7 +21,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.browse.catalog import Catalog
-from curate.hidden_rows import Hidden
 from curate.browse.history import Event, history
 from curate.browse.near import Near, near
 from curate.browse.scan import MOST_ORDERED, MOST_PLACES, SHIFT, Order, Scan
@@ -30,6 +29,7 @@ from curate.condition import read_condition
 from curate.config import require_range
 from curate.duck import READERS, sealed_connection
 from curate.errors import ConfigError, ShardError, StorageError
+from curate.hidden_rows import Hidden
 from curate.registry import nearest
 from curate.storage import Storage
 

@@ -15,9 +15,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.hidden_rows import Hidden
 from curate.column_files import ColumnFiles
 from curate.errors import ShardError
+from curate.hidden_rows import Hidden
 from curate.report.cluster import SHOWN, SUFFIX, WITHIN
 
 __all__ = ["Near", "near"]

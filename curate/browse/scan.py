@@ -22,10 +22,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from curate.hidden_rows import Hidden
 from curate.column_files import ColumnFiles
 from curate.condition import Condition
 from curate.errors import ConfigError, ShardError, StorageError
+from curate.hidden_rows import Hidden
 
 if TYPE_CHECKING:
     import duckdb

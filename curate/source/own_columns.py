@@ -32,13 +32,13 @@ __all__ = ["OWN", "WITHHELD", "OwnColumns"]
 OWN = "source_"
 """What the columns begin with."""
 WITHHELD = "withheld_at_source"
-"""True for a row that is shown to nobody there: taken back, on a hash list, or a copy of one that is."""
+"""Whether a row is shown to nobody there: taken back, on a hash list, or a copy of one that is."""
 
 
 @dataclass(frozen=True)
 class OwnColumns(Stage):
-    """Writes `source_<name>` for each of `columns` of the data set at `root`, and `withheld_at_source`; null where it has
-    no row of this key. Raises ShardError for a tar that is none of its shards."""
+    """Writes `source_<name>` for each of `columns` of the data set at `root`, and `withheld_at_source`; null where that
+    has no row of this key. Raises ShardError for a tar that is none of its shards."""
 
     root: str = field(metadata={"runtime": True})
     columns: tuple[str, ...]
