@@ -2,21 +2,28 @@
 
 import io
 import json
+import re
 import socket
 import subprocess
 import sys
+import urllib.request
 from collections import Counter
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pty_screen import Terminal
 from test_progress_bars import commit
 
-from curate.cli._progress import Lines
-from curate.manifest import Commit, Manifest
+from curate.cli._progress import Lines, progress, vocabulary
+from curate.job import load_job
+from curate.manifest import Commit, CommitLog, Manifest
+from curate.plan import Job
 from curate.report.funnel import funnel
 from curate.run.ledger import Ledger, Vocabulary
+from curate.run.metrics import serve
 from curate.run.progress import (
     Finished,
     Opened,
@@ -36,13 +43,13 @@ CONFIG = """
 pipeline = "image_text_pairs"
 [source]
 kind = "toy_web"
-samples = 24
+samples = 48
 [shards]
-samples = 8
+samples = 24
 [fetch]
 per_host_rate = 0
-total_timeout_s = 3.0
-first_byte_timeout_s = 3.0
+total_timeout_s = 1.0
+first_byte_timeout_s = 1.0
 backoff_s = 0.1
 [filters.caption_words]
 min = 5
@@ -66,19 +73,46 @@ def call(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run([CURATE, *map(str, arguments)], capture_output=True, text=True, timeout=120)
 
 
+def free_port() -> int:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        return int(held.getsockname()[1])
+
+
+def scrape(port: int) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        text: str = answer.read().decode()
+    return text
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A data set that was made, what was said meanwhile, and what Prometheus would have got when it began."""
+
+    folder: Path
+    said: str
+    scraped: str
+
+
 @pytest.fixture(scope="module", params=["inline", "local"])
-def ran(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A data set, and what was said while it was made."""
-    folder = tmp_path_factory.mktemp(request.param)
+def ran(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    folder, port = tmp_path_factory.mktemp(request.param), free_port()
     (folder / "tiny.toml").write_text(CONFIG)
-    done = call("run", folder / "tiny.toml", "--out", folder / "set", "--on", request.param)
-    assert done.returncode == 0, done.stderr
-    return folder, done.stderr
+    place = [folder / "tiny.toml", "--out", folder / "set", "--on", request.param, "--metrics", f":{port}"]
+    running = subprocess.Popen(
+        [CURATE, "run", *map(str, place)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    assert running.stderr is not None
+    first = running.stderr.readline()
+    scraped = scrape(port)
+    rest = running.stderr.read()
+    assert running.wait(60) == 0, rest
+    return Ran(folder, first + rest, scraped)
 
 
-def test_lines_add_up_to_the_manifest_and_to_the_funnel(ran: tuple[Path, str]) -> None:
-    storage = Storage(str(ran[0] / "set"))
-    lines = strict(ran[1])
+def test_lines_add_up_to_the_manifest_and_to_the_funnel(ran: Ran) -> None:
+    storage = Storage(str(ran.folder / "set"))
+    lines = strict(ran.said)
     done = [line for line in lines if line["event"] == "done"]
     entries = Manifest.read(storage).entries
     assert sorted((d["stage"], d["shard"]) for d in done) == sorted((e.stage, e.shard) for e in entries)
@@ -101,8 +135,8 @@ def test_lines_add_up_to_the_manifest_and_to_the_funnel(ran: tuple[Path, str]) -
     assert dropped
 
 
-def test_each_line_says_when_how_fast_and_how_far(ran: tuple[Path, str]) -> None:
-    lines = strict(ran[1])
+def test_each_line_says_when_how_fast_and_how_far(ran: Ran) -> None:
+    lines = strict(ran.said)
     assert {line["event"] for line in lines} == {"phase", "done", "phase_end"}
     times = [datetime.fromisoformat(line["time"]) for line in lines]
     assert times == sorted(times)
@@ -110,43 +144,103 @@ def test_each_line_says_when_how_fast_and_how_far(ran: tuple[Path, str]) -> None
     assert abs((datetime.now(UTC) - times[-1]).total_seconds()) < 600
     for stage in ("fetch", "score_caption_words", "select"):
         own = [line for line in lines if line.get("stage") == stage]
-        assert [line["done"] for line in own] == [1, 2, 3]
-        assert own[-1]["total"] == 3
+        assert [line["done"] for line in own] == [1, 2]
+        assert own[-1]["total"] == 2
         assert own[-1]["left_s"] == 0
         for line in own:
-            assert line["rows_per_s"] is None or line["rows_per_s"] == pytest.approx(8 / line["seconds"], rel=1e-3)
+            assert line["rows_per_s"] is None or line["rows_per_s"] == pytest.approx(24 / line["seconds"], rel=1e-3)
     begun, ended = lines[0], lines[-1]
     assert (begun["event"], begun["kind"], ended["event"]) == ("phase", "stages", "phase_end")
     assert begun["steps"] == ended["steps"] == ["fetch", "score_caption_words", "select"]
-    assert (ended["shards"], ended["rows"]) == (3, 24)
+    assert (ended["shards"], ended["rows"]) == (2, 48)
     assert ended["seconds"] > 0
 
 
-def test_a_step_is_told_before_the_unit_it_belongs_to_ends(ran: tuple[Path, str]) -> None:
+def test_a_step_is_told_before_the_unit_it_belongs_to_ends(ran: Ran) -> None:
     """Else all steps of a chain would be told at the same moment, with the last."""
-    lines = strict(ran[1])
+    lines = strict(ran.said)
     times = {line["stage"]: datetime.fromisoformat(line["time"]) for line in lines if line.get("shard") == "00000"}
     assert times["fetch"] < times["score_caption_words"] < times["select"]
 
 
-@pytest.mark.parametrize("ran", ["inline"], indirect=True)
-def test_a_second_run_has_nothing_to_tell(ran: tuple[Path, str]) -> None:
-    done = call("run", ran[0] / "tiny.toml", "--out", ran[0] / "set")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert json.loads(done.stdout)["work"] == "0 commits made, 9 were there"
+def test_prometheus_is_answered_as_soon_as_there_is_a_line(ran: Ran) -> None:
+    assert 'curate_build_info{python="' in ran.scraped
+    assert 'curate_fetches_total{status="robots_disallowed",step="fetch"}' in ran.scraped
+    assert 'curate_rows_dropped_total{reason="too_few_words",step="select"}' in ran.scraped
 
 
 @pytest.mark.parametrize("ran", ["inline"], indirect=True)
-def test_a_port_in_use_ends_the_run_before_it_begins(ran: tuple[Path, str]) -> None:
+def test_fetches_and_drops_are_served_as_the_manifest_has_them(ran: Ran) -> None:
+    """Every status and reason by its name: the closed lists of a job have all that it can say."""
+    storage, job = Storage(str(ran.folder / "set")), load_job(ran.folder / "tiny.toml", None).job
+    ledger = Ledger(vocabulary(job))
+    commits = CommitLog(storage).fold(step.label for step in job.steps)
+    for made in commits:
+        ledger.tell(Finished(made, 24))
+    server = serve(ledger, ":0")
+    try:
+        served = scrape(server.port)
+    finally:
+        server.close()
+    total: Counter[tuple[str, str]] = Counter()
+    for made in commits:
+        total.update({(made.stage, name): n for name, n in made.counts.items()})
+    told = {
+        (stage, "kept" if name == "success" else f"dropped.{name}"): int(float(n))
+        for name, stage, n in re.findall(r'_total{(?:reason|status)="(\w+)",step="(\w+)"} ([0-9.]+)', served)
+        if float(n)
+    }
+    told[("select", "kept")] = int(float(re.findall(r'rows_kept_total{step="select"} ([0-9.]+)', served)[0]))
+    assert told == {place: n for place, n in total.items() if place[1].startswith(("kept", "dropped."))}
+    assert len(told) > 5
+
+
+@pytest.mark.parametrize("ran", ["inline"], indirect=True)
+def test_where_all_is_done_a_terminal_does_not_flicker(ran: Ran) -> None:
+    terminal = Terminal()
+    command = [CURATE, "run", ran.folder / "tiny.toml", "--out", ran.folder / "set"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=terminal.theirs, timeout=60, check=True)
+    terminal.close()
+    assert terminal.sent == ""
+    assert json.loads(done.stdout)["work"] == "0 commits made, 6 were there"
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, "\x1b[31mtrouble\x1b[0m\r\n"),
+        ({"NO_COLOR": "1"}, "trouble\r\n"),
+        ({"NO_COLOR": ""}, "\x1b[31mtrouble"),
+        ({"TERM": "dumb"}, '{"time": '),
+    ],
+)
+def test_the_environment_says_how_much_a_terminal_can(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], expected: str
+) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal.stream)
+    with progress(Job((), lambda storage: iter(()))) as watch:
+        watch(Trouble("trouble"))
+    monkeypatch.undo()
+    terminal.close()
+    assert terminal.sent.startswith(expected)
+
+
+@pytest.mark.parametrize("ran", ["inline"], indirect=True)
+def test_a_port_in_use_ends_the_run_before_it_begins(ran: Ran) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        done = call("run", ran[0] / "tiny.toml", "--out", ran[0] / "other", "--metrics", f":{port}")
+        done = call("run", ran.folder / "tiny.toml", "--out", ran.folder / "other", "--metrics", f":{port}")
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"curate: --metrics cannot listen at 127.0.0.1 port {port}")
-    assert not (ran[0] / "other").exists()
+    assert not (ran.folder / "other").exists()
 
 
 def lines_of(*events: Any) -> list[dict[str, Any]]:

@@ -12,6 +12,8 @@ from test_scheduler import products, run
 from toy_stages import Rows, Share, Sum, Times, job
 
 from curate.run import make_engine
+from curate.run.ledger import Ledger, Vocabulary
+from curate.run.progress import Event
 from curate.run.ray import GpuWorker, RayEngine, _threads
 from curate.run.scheduler import RunSettings, run_job
 from curate.stage import Runtime
@@ -93,7 +95,10 @@ def test_two_nodes_and_one_is_killed_in_the_middle(tmp_path: Path, cluster: Any)
     shards = 12
     killed: list[float] = []
 
-    def kill_after_three(event: object) -> None:
+    ledger = Ledger(Vocabulary(("rows", "times", "sum")))
+
+    def kill_after_three(event: Event) -> None:
+        ledger.tell(event)
         if not killed and len(list(notes.iterdir())) >= 4:
             killed.append(time.monotonic())
             cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
@@ -109,6 +114,9 @@ def test_two_nodes_and_one_is_killed_in_the_middle(tmp_path: Path, cluster: Any)
         engine.close()
     assert outcome.failed == {}
     assert outcome.made == 2 * shards + 1
+    assert [(step.done, step.planned) for step in ledger.steps()] == [(shards, shards), (shards, shards), (1, 1)]
+    assert (ledger.in_flight, ledger.failed) == (0, 0)
+    assert ledger.lost == ledger.retried > 0, "what the node had is told as lost, and as tried again"
     told = {entry.counts["workers"] for entry in outcome.manifest.of("times")}
     assert 3 in told, "units are told how many run beside them on the whole cluster, to share a host's limits"
     assert (tmp_path / "out/sum.txt").read_text() == str(2 * sum(range(4 * shards)))
