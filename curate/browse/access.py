@@ -51,6 +51,7 @@ class Access:
         it."""
         body = (
             '<!doctype html><html lang="en"><meta charset="utf-8"><title>curate browse</title>'
+            '<link rel="icon" href="data:,">'
             '<meta http-equiv="refresh" content="0; url=/"><p><a href="/">To the data set</a></p></html>'
         )
         keep = f"{self.cookie}={self.token}; HttpOnly; SameSite=Strict; Path=/"

@@ -1,0 +1,151 @@
+"""Pictures of a data set by shard and key: found in its tars, made small, or withheld with a word why.
+
+What is sent is never what is stored: a picture is decoded within the bounds of `thumbnail` and written anew, so that no
+byte of a stranger reaches the browser's own decoders. Pictures of hidden rows and of rows that were flagged as unsafe
+are not read at all. A shard's places (some 30,000 rows) are read once and kept for 10 s, so a page of 60 pictures costs
+60 reads and a tombstone that is set meanwhile holds within 10 s.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from threading import BoundedSemaphore, Lock
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curate.document.read import IMAGE_MEMBER
+from curate.errors import ShardError
+from curate.report.pictures.thumbnails import MOST_BYTES, thumbnail
+from curate.report.pictures.withholding import Watch, watch, withheld_keys
+from curate.shard import IMAGE_EXTENSIONS, Shard, list_shards
+from curate.storage import Storage
+
+__all__ = ["NotShown", "PictureShelf"]
+
+FRESH_S = 10.0
+"""How long what was read of a shard is believed."""
+SHARDS = 16
+"""Shards of which it is kept."""
+AT_ONCE = 2
+"""Pictures that are decoded at a time; each may take 200 MB."""
+
+
+class NotShown(Exception):
+    """A picture or row that is not shown; its text says why. `status` is HTTP's: 403 withheld, 404 not there."""
+
+    def __init__(self, status: int, words: str) -> None:
+        super().__init__(words)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a picture lies in its shard's tar."""
+
+    offset: int
+    size: int
+
+
+class PictureShelf:
+    """The pictures of samples, and those of parts of documents, whose keys are `DOCUMENT.NUMBER`."""
+
+    def __init__(self, storage: Storage) -> None:
+        self.storage = storage
+        self._kept: OrderedDict[tuple[str, str], tuple[float, Any]] = OrderedDict()
+        self._seen: tuple[Mapping[str, int], Watch] | None = None
+        self._lock = Lock()
+        self._decoding = BoundedSemaphore(AT_ONCE)
+
+    def why_not(self, shard: str, key: str) -> str:
+        """What keeps the picture of a row from being shown: what flagged it; empty where nothing does."""
+        flagged: Mapping[str, str] = self._of(shard, "withheld", self._withheld)
+        return flagged.get(key, "")
+
+    def has(self, shard: str, key: str) -> bool:
+        """Whether the tar has a picture of this row."""
+        try:
+            return self._place(shard, key) is not None
+        except ShardError:
+            return False
+
+    def first_of(self, shard: str, document: str) -> str:
+        """The key of the first part of a document whose picture is there and may be shown; empty for none."""
+        try:
+            parts = self._of(shard, "parts", _parts)
+        except ShardError:
+            return ""
+        keys = parts["key"].filter(pc.equal(parts["of"], document)).to_pylist()
+        return next((key for key in keys if not self.why_not(shard, key)), "")
+
+    def read(self, shard: str, key: str, side_px: int) -> bytes:
+        """The picture as a WebP, its longer side at most `side_px`; no bytes where what is stored cannot be opened.
+        Raises NotShown."""
+        flagged = self.why_not(shard, key)
+        if flagged:
+            raise NotShown(403, f"The picture of {key} is withheld: {flagged}.")
+        place = self._place(shard, key)
+        if place is None:
+            raise NotShown(404, f"There is no picture of {key} in shard {shard}.")
+        if place.size > MOST_BYTES:
+            return b""
+        with self._decoding:
+            data = self.storage.read_range(Shard(self.storage, shard).tar, place.offset, place.size)
+            return thumbnail(data, side_px)
+
+    def _place(self, shard: str, key: str) -> Place | None:
+        document, dot, _ = key.rpartition(".")
+        index = self._of(shard, "index", lambda of: of.table("index", ["key", "extension", "offset", "size"]))
+        own = pc.equal(index["key"], document if dot else key)
+        if dot:
+            parts = self._of(shard, "parts", _parts)
+            member = parts[IMAGE_MEMBER].filter(pc.equal(parts["key"], key)).to_pylist()[:1]
+            own = pc.and_(own, pc.is_in(index["extension"], pa.array(member, pa.string())))
+        else:
+            own = pc.and_(own, pc.is_in(index["extension"], pa.array(IMAGE_EXTENSIONS)))
+        rows = index.filter(own).to_pylist()
+        return Place(rows[0]["offset"], rows[0]["size"]) if rows else None
+
+    def _withheld(self, shard: Shard) -> Mapping[str, str]:
+        seen = self._watch()
+        found = dict(withheld_keys(shard, seen))
+        return found | dict(withheld_keys(shard.parts, seen)) if _has_parts(shard) else found
+
+    def _watch(self) -> Watch:
+        """What flags pictures of this data set: read again when its tombstones are others than they were."""
+        tombstones = self.storage.files("tombstones")
+        if self._seen is None or self._seen[0] != tombstones:
+            self._seen = (tombstones, watch(list_shards(self.storage)))
+        return self._seen[1]
+
+    def _of(self, shard: str, what: str, read: Callable[[Shard], Any]) -> Any:
+        """What `read` gives of a shard, from not longer ago than FRESH_S."""
+        place = (shard, what)
+        with self._lock:
+            found = self._kept.get(place)
+        if found is None or time.monotonic() - found[0] > FRESH_S:
+            found = (time.monotonic(), read(Shard(self.storage, shard)))
+        with self._lock:
+            self._kept[place] = found
+            self._kept.move_to_end(place)
+            while len(self._kept) > 3 * SHARDS:
+                self._kept.popitem(last=False)
+        return found[1]
+
+
+def _has_parts(shard: Shard) -> bool:
+    return shard.storage.exists(shard.parts.table_name())
+
+
+def _parts(shard: Shard) -> pa.Table:
+    """The parts that have a picture: key, `image_member`, and `of`, the key of their document."""
+    names = shard.parts.column_files if _has_parts(shard) else {}
+    if IMAGE_MEMBER not in names:
+        return pa.table({name: pa.array([], pa.string()) for name in ("key", IMAGE_MEMBER, "of")})
+    parts = shard.parts.columns(["key", "document", IMAGE_MEMBER])
+    parts = parts.filter(pc.is_valid(parts[IMAGE_MEMBER]))
+    return parts.append_column("of", shard.columns(["key"])["key"].take(parts["document"])).drop(["document"])
