@@ -3,7 +3,8 @@
 A file is a block whose last line of text before it ends in "`NAME`:". Commands stand in blocks of the language
 `console`, each behind `$ `, with what it prints below. A line `...` stands for any lines, `...` at the end of a line
 for the rest of it, and times, sizes and the folder's path for any others. A command without output shown may print
-what it likes; each must end with code 0, or the one that a comment `# exit code N` names.
+what it likes; each must end with code 0, or the one that a comment `# exit code N` names. Tables
+are what a terminal shows.
 """
 
 import os
@@ -17,7 +18,12 @@ from pathlib import Path
 from page_blocks import Block, blocks
 
 BIN = Path(sys.executable).parent
-MASKS = [(r"\b\d+(\.\d+)?(e-\d+)? ?(s|ms|min|h)\b", "TIME"), (r"\b\d[\d,.]* (B|kB|MB|GB)\b", "SIZE"), (r" +", " ")]
+MASKS = [
+    (r"\b\d+\.\d{3}\b", "NUMBER"),
+    (r"\b\d+(\.\d+)?(e-\d+)? ?(s|ms|min|h)\b", "TIME"),
+    (r"\b\d[\d,.]* (B|kB|MB|GB)\b", "SIZE"),
+    (r" +", " "),
+]
 """What differs from run to run and from machine to machine."""
 
 
@@ -62,6 +68,7 @@ def run(shown: Shown, folder: Path) -> str:
     words = shlex.split(shown.command, comments=True)
     if words[0] == "pip":
         return install(folder)
+    words += ["--format", "table"] if words[0] == "curate" and "--format" not in words else []
     words[0] = str({"curate": BIN / "curate", "python": sys.executable}[words[0]])
     expected = re.search(r"# exit code (\d+)", shown.command)
     environment = {**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
@@ -94,7 +101,7 @@ def masked(lines: tuple[str, ...] | list[str], folder: Path) -> list[str]:
         plain = line.replace(str(folder) + os.sep, "").strip()
         for pattern, word in MASKS:
             plain = re.sub(pattern, word, plain)
-        plain = re.sub(r"-{3,}", "---", plain) if set(plain) <= {"-", " "} else plain
+        plain = "---" if plain and set(plain) <= {"-", " "} else plain
         found += [plain] if plain else []
     return found
 
