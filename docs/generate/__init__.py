@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from docs.generate import cli_reference, filter_page, format_tables, preset_table, tree
+from docs.generate import cli_reference, filter_page, format_tables, metric_table, preset_table, tree
 
 __all__ = ["ROOT", "made_anew", "pages", "stale"]
 
@@ -29,6 +29,7 @@ PARTS: Mapping[str, Callable[[Path], str]] = {
     "shared settings": lambda root: filter_page.shared(),
     "scorers": lambda root: format_tables.scorers(),
     **{f"columns {name}": _columns(name) for name in format_tables.TABLES},
+    "metrics": lambda root: metric_table.metrics(),
     "tree": tree.tree,
     "presets": lambda root: preset_table.presets(root / "configs"),
     "stages": lambda root: preset_table.stages(root / "configs/stages"),
