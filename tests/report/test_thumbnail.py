@@ -132,6 +132,7 @@ def test_a_damaged_byte_is_no_exception(place, value):
     assert isinstance(thumbnail(bytes(data), 32), bytes)
 
 
+@pytest.mark.filterwarnings("ignore")
 def test_broken_pictures_of_others_stay_bounded():
     if not BROKEN.is_dir():
         pytest.skip("the broken pictures of the shared data are not here")
