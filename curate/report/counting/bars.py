@@ -87,13 +87,14 @@ class Bars:
     edges: Edges
     rows: npt.NDArray[np.int64] = field(init=False)
     left: npt.NDArray[np.int64] = field(init=False)
+    kept: npt.NDArray[np.int64] = field(init=False)
     without: int = 0
     without_kept: int = 0
     stale: int = 0
     _exact: dict[str, npt.NDArray[np.float64]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.rows, self.left = (np.zeros(len(self.edges.values) - 1, np.int64) for _ in range(2))
+        self.rows, self.left, self.kept = (np.zeros(len(self.edges.values) - 1, np.int64) for _ in range(3))
 
     def add(self, numbers: Mapping[Gauge, Numbers | None], verdicts: Verdicts, reasons: Reasons) -> None:
         """Count a shard: the numbers of each gauge, and the decision."""
@@ -108,6 +109,7 @@ class Bars:
         places = np.clip(places, 0, len(self.rows) - 1)
         self.rows += np.bincount(places, minlength=len(self.rows))
         self.left += np.bincount(places[left[own.known]], minlength=len(self.rows))
+        self.kept += np.bincount(places[kept[own.known]], minlength=len(self.rows))
         self.without += int((~own.known).sum())
         self.without_kept += int((kept & ~own.known).sum())
 
@@ -118,7 +120,7 @@ class Bars:
             gauge.name,
             self.edges.values,
             tuple(self.rows.tolist()),
-            tuple(self.left.tolist()),
+            tuple((self.left if whole else self.kept).tolist()),
             self.without,
             self.without_kept,
             log=self.edges.log,
@@ -144,7 +146,7 @@ class Bars:
         return alone
 
     def _edges(self, kind: pa.DataType) -> npt.NDArray[np.float64]:
-        """The edges with the bounds in the precision of a column of this type."""
+        """The edges in the precision of a column of this type, as a bound would be that moved there."""
         name = str(kind)
         if name not in self._exact:
             self._exact[name] = _in_precision(self.edges.values, self.measure.gauge, kind)
@@ -156,12 +158,11 @@ def _in_precision(edges: Sequence[float], gauge: Gauge, kind: pa.DataType) -> np
     if not pt.is_floating(kind):
         return told
     of = kind.to_pandas_dtype()
-    if gauge.min is not None:
-        told[told == gauge.min] = float(of(gauge.min))
+    rounded = told.astype(of).astype(np.float64)
     if gauge.max is not None:
         above_it = float(np.nextafter(of(gauge.max), of(np.inf)))
-        told[np.isin(told, [just_above(gauge.max, whole) for whole in (False, True)])] = above_it
-    return told
+        rounded[np.isin(told, [just_above(gauge.max, whole) for whole in (False, True)])] = above_it
+    return rounded
 
 
 def _bound(gauge: Gauge) -> bool:

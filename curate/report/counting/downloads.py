@@ -28,6 +28,8 @@ MOST_STATUSES = 1_000
 SUCCEEDED = ("success", "ok")
 STATUS = ("fetch_status", "page_status", "status")
 """Where a table says what became of a row: ours of pictures, of pages, and img2dataset's."""
+CAUSE = "error_message"
+"""What img2dataset says of a row that failed."""
 Own = FetchStatus
 CLASSES: Mapping[str, tuple[FetchStatus, ...]] = {
     "success": (Own.SUCCESS,),
@@ -82,8 +84,8 @@ class Downloads:
         """Count a shard."""
         name = next((own for own in STATUS if own in columns.column_names), None)
         status = columns[name].combine_chunks() if name else pa.nulls(len(columns), pa.string())
-        if name == "status" and "error_message" in columns.column_names:
-            status = pc.coalesce(columns["error_message"].combine_chunks(), status.cast(pa.large_string()))
+        if name == "status" and CAUSE in columns.column_names:
+            status = pc.coalesce(columns[CAUSE].combine_chunks(), status.cast(pa.large_string()))
         self.statuses.add(status, keep)
         if HOST not in columns.column_names:
             return

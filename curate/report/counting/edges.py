@@ -22,6 +22,8 @@ TAIL = 0.001
 """Of the rows at either end that may lie beyond the edges."""
 CLOSE = 0.1
 """Of the least bin: how near to a bound another edge may be."""
+HUGE = 1e300
+"""Beyond that a difference of two numbers may be none."""
 DECADES_RATIO = 50.0
 """Largest over least, from which on edges may grow by a factor."""
 R40 = (
@@ -30,6 +32,8 @@ R40 = (
 )
 SERIES = (R40, R40[::2], R40[::4], R40[::8], R40[::20], (1,))
 STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
+POSITIVE = 0.95
+RATIOS = ("aspect_ratio", "elongation")
 LINEAR = ("_ratio", "_probability", "_similarity", "_score")
 """What has a scale of its own, and is never counted by factors."""
 
@@ -51,9 +55,8 @@ def edges_of(name: str, sample: Numbers, whole: bool, low: float | None, high: f
     bounds = [] if low is None or not math.isfinite(low) else [float(low)]
     if high is not None and math.isfinite(high):
         bounds.append(just_above(high, whole))
-    least, most = _range(sample, bounds)
-    by_factor = name in ("aspect_ratio", "elongation") or _spans(name, sample, least, most)
-    log = by_factor and least > 0
+    log = _spans(name, sample, bounds)
+    least, most = _range(sample[sample > 0] if log else sample, bounds)
     drawn = _by_factor(least, most, whole) if log else _by_step(least, most, whole)
     return Edges(_with_bounds(drawn, bounds), log)
 
@@ -64,16 +67,25 @@ def just_above(high: float, whole: bool) -> float:
 
 
 def _range(sample: Numbers, bounds: Sequence[float]) -> tuple[float, float]:
-    ends = [*np.quantile(sample, (TAIL, 1 - TAIL), method="nearest")] if len(sample) else []
+    ends = [*np.quantile(np.clip(sample, -HUGE, HUGE), (TAIL, 1 - TAIL), method="nearest")] if len(sample) else []
     ends += bounds
     return (float(min(ends)), float(max(ends))) if ends else (0.0, 1.0)
 
 
-def _spans(name: str, sample: Numbers, least: float, most: float) -> bool:
-    """Whether a column's numbers lie on several scales, half of them in its lowest fifth."""
-    if name.endswith(LINEAR) or not len(sample) or least <= 0 or most < least * DECADES_RATIO:
+def _spans(name: str, sample: Numbers, bounds: Sequence[float]) -> bool:
+    """Whether a column's numbers lie on several scales: nearly all are positive, and half of them, or a bound, in the
+    lowest fifth. Rows of 0 are then counted in the first bin."""
+    positive = sample[sample > 0]
+    if (
+        (name.endswith(LINEAR) and name not in RATIOS)
+        or not len(positive)
+        or len(positive) < POSITIVE * len(sample)
+        or min([*bounds, 1]) <= 0
+    ):
         return False
-    return bool(np.median(sample) < least + (most - least) / 5)
+    least, most = _range(positive, bounds)
+    lowest = min(float(np.median(positive)), *bounds, most)
+    return name in RATIOS or (most >= least * DECADES_RATIO and lowest < least + (most - least) / 5)
 
 
 def _by_step(least: float, most: float, whole: bool) -> list[float]:

@@ -1,12 +1,13 @@
 """Columns of one shard, whatever else of it is broken: a report is opened when something went wrong, too.
 
-A column file that cannot be read, or has other rows than the sample table, is a line among the troubles, and the others
+A column file that cannot be read, or has another number of rows than most, is a line among the troubles, and the others
 are read. Long texts are never held for a whole shard: 10,000 captions of 100,000 letters are 1 GB, so they are turned
 into what is counted (a host, a number of words) 1,000 rows at a time.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -64,18 +65,21 @@ class Columns:
     long: Mapping[str, Mapping[str, Reduce]]
 
     def read(self, table: Table, troubles: Troubles) -> pa.Table:
-        """The columns that are there and can be read, one row per row of the sample table; no columns where none can
-        be. A shard without its sample table has as many rows as its first column file."""
-        found: dict[str, pa.ChunkedArray] = {}
+        """The columns that are there and can be read, one row per row of the shard; no columns where none can be. A
+        shard has as many rows as most of its column files."""
+        read: dict[str, dict[str, pa.ChunkedArray]] = {}
         for family in table.families:
             try:
-                own = self._family(table, family)
-                _require_rows(own, found)
+                read[family] = self._family(table, family)
             except BROKEN as error:
                 troubles.add(f"{table.shard.table_name(family)} was not counted: {error}")
-                continue
-            found.update(own)
-        return pa.table(found)
+        lengths = {family: len(next(iter(own.values()))) for family, own in read.items() if own}
+        rows = _rows(lengths)
+        for family in [family for family, own in lengths.items() if own != rows]:
+            words = f"it has {lengths[family]:,} rows where other files of its shard have {rows:,}"
+            troubles.add(f"{table.shard.table_name(family)} was not counted: {words}")
+            del read[family]
+        return pa.table({name: values for own in read.values() for name, values in own.items()})
 
     def _family(self, table: Table, family: str) -> dict[str, pa.ChunkedArray]:
         found: dict[str, pa.ChunkedArray] = {}
@@ -127,7 +131,7 @@ def schema_of(table: Table, family: str, troubles: Troubles) -> pa.Schema | None
         return None
 
 
-def _require_rows(own: Mapping[str, pa.ChunkedArray], found: Mapping[str, pa.ChunkedArray]) -> None:
-    lengths = {len(values) for values in (*own.values(), *found.values())}
-    if len(lengths) > 1:
-        raise ValueError(f"it has {min(lengths):,} rows where other files of its shard have {max(lengths):,}")
+def _rows(lengths: Mapping[str, int]) -> int:
+    """What most column files have; of several, what the sample table has."""
+    often = Counter(lengths.values())
+    return max(often, key=lambda rows: (often[rows], rows == lengths.get("")), default=0)

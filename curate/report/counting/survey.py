@@ -16,7 +16,7 @@ import pyarrow.types as pt
 
 from curate.gauge import Gauge
 from curate.report.counting.bars import Bars, Measure, Numbers, measures_of, numbers_of
-from curate.report.counting.downloads import STATUS
+from curate.report.counting.downloads import CAUSE, STATUS
 from curate.report.counting.edges import edges_of
 from curate.report.counting.layout import Table
 from curate.report.counting.reading import BROKEN, Columns, Reduce, Troubles, schema_of
@@ -31,6 +31,7 @@ SUFFIXES = (
 )
 """What the names of numbers end in that are worth a histogram; others are places, identifiers and keys."""
 NUMBERS = ("aspect_ratio", "chars", "images", *(side for pair in SIDES for side in pair))
+TOKENS = "tokens_"
 LOOKED_AT = 6
 SAMPLE_ROWS = 10_000
 """Of a shard, evenly, that edges are drawn from."""
@@ -67,7 +68,8 @@ def columns_of(survey: Survey, prefix: str | None, filters: Sequence[FilterRecor
     wanted += [name for one in filters for gauge in one.gauges for name in (*gauge.columns, "kind")]
     wanted += [*plain_numbers(survey), *(side for pair in SIDES for side in pair), *STATUS, *VALUES]
     long = {name: reduce for name, reduce in LONG.items() if _is_text(survey.kinds.get(name))}
-    long |= {name: cut(name) for name in (*VALUES, "error_message") if _from_source(survey, name)}
+    causes = () if {*STATUS[:-1]} & survey.owners.keys() else (CAUSE,)
+    long |= {name: cut(name) for name in (*VALUES, *causes) if _from_source(survey, name)}
     plain: dict[str, list[str]] = {}
     for name in dict.fromkeys(wanted):
         if name in survey.owners and name not in long:
@@ -81,7 +83,7 @@ def columns_of(survey: Survey, prefix: str | None, filters: Sequence[FilterRecor
 def plain_numbers(survey: Survey) -> list[str]:
     """Columns that get a histogram without a filter, in the order of their files."""
     told = [name for name, kind in survey.kinds.items() if _is_number(kind)]
-    return [name for name in told if name.endswith(SUFFIXES) or name in NUMBERS or name == "original_bytes"]
+    return [name for name in told if name.endswith(SUFFIXES) or name.startswith(TOKENS) or name in NUMBERS]
 
 
 def bars_of(tables: Sequence[Table], columns: Columns, filters: Sequence[FilterRecord], survey: Survey) -> list[Bars]:

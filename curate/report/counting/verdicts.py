@@ -79,14 +79,15 @@ def verdicts_of(columns: pa.Table, prefix: str | None, reasons: Reasons) -> Verd
     if prefix is None:
         return Verdicts(_there(columns), False, nothing, nothing)
     names = f"{prefix}keep", f"{prefix}drop_reasons"
-    if not {*names} <= {*columns.column_names}:
+    if names[0] not in columns.column_names:
         return Verdicts(np.zeros(len(columns), bool), False, nothing, nothing)
-    keep, told = (columns[name] for name in names)
+    keep = columns[names[0]]
+    told = columns[names[1]] if names[1] in columns.column_names else pa.nulls(len(keep), pa.list_(pa.string()))
     if not pa.types.is_boolean(keep.type) or not pa.types.is_list(told.type):
         raise ValueError(f"{names[0]} and {names[1]} are {keep.type} and {told.type}, and not a decision")
     rows = np.repeat(np.arange(len(columns)), np.asarray(pc.fill_null(pc.list_value_length(told), 0)))
-    codes = [_codes(chunk.flatten(), reasons) for chunk in told.chunks]
-    given = np.concatenate([nothing, *codes])
+    chunks = told.chunks if isinstance(told, pa.ChunkedArray) else [told]
+    given = np.concatenate([nothing, *(_codes(chunk.flatten(), reasons) for chunk in chunks)])
     if len(given) != len(rows):
         raise ValueError(f"{names[1]} has a null among its reasons")
     return Verdicts(np.asarray(pc.fill_null(keep, False)), True, rows, given)
