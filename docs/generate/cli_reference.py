@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import pkgutil
+import re
 from collections.abc import Iterator
 
 import curate.cli
@@ -45,7 +46,7 @@ def _kinds(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser
 
 def _section(name: str, parser: argparse.ArgumentParser) -> str:
     level = "##" if name.count(" ") == 1 else "###"
-    about = "\n\n".join(words(part) for part in (parser.description or "").strip().split("\n\n"))
+    about = "\n\n".join(map(_paragraph, (parser.description or "").strip().split("\n\n")))
     about = about[:1].upper() + about[1:]
     parts = [f"{level} {name}", about]
     if _kinds(parser):
@@ -53,6 +54,13 @@ def _section(name: str, parser: argparse.ArgumentParser) -> str:
     else:
         parts.append(f"```\n{_usage(name, parser)}\n```")
     return "\n\n".join(part for part in (*parts, *_arguments(parser)) if part)
+
+
+def _paragraph(text: str) -> str:
+    """A paragraph in one line; lines of examples as a block, with what they do behind `#`."""
+    if all(line.startswith("curate ") for line in text.splitlines()):
+        return "```\n" + re.sub(r"^(curate .*?) {2,}(?=\S)", r"\1   # ", text, flags=re.MULTILINE) + "\n```"
+    return words(text)
 
 
 def _arguments(parser: argparse.ArgumentParser) -> list[str]:

@@ -34,15 +34,16 @@ def header(config: Path) -> tuple[str, dict[str, str]]:
 
 
 def presets(folder: Path) -> str:
-    """A row for each config: what it is, its pipeline, what goes in, what comes out, hours."""
-    rows = []
+    """A table for each pipeline, a row for each config: what it is, what goes in, what comes out, hours."""
+    tables: dict[str, list[list[str]]] = {}
     for config in sorted(folder.glob("*.toml")):
         what, told = header(config)
-        named = f"[`{config.name}`](../configs/{config.name})"
-        kind = tomllib.loads(config.read_text("utf-8"))["pipeline"]
+        named = f"[`{config.stem}`](../configs/{config.name})"
         given = told.get("source", "") + (f"; {told['size in']}" if "size in" in told else "")
-        rows.append([named, what, code(kind), given, told.get("out", ""), told.get("hours", "")])
-    return table(["preset", "what it makes", "pipeline", "goes in", "comes out", "hours"], rows)
+        row = [named, what, given, told.get("out", ""), told.get("hours", "")]
+        tables.setdefault(tomllib.loads(config.read_text("utf-8"))["pipeline"], []).append(row)
+    head = ["preset", "what it makes", "goes in", "comes out", "hours"]
+    return "\n\n".join(f"### {name}\n\n{table(head, tables[name])}" for name in sorted(tables))
 
 
 def stages(folder: Path) -> str:
