@@ -1,0 +1,262 @@
+"""What is found is what the condition says, page by page, whatever the shards; hidden rows are in no answer."""
+
+import threading
+import time
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from column_sets import in_shards, keys, put_files
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from curate.browse.find import Finder
+from curate.duck import open_views
+from curate.errors import ConfigError, ShardError
+from curate.shard import Shard
+from curate.storage import Storage
+from curate.tombstones import write_dead
+
+N = 23
+RNG = np.random.default_rng(3)
+ROWS = pa.table(
+    {
+        "caption": [f"picture {n}" if n % 5 else None for n in range(N)],
+        "width": pa.array([n * 37 % 11 * 100 for n in range(N)], pa.int32()),
+        "score": pa.array([None if n % 7 == 3 else n / N for n in range(N)], pa.float32()),
+        "drop_reasons": pa.array(
+            [["dark", "small"][: n % 3] for n in range(N)], pa.list_(pa.dictionary(pa.int16(), pa.string()))
+        ),
+        "embedding": pa.array(RNG.normal(size=(N, 4)).astype(np.float16).tolist(), pa.list_(pa.float16(), 4)),
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def finder(tmp_path_factory):
+    return Finder(in_shards(ROWS, [5, 1, 9, 8], tmp_path_factory.mktemp("rows")))
+
+
+def found_rows(finder, condition, **options):
+    """The numbers of the rows that are found, over all pages."""
+    numbers, page = [], 0
+    while True:
+        found = finder.find("samples", condition, page=page, size=4, **options)
+        first = {"00000": 0, "00001": 5, "00002": 6, "00003": 15}
+        numbers += [first[row.shard] + int(row.key[5:]) for row in found.rows]
+        page += 1
+        if not found.more:
+            assert found.total == found.at_least == len(numbers)
+            assert found.looked_at == (4, 4)
+            return numbers
+
+
+def test_every_row_without_a_condition(finder):
+    assert found_rows(finder, "") == list(range(N))
+    assert finder.catalog.rows("samples") == N
+    assert finder.catalog.units() == ("samples",)
+
+
+def test_columns_of_several_families_are_aligned(finder):
+    mask = pc.and_(pc.greater(ROWS["score"], 0.3), pc.greater(ROWS["width"], 400))
+    expected = np.flatnonzero(np.asarray(pc.fill_null(mask, False))).tolist()
+    assert expected
+    assert found_rows(finder, "score > 0.3 and width > 400 and (caption like 'p%' or caption is null)") == expected
+
+
+def test_an_order_is_kept_over_all_pages(finder):
+    widths = ROWS["width"].to_pylist()
+    by_width = sorted(range(N), key=lambda n: (-widths[n], n))
+    assert found_rows(finder, "", order="width desc") == by_width
+    scores = ROWS["score"].to_pylist()
+    by_score = sorted((n for n in range(N) if widths[n] > 300), key=lambda n: (scores[n] is None, scores[n], n))
+    assert found_rows(finder, "width > 300", order="score") == by_score
+
+
+def test_what_is_shown_of_a_row(finder):
+    row = finder.find("samples", "score > 0.9", size=1).rows[0]
+    assert row.columns == {
+        "caption": "picture 21",
+        "width": 700,
+        "drop_reasons": [],
+        "score": pytest.approx(21 / N),
+    }
+    whole = finder.row("samples", row.shard, row.key)
+    assert whole["embedding"] == "4 numbers"
+    assert whole["key"] == row.key
+    assert "score" not in finder.row("samples", "00000", "000000003")
+    with pytest.raises(ShardError, match="no key"):
+        finder.row("samples", "00000", "nothing")
+    with pytest.raises(ShardError, match="no shard"):
+        finder.row("samples", "../00000", "000000003")
+
+
+@pytest.mark.parametrize(
+    ("condition", "order", "words"),
+    [
+        ("scroe > 1", "", "did you mean 'score'"),
+        ("embedding is null", "", "embedding"),
+        ("caption::int > 1", "", "TRY_CAST"),
+        ("score > 1", "widht", "did you mean 'width'"),
+        ("score > 1", "drop_reasons", "list"),
+        ("score > 1", "width; drop table rows", "no column"),
+    ],
+)
+def test_what_cannot_be_asked_is_told_in_words(finder, condition, order, words):
+    with pytest.raises(ConfigError, match=words):
+        finder.find("samples", condition, order=order)
+    with pytest.raises(ConfigError, match="no 'documents'"):
+        finder.find("documents", "")
+    with pytest.raises(ConfigError, match="page"):
+        finder.find("samples", "", page=-1)
+
+
+values = st.fixed_dictionaries(
+    {
+        "a": st.none() | st.integers(-3, 3),
+        "b": st.none() | st.floats(-2, 2, width=32),
+        "c": st.none() | st.sampled_from(["", "x", "xy", "it's", "\u202e%_"]),
+    }
+)
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.lists(values, min_size=1, max_size=12), st.integers(1, 5), st.integers(-3, 3))
+def test_the_rows_are_those_that_arrow_finds(tmp_path_factory, rows, size, bound):
+    schema = pa.schema({"a": pa.int8(), "b": pa.float32(), "c": pa.string()})
+    table = pa.Table.from_pylist(rows, schema)
+    sizes = [size] * (len(rows) // size) + ([len(rows) % size] if len(rows) % size else [])
+    storage = in_shards(table, sizes, tmp_path_factory.mktemp("drawn"))
+    either = pc.or_kleene(pc.greater_equal(table["a"], bound), pc.less(table["b"], 0.5))
+    mask = pc.fill_null(pc.and_kleene(either, pc.not_equal(table["c"], "it's")), False)
+    found = Finder(storage).find("samples", f"(a >= {bound} or b < 0.5) and c != 'it''s'", size=50)
+    names = [key for number, n in enumerate(sizes) for key in keys(f"{number:05d}", n)]
+    assert [row.key for row in found.rows] == [name for name, yes in zip(names, mask.to_pylist(), strict=True) if yes]
+
+
+def test_hidden_rows_are_in_no_answer_and_tell_nothing(tmp_path):
+    listed = pa.table({"hash_list_match": pa.array([None, "md5", None, None], pa.string())})
+    copies = pa.table({"bytes_duplicate_of": pa.array([None, None, "000000001", None], pa.string())})
+    own = pa.table({"caption": ["1", "secret", "3", "4"]})
+    others = pa.table({"caption": ["5", "6", "7", "secret"]})
+    first = {"": own, "hash_list": listed, "bytes_clusters": copies}
+    storage = put_files(tmp_path, {"00000": first, "00001": {"": others}})
+    write_dead(Shard(storage, "00001"), {"000010003": "url"})
+    finder = Finder(storage)
+    found = finder.find("samples", "caption::int > 0 or caption is null")
+    assert [row.key for row in found.rows] == ["000000000", "000000003", "000010000", "000010001", "000010002"]
+    assert found.hidden == 3
+    assert found.total == 5
+    for shard, key in (("00000", "000000001"), ("00000", "000000002"), ("00001", "000010003")):
+        for ask in (lambda s, k: finder.row("samples", s, k), finder.history, finder.near):
+            with pytest.raises(ShardError, match="shown to nobody"):
+                ask(shard, key)
+    assert finder.near("00000", "000000000") == ()
+    with open_views(storage) as views:
+        shown = views.sql("select key from samples order by key").fetchall()
+    assert [key for (key,) in shown] == ["000000000", "000000002", "000000003", "000010000", "000010001", "000010002"]
+
+
+def test_a_broken_shard_is_told_and_the_rest_is_found(tmp_path):
+    storage = in_shards(ROWS, [5, 9, 9], tmp_path)
+    (tmp_path / "00001.score.parquet").write_bytes(b"broken")
+    (tmp_path / "00002.width.parquet").unlink()
+    finder = Finder(storage)
+    found = finder.find("samples", "score >= 0")
+    assert {row.shard for row in found.rows} == {"00000", "00002"}
+    assert found.looked_at == (3, 3)
+    assert "00001.score.parquet" in " ".join(found.troubles)
+    assert {row.shard for row in finder.find("samples", "width is null").rows} == {"00002"}
+
+
+def test_the_time_limit_ends_a_search_which_the_next_page_takes_up(tmp_path, monkeypatch):
+    finder = Finder(in_shards(ROWS, [1] * N, tmp_path), timeout_s=0.2)
+    files, slow = finder.catalog.files("samples"), threading.Event()
+    read = files.table
+
+    def table(id, *rest, **options):
+        if int(id) > 8 and not slow.is_set():
+            time.sleep(0.15)
+        return read(id, *rest, **options)
+
+    monkeypatch.setattr(files, "table", table)
+    found = finder.find("samples", "width >= 0")
+    assert found.total is None
+    assert found.more
+    assert 0 < found.at_least < N
+    assert found.seconds < 2
+    assert found.looked_at[0] < N
+    slow.set()
+    assert finder.find("samples", "width >= 0").total == N
+
+
+def test_a_question_that_takes_too_long_is_interrupted(tmp_path):
+    rows = pa.table({"sizes": pa.array([list(range(1000))] * 3000)})
+    finder = Finder(in_shards(rows, [3000], tmp_path), timeout_s=0.3)
+    long = " + ".join(["len(list_filter(sizes, lambda x: x % 7 = 3))"] * 25)
+    started = time.monotonic()
+    found = finder.find("samples", f"{long} < 0")
+    assert found.total is None
+    assert time.monotonic() - started < 10
+
+
+def test_documents_and_their_parts(tmp_path):
+    pages = pa.table({"url": ["http://a.test", "http://b.test"], "keep": [True, False]})
+    parts = pa.table(
+        {
+            "key": ["000000000.0", "000000000.1", "000000001.0"],
+            "document": pa.array([0, 0, 1], pa.int32()),
+            "kind": ["text", "image", "text"],
+        }
+    )
+    storage = put_files(tmp_path, {"00000": {"": pages}, "00000_parts": {"": parts}})
+    finder = Finder(storage)
+    assert finder.catalog.units() == ("documents", "parts")
+    assert finder.catalog.shards() == ("00000",)
+    found = finder.find("parts", "kind = 'text'")
+    assert [(row.shard, row.key, row.document) for row in found.rows] == [
+        ("00000", "000000000.0", "000000000"),
+        ("00000", "000000001.0", "000000001"),
+    ]
+    assert [row.key for row in finder.find("documents", "not keep").rows] == ["000000001"]
+    with open_views(storage) as views:
+        assert views.sql("select count(*) from documents").fetchall() == [(2,)]
+        assert views.sql("select document from parts where kind = 'image'").fetchall() == [(0,)]
+    write_dead(Shard(storage, "00000"), {"000000001": "url"})
+    assert [row.key for row in Finder(storage).find("parts", "").rows] == ["000000000.0", "000000000.1"]
+
+
+def test_copies_of_a_row(tmp_path):
+    def shard(first, of, size):
+        return {
+            "": pa.table({"url": first}),
+            "bytes_clusters": pa.table({"bytes_duplicate_of": of, "bytes_cluster_size": size}),
+        }
+
+    one = shard(["a", "b"], pa.array([None, None], pa.string()), [3, 1])
+    two = shard(["a", "a"], pa.array(["000000000", "000000000"]), [3, 3])
+    finder = Finder(put_files(tmp_path, {"00000": one, "00001": two}))
+    found = [(n.kind, n.shard, n.key, n.keep) for n in finder.near("00001", "000010001")]
+    rest = [("bytes", "00001", "000010000", False), ("bytes", "00001", "000010001", False)]
+    assert found == [("bytes", "00000", "000000000", True), *rest]
+    assert finder.near("00000", "000000001") == ()
+
+
+def test_views_open_only_the_files_that_are_asked_for(tmp_path):
+    storage = in_shards(ROWS, [5, 9, 9], tmp_path)
+    with open_views(storage) as views:
+        (tmp_path / "00001.score.parquet").write_bytes(b"broken")
+        asked = "select count(*) from samples where width > 400 and caption is not null"
+        wide = [n for n in range(N) if ROWS["width"][n].as_py() > 400 and n % 5]
+        assert views.sql(asked).fetchall() == [(len(wide),)]
+        reasons = "select count(*) from samples where list_contains(drop_reasons, 'dark')"
+        assert views.sql(reasons).fetchall() == [(sum(n % 3 > 0 for n in range(N)),)]
+
+
+def test_a_data_set_in_a_bucket(s3, tmp_path):
+    local = in_shards(ROWS, [5, 9, 9], tmp_path)
+    for name in local.files():
+        s3.write(name, local.read(name))
+    found = Finder(Storage(s3.root)).find("samples", "width > 400 and score > 0.3")
+    assert found.total == Finder(local).find("samples", "width > 400 and score > 0.3").total > 0
