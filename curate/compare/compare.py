@@ -125,7 +125,7 @@ def _settings(a: Side, b: Side) -> tuple[SettingChange, ...] | None:
 
 
 def _unit(a: Side, b: Side, name: str, draw: int, troubles: Troubles) -> UnitChange:
-    verdicts, cells, drawing, some = Verdicts(), Counter[tuple[int, int]](), Drawing(draw), SomePairs()
+    verdicts, cells, drawing, some = Verdicts(), Counter[tuple[int, int]](), Drawing(draw), SomePairs(MOST_PAIRS)
     sides = Reader(a, name, verdicts, troubles), Reader(b, name, verdicts, troubles)
     by_url = 0
     aligned = _same_rows(a, b, name)

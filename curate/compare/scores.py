@@ -65,7 +65,7 @@ class ScoreChange:
 class SomePairs:
     """Rows that both sides have, at most `most`: beyond that those with the smallest keys. `of`: how many there are."""
 
-    most: int = MOST_PAIRS
+    most: int
     of: int = 0
     _kept: list[tuple[Ids, Ids, npt.NDArray[np.uint64]]] = field(default_factory=list)
     _count: int = 0

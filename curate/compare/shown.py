@@ -76,10 +76,8 @@ def _gallery(found: Comparison, unit: UnitChange, drawn: Drawn, draw: Draw, watc
     reason = unit.verdicts[drawn.reason]
     dropping = found.a if is_gain else found.b
     numbers = _numbers(side, unit.name, rows, _columns(dropping, unit.name, reason))
-    title = f"{told(reason, MOST_LETTERS)} in {'A' if is_gain else 'B'}, kept in {'B' if is_gain else 'A'}"
-    gallery = tiles.gallery(
-        "kept" if is_gain else "dropped", title, rows, drawn.rows, (unit.words or {}).get(reason, "")
-    )
+    title, words = told(reason, MOST_LETTERS), (unit.words or {}).get(reason, "")
+    gallery = tiles.gallery("kept" if is_gain else "dropped", title, rows, drawn.rows, words)
     own = tuple(_with(tile, numbers.get((tile.shard, tile.key), {}), reason) for tile in gallery.tiles)
     return replace(gallery, tiles=own, withheld=gallery.withheld + int(flagged.sum()))
 

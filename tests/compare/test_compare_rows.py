@@ -118,13 +118,15 @@ def test_a_picture_that_came_in_one_run_only_is_matched_by_url_and_caption(tmp_p
     assert (unit.gained, unit.by_url) == (1, 1)
 
 
+@pytest.mark.parametrize("most_pairs", [5, 1_000])
 def test_equal_sample_tables_are_compared_in_place_with_the_same_answer(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most_pairs: int
 ) -> None:
-    row = replace(SOME[0], score=0.5)
-    a = [replace(row, verdict=verdict) for verdict in ("", "x", "x", "")] + SOME
-    b = [replace(row, verdict=verdict, score=0.75) for verdict in ("x", "", "x", "")] + SOME[:-1]
-    b.append(replace(SOME[-1], verdict="new"))
+    monkeypatch.setattr("curate.compare.compare.MOST_PAIRS", most_pairs)
+    some = [replace(row, score=0.5) for row in SOME]
+    a = [replace(some[0], verdict=verdict) for verdict in ("", "x", "x", "")] + some
+    b = [replace(some[0], verdict=verdict) for verdict in ("x", "", "x", "")] + some[:-1]
+    b = [replace(row, score=n / 64) for n, row in enumerate([*b, replace(some[-1], verdict="new")])]
     sets = [write_set(tmp_path / name, rows) for name, rows in (("a", a), ("b", b))]
     matched = samples(*sets, draw=3)
     for one in sets:
