@@ -84,6 +84,7 @@ SHORT LONG FLOAT DOUBLE REAL FLOAT4 FLOAT8 NUMERIC DECIMAL VARCHAR TEXT STRING C
 TYPES = frozenset(PLAIN.split())
 """What can be cast to."""
 NUMBER = re.compile(r"-?(?:[0-9]{1,80}(\.[0-9]{0,80})?([eE][+-]?[0-9]{1,4})?|\.[0-9]{1,80}([eE][+-]?[0-9]{1,4})?)")
+VALUE = re.compile(r"(string )?'.*'")
 OWN_NAME = re.compile(r"\bc([0-9]{1,3})\b")
 WORDS = {
     "SUBQUERY": "a query inside a condition",
@@ -140,7 +141,7 @@ def read_condition(text: str, known: Collection[str] | None = None) -> Condition
 
 def holds(condition: Condition, columns: pa.Table) -> npt.NDArray[np.bool_]:
     """Of which rows a condition is true, bool (n,); where it is NULL it is not. `columns` has those that it names.
-    Raises ConfigError where it fails on a value."""
+    Raises ConfigError where it fails on a value, which is not told: the row may be one that nobody is shown."""
     import duckdb
 
     places = pa.array(np.arange(len(columns), dtype=np.int64))
@@ -150,7 +151,7 @@ def holds(condition: Condition, columns: pa.Table) -> npt.NDArray[np.bool_]:
         asked = connection.from_arrow(pa.table({"place": places, **named})).filter(condition.sql)
         found = asked.project("place").fetchnumpy()["place"]
     except duckdb.Error as error:
-        raise ConfigError(condition.failed(error)) from None
+        raise ConfigError(VALUE.sub("a value", condition.failed(error))) from None
     finally:
         connection.close()
     answer = np.zeros(len(columns), bool)

@@ -52,8 +52,6 @@ def history(files: ColumnFiles, unit: str, id: str, row: int) -> tuple[Event, ..
     for step in record.steps if record else files.storage.folders("commits"):
         families = _written(log, step, id, shard.id) - told
         decision = _decision(record, step, unit)
-        if decision is None and step == "select" and record is None:
-            decision = DecisionRecord(step, unit, "keep", ())
         what = [pair for family in sorted(families) for pair in values.get(family, ()) if family not in CLOCKS]
         told |= families
         if decision is not None:
@@ -62,7 +60,7 @@ def history(files: ColumnFiles, unit: str, id: str, row: int) -> tuple[Event, ..
             events.append(event)
         elif what:
             events.append(Event(step, tuple(what)))
-    left = sorted(values.keys() - told - {"select"} - {*CLOCKS})
+    left = sorted(values.keys() - told - {*CLOCKS})
     return (*events, *(Event(shard.table_name(family), tuple(values[family])) for family in left if values[family]))
 
 

@@ -38,7 +38,7 @@ WITHHELD = "withheld_at_source"
 @dataclass(frozen=True)
 class OwnColumns(Stage):
     """Writes `source_<name>` for each of `columns` of the data set at `root`, and `withheld_at_source`; null where that
-    has no row of this key. Raises ShardError for a tar that is none of its shards."""
+    has no row of this key, or withholds it. Raises ShardError for a tar that is none of its shards."""
 
     root: str = field(metadata={"runtime": True})
     columns: tuple[str, ...]
@@ -70,8 +70,9 @@ class OwnColumns(Stage):
         given = files.table(id, list(dict.fromkeys(("key", *self.columns))))
         key = shard.columns(["key"])["key"]
         places = pc.index_in(key.cast(pa.string()), value_set=given["key"].combine_chunks())
-        taken = {OWN + name: given[name].take(places) for name in self.columns}
         withheld = pc.is_in(places, value_set=pa.array(sorted(hidden.rows(id)), pa.int32()))
+        shown = pc.if_else(withheld, pa.scalar(None, pa.int32()), places)
+        taken = {OWN + name: given[name].take(shown) for name in self.columns}
         table = pa.table({"key": key, **taken, WITHHELD: withheld})
         attempt.counts.update(matched=len(table) - places.null_count, withheld=int(np.sum(np.asarray(withheld))))
         attempt.write_table(shard.table_name(self.label), table)

@@ -53,6 +53,8 @@ def test_the_rows_that_are_kept_are_those_that_were_found(data_set, tmp_path):
     assert kept(out) == found
     reasons = Shard(out, "00001").columns(["key", "drop_reason"]).to_pylist()
     assert {"key": "000020003", "drop_reason": "withheld_at_its_source"} in reasons
+    taken = Shard(out, "00001").columns(["key", "source_url"]).to_pylist()
+    assert [row["key"] for row in taken if row["source_url"] is None] == ["000020003"]
 
 
 def test_a_score_that_changes_there_is_work_to_do_here(data_set, tmp_path):
