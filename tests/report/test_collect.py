@@ -161,11 +161,25 @@ def test_without_a_record_the_columns_tell(copy: Path, facts: Facts) -> None:
     assert told.troubles == ()
 
 
-def test_a_damaged_record_is_a_trouble(copy: Path) -> None:
-    (copy / "run.json").write_text("{")
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("{", "{{"),
+        ('"name": "small"', '"name": 7'),
+        ('"max": 1.8', '"max": "<b>"'),
+        ('"kind": ""', '"kind": null'),
+        ('"unit": "samples"', '"unit": ["samples"]'),
+        ('"numpy": ', '"numpy": {}, "python": '),
+    ],
+)
+def test_a_damaged_record_is_a_trouble(copy: Path, old: str, new: str) -> None:
+    text = (copy / "run.json").read_text()
+    assert old in text
+    (copy / "run.json").write_text(text.replace(old, new))
     told = collect(Storage(str(copy)), Look(tiles=0))
     assert told.units[0].rows == 96
-    assert "run.json" in told.troubles[0]
+    if "numpy" not in old:
+        assert "run.json" in told.troubles[0]
 
 
 def test_img2datasets_own_folders(copy: Path) -> None:
@@ -206,7 +220,7 @@ def test_a_broken_file_is_a_trouble_and_the_rest_is_told(copy: Path, name: str, 
         path.write_bytes(b"PAR1 <script>alert(1)</script> PAR1")
     else:
         pq.write_table(pq.read_table(path).slice(0, 20), path)
-    told = collect(Storage(str(copy)), Look(tiles=1))
+    told = collect(Storage(str(copy)), Look(tiles=0))
     (unit,) = told.units
     assert unit.rows == 96
     assert len(unit.histograms) > 8

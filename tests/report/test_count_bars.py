@@ -121,7 +121,7 @@ def columns(draw: st.DrawFn) -> tuple[list[pa.Table], Rules]:
     return tables, tuple(rules)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(columns())
 def test_exactly_on_any_columns(drawn: tuple[list[pa.Table], Rules]) -> None:
     tables, rules = drawn

@@ -31,6 +31,8 @@ WORDS = np.round(DICE.lognormal(2.2, 0.8, 5_000))
         ("caption_words", WORDS, True, 3, 60, True),
         ("aspect_ratio", np.exp(DICE.normal(0, 0.3, 999)), False, None, None, True),
         ("width", DICE.uniform(100, 256, 999), True, 150, None, False),
+        ("laplacian_variance", AREAS, False, None, 0.0, False),
+        ("laplacian_variance", np.concatenate([AREAS, [1e-300] * 9]), False, None, None, False),
         ("a_score", np.full(9, 7.0), False, None, None, False),
         ("a_score", np.zeros(0), False, None, None, False),
         ("a_score", np.zeros(0), False, 0.5, 0.5, False),

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from count_sets import Made
 
@@ -91,10 +92,11 @@ def test_without_commits_the_manifest_counts() -> None:
     assert troubles == ("the commits are gone: what each step took is not known",)
 
 
-def test_a_broken_commit_is_a_trouble() -> None:
+@pytest.mark.parametrize("data", [b"{", TWO[0].to_json().replace(b"110.0", b'"noon"'), b"[]", b"\xff"])
+def test_a_broken_commit_is_a_trouble(data: bytes) -> None:
     made = Made()
     put(made, *TWO)
-    made.storage.write(TWO[0].name, b"{")
+    made.storage.write(TWO[0].name, data)
     ledger, troubles = told(made)
     assert ledger.costs({})[0].rows == 13
     assert "is not a commit record" in troubles[0]
@@ -125,6 +127,13 @@ def test_too_many_commits_are_drawn_and_scaled(monkeypatch: pytest.MonkeyPatch) 
     ledger, troubles = told(made)
     assert (ledger.costs({})[0].seconds, ledger.costs({})[0].rows, len(ledger.commits["fetch"])) == (200.0, 300, 20)
     assert troubles == ("seconds are scaled up from 20 of 100 commits",)
+
+
+def test_a_broken_manifest_is_read_from_the_commits() -> None:
+    made = Made()
+    put(made, *TWO)
+    made.put("manifest.parquet", pa.table({"stage": ["select"], "shard": [None], "counts": [7]}))
+    assert told(made)[0].totals("select") == (8, 3)
 
 
 @pytest.mark.parametrize("step", ["../../etc", "a\0b"])

@@ -25,7 +25,8 @@ CLOSE = 0.1
 HUGE = 1e300
 """Beyond that a difference of two numbers may be none."""
 DECADES_RATIO = 50.0
-"""Largest over least, from which on edges may grow by a factor."""
+MOST_RATIO = 1e15
+"""Largest over least: from the one to the other edges may grow by a factor."""
 R40 = (
     *(1, 1.06, 1.12, 1.18, 1.25, 1.32, 1.4, 1.5, 1.6, 1.7, 1.8, 1.9, 2, 2.12, 2.24, 2.36, 2.5, 2.65, 2.8, 3),
     *(3.15, 3.35, 3.55, 3.75, 4, 4.25, 4.5, 4.75, 5, 5.3, 5.6, 6, 6.3, 6.7, 7.1, 7.5, 8, 8.5, 9, 9.5),
@@ -55,7 +56,7 @@ def edges_of(name: str, sample: Numbers, whole: bool, low: float | None, high: f
     bounds = [] if low is None or not math.isfinite(low) else [float(low)]
     if high is not None and math.isfinite(high):
         bounds.append(just_above(high, whole))
-    log = _spans(name, sample, bounds)
+    log = all(bound is None or bound > 0 for bound in (low, high)) and _spans(name, sample, bounds)
     least, most = _range(sample[sample > 0] if log else sample, bounds)
     drawn = _by_factor(least, most, whole) if log else _by_step(least, most, whole)
     return Edges(_with_bounds(drawn, bounds), log)
@@ -76,16 +77,12 @@ def _spans(name: str, sample: Numbers, bounds: Sequence[float]) -> bool:
     """Whether a column's numbers lie on several scales: nearly all are positive, and half of them, or a bound, in the
     lowest fifth. Rows of 0 are then counted in the first bin."""
     positive = sample[sample > 0]
-    if (
-        (name.endswith(LINEAR) and name not in RATIOS)
-        or not len(positive)
-        or len(positive) < POSITIVE * len(sample)
-        or min([*bounds, 1]) <= 0
-    ):
+    if not len(positive) or len(positive) < POSITIVE * len(sample):
         return False
     least, most = _range(positive, bounds)
-    lowest = min(float(np.median(positive)), *bounds, most)
-    return name in RATIOS or (most >= least * DECADES_RATIO and lowest < least + (most - least) / 5)
+    if name in RATIOS or name.endswith(LINEAR) or not DECADES_RATIO <= most / least <= MOST_RATIO:
+        return name in RATIOS and most / least <= MOST_RATIO
+    return min(float(np.median(positive)), *bounds, most) < least + (most - least) / 5
 
 
 def _by_step(least: float, most: float, whole: bool) -> list[float]:

@@ -8,6 +8,7 @@ evenly and their seconds scaled up, which the troubles say.
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TypeAlias
 
-from curate.manifest import Commit, CommitLog, Entry, Manifest, commit_name
+from curate.manifest import MANIFEST, Commit, CommitLog, Entry, Manifest, commit_name
 from curate.report.counting.reading import BROKEN, Troubles
 from curate.report.facts import Cost
 from curate.report.funnel import FunnelRow, funnel
@@ -85,7 +86,7 @@ def ledger_of(storage: Storage, record: RunRecord | None, troubles: Troubles) ->
     """The ledger of a data set: the steps of its last run, or all that have commits where no run is on record. What is
     in the manifest alone, because commits were taken away, counts without seconds."""
     log = CommitLog(storage)
-    manifest = {entry.place: entry for entry in Manifest.read(storage).entries}
+    manifest = _manifest(storage, troubles)
     steps = record.steps if record else tuple(dict.fromkeys([*(p[0] for p in manifest), *storage.folders("commits")]))
     places = {step: _places(log, step, troubles) for step in steps}
     drawn = _drawn(places, manifest)
@@ -103,6 +104,14 @@ def ledger_of(storage: Storage, record: RunRecord | None, troubles: Troubles) ->
         found = [entry for entry in own if entry is not None]
         entries |= {step: found} if found else {}
     return Ledger(entries, read)
+
+
+def _manifest(storage: Storage, troubles: Troubles) -> dict[Place, Entry]:
+    try:
+        return {entry.place: entry for entry in Manifest.read(storage).entries}
+    except BROKEN as error:
+        troubles.add(f"{MANIFEST} is damaged: {error}; it is made anew when the config runs again")
+        return {}
 
 
 def set_aside(storage: Storage, troubles: Troubles) -> None:
@@ -142,15 +151,24 @@ def _drawn(places: Mapping[str, Sequence[Place]], manifest: Mapping[Place, Entry
 
 
 def _commits(log: CommitLog, places: Sequence[Place], troubles: Troubles) -> list[Commit]:
-    def read(place: Place) -> Commit | None:
+    def read(place: Place) -> Commit | str | None:
         try:
-            return log.get(*place)
+            commit = log.get(*place)
+            return commit if commit is None or _sound(commit) else f"{commit_name(*place)} is not a commit record"
         except BROKEN as error:
-            troubles.add(str(error))
-            return None
+            return str(error)
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        return [commit for commit in pool.map(read, places) if commit is not None]
+        found = list(pool.map(read, places))
+    for words in (one for one in found if isinstance(one, str)):
+        troubles.add(words)
+    return [one for one in found if isinstance(one, Commit)]
+
+
+def _sound(commit: Commit) -> bool:
+    """Whether it holds numbers where there should be some: it may have been written by anybody."""
+    numbers = [commit.created, *commit.seconds.values(), *commit.counts.values(), *(f.bytes for f in commit.files)]
+    return all(isinstance(one, int | float) and math.isfinite(one) for one in numbers)
 
 
 def _shared(commits: Iterable[Commit]) -> dict[str, float]:

@@ -88,11 +88,18 @@ def count_unit(
 
 
 def _read(tables: Sequence[Table], columns: Columns, troubles: Troubles) -> Iterator[tuple[Table, pa.Table]]:
-    """Tables in their order, the next ones read meanwhile."""
+    """Tables in their order, the next ones read meanwhile; what is wrong with one is told when its turn comes."""
+
+    def read(table: Table) -> tuple[pa.Table, Troubles]:
+        own = Troubles()
+        return columns.read(table, own), own
+
     with ThreadPoolExecutor(1) as pool:
-        waiting = [pool.submit(columns.read, table, troubles) for table in tables[:AHEAD]]
+        waiting = [pool.submit(read, table) for table in tables[:AHEAD]]
         for place, table in enumerate(tables):
-            own = waiting.pop(0).result()
+            found, own = waiting.pop(0).result()
             if place + AHEAD < len(tables):
-                waiting.append(pool.submit(columns.read, tables[place + AHEAD], troubles))
-            yield table, own
+                waiting.append(pool.submit(read, tables[place + AHEAD]))
+            for words in own.told():
+                troubles.add(words)
+            yield table, found
