@@ -4,7 +4,7 @@ A file is a block whose last line of text before it ends in "`NAME`:". Commands 
 `console`, each behind `$ `, with what it prints below. A line `...` stands for any lines, `...` at the end of a line
 for the rest of it, and times, sizes and the folder's path for any others. A command without output shown may print
 what it likes; each must end with code 0, or the one that a comment `# exit code N` names. Tables
-are what a terminal shows.
+are what a terminal shows. "In `FILE`, write `NEW` in place of `OLD`" is done to the file.
 """
 
 import os
@@ -49,10 +49,23 @@ def file_name(page: Path, block: Block) -> str | None:
     return found[1] if found and block.language in ("python", "toml") else None
 
 
+def edits(page: Path) -> list[tuple[int, str, str, str]]:
+    """The changes of files that a page asks for: the line, the file, what goes in, what goes out."""
+    text = page.read_text("utf-8")
+    found = re.finditer(r"In\s`([\w./-]+)`,\swrite\s`([^`]+)`\sin\splace\sof\s`([^`]+)`", text)
+    return [(text.count("\n", 0, one.start()) + 1, one[1], one[2], one[3]) for one in found]
+
+
 def carry_out(page: Path, folder: Path) -> dict[str, str]:
     """All of a page in a folder; answers what each command printed. Raises AssertionError where it is otherwise."""
     printed = {}
+    left = edits(page)
     for block in blocks(page):
+        while left and left[0][0] < block.line:
+            _, file, new, old = left.pop(0)
+            before = (folder / file).read_text()
+            assert before.count(old) == 1, f"{file} has {before.count(old)} times {old!r}"
+            (folder / file).write_text(before.replace(old, new))
         name = file_name(page, block)
         if name:
             target = folder / name
