@@ -93,12 +93,14 @@ def value_text(value: Any, letters: int = 2_000) -> str:
 
 
 def _facts(own: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    """The other columns, width and height as one."""
+    """The other columns; width and height as one, those of the original where they are known, behind what was asked."""
     told = {name: value_text(own[name], 80) for name in own if name not in TOLD and own[name] is not None}
-    if {"width", "height"} <= told.keys():
-        size = f"{told.pop('width')} × {told.pop('height')} px"
-        told = {"size": size, **told}
-    return tuple(told.items())[:FACTS]
+    sizes = [told.pop(name, "") for name in ("width", "height", "original_width", "original_height")]
+    for size in (sizes[2:], sizes[:2]):
+        if all(size):
+            told["size"] = f"{size[0]} × {size[1]} px"
+            break
+    return tuple(told.items())[-FACTS:]
 
 
 def _cut(text: str, letters: int) -> str:

@@ -70,7 +70,7 @@ def document_context(
         "kept_parts": len(kept),
         "all": all,
         "step": PARTS,
-        "families": families(finder.catalog.columns("documents"), row),
+        "families": families("documents", finder.catalog.columns("documents"), row),
         "events": events,
         **verdict_of(row, events),
     }

@@ -27,7 +27,7 @@ THUMBNAIL_PX, LARGE_PX = 256, 1_600
 MOST_PARTS = 1_000_000
 NO_PAGE = "This is no page of the data set. A page is reached from the overview or the list."
 UNOPENED = b"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 160 160" width="160" height="160">
-<title>This picture cannot be opened</title><rect width="160" height="160" fill="#767c78"/>
+<title>This picture cannot be opened</title><rect width="160" height="160" fill="#5c625e"/>
 <text x="80" y="76" text-anchor="middle" font-family="sans-serif" font-size="13" fill="#fff">cannot be</text>
 <text x="80" y="94" text-anchor="middle" font-family="sans-serif" font-size="13" fill="#fff">opened</text></svg>"""
 """Instead of bytes that are no picture, broken or too large."""
@@ -99,7 +99,11 @@ class Pages:
         if download:
             attached = ("Content-Disposition", 'attachment; filename="selection.toml"')
             return Answer(config.encode(), media="text/plain; charset=utf-8", headers=(attached,))
-        here = {"config": config, "download": question.address("/selection.toml"), "back": question.address()}
+        here: dict[str, Any] = {
+            "config": config,
+            "download": question.address("/selection.toml"),
+            "back": question.address(),
+        }
         return self._render("selection", question.unit, **here)
 
     def _shown(self, shard: str, key: str, read: Any) -> dict[str, Any]:

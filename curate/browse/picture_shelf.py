@@ -2,22 +2,21 @@
 
 What is sent is never what is stored: a picture is decoded within the bounds of `thumbnail` and written anew, so that no
 byte of a stranger reaches the browser's own decoders. Pictures of hidden rows and of rows that were flagged as unsafe
-are not read at all. A shard's places (some 30,000 rows) are read once and kept for 10 s, so a page of 60 pictures costs
-60 reads and a tombstone that is set meanwhile holds within 10 s.
+are not read at all. A shard's places (some 30,000 rows) and flags are read once a minute, 10 ms a shard, so a picture
+costs one read of a tar, and a tombstone that is set meanwhile holds within the minute.
 """
 
 from __future__ import annotations
 
-import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from threading import BoundedSemaphore, Lock
-from typing import Any
+from threading import BoundedSemaphore
+from time import monotonic
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curate.browse.recent import Recent
 from curate.document.read import IMAGE_MEMBER
 from curate.errors import ShardError
 from curate.report.pictures.thumbnails import MOST_BYTES, thumbnail
@@ -27,10 +26,9 @@ from curate.storage import Storage
 
 __all__ = ["NotShown", "PictureShelf"]
 
-FRESH_S = 10.0
-"""How long what was read of a shard is believed."""
-SHARDS = 16
-"""Shards of which it is kept."""
+SHARDS, FLAGGED = 32, 1_024
+"""Shards whose places are kept, 1 MB each, and those whose flagged keys are."""
+INDEX = ("key", "extension", "offset", "size")
 AT_ONCE = 2
 """Pictures that are decoded at a time; each may take 200 MB."""
 
@@ -52,19 +50,20 @@ class Place:
 
 
 class PictureShelf:
-    """The pictures of samples, and those of parts of documents, whose keys are `DOCUMENT.NUMBER`."""
+    """The pictures of samples, and those of parts of documents, whose keys are `DOCUMENT.NUMBER`. `clock`: seconds, by
+    which what was read is old."""
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, clock: Callable[[], float] = monotonic) -> None:
         self.storage = storage
-        self._kept: OrderedDict[tuple[str, str], tuple[float, Any]] = OrderedDict()
+        self._flagged = Recent(FLAGGED, self._read_flagged, clock)
+        self._index = Recent(SHARDS, lambda id: Shard(storage, id).table("index", INDEX), clock)
+        self._parts = Recent(SHARDS, lambda id: _parts(Shard(storage, id)), clock)
         self._seen: tuple[Mapping[str, int], Watch] | None = None
-        self._lock = Lock()
         self._decoding = BoundedSemaphore(AT_ONCE)
 
     def why_not(self, shard: str, key: str) -> str:
         """What keeps the picture of a row from being shown: what flagged it; empty where nothing does."""
-        flagged: Mapping[str, str] = self._of(shard, "withheld", self._withheld)
-        return flagged.get(key, "")
+        return self._flagged.get(shard).get(key, "")
 
     def has(self, shard: str, key: str) -> bool:
         """Whether the tar has a picture of this row."""
@@ -76,7 +75,7 @@ class PictureShelf:
     def first_of(self, shard: str, document: str) -> str:
         """The key of the first part of a document whose picture is there and may be shown; empty for none."""
         try:
-            parts = self._of(shard, "parts", _parts)
+            parts = self._parts.get(shard)
         except ShardError:
             return ""
         keys = parts["key"].filter(pc.equal(parts["of"], document)).to_pylist()
@@ -93,16 +92,19 @@ class PictureShelf:
             raise NotShown(404, f"There is no picture of {key} in shard {shard}.")
         if place.size > MOST_BYTES:
             return b""
+        tar = Shard(self.storage, shard).tar
         with self._decoding:
-            data = self.storage.read_range(Shard(self.storage, shard).tar, place.offset, place.size)
-            return thumbnail(data, side_px)
+            try:
+                return thumbnail(self.storage.read_range(tar, place.offset, place.size), side_px)
+            except FileNotFoundError:
+                raise NotShown(404, f"The picture of {key} is not there: {tar} is gone.") from None
 
     def _place(self, shard: str, key: str) -> Place | None:
         document, dot, _ = key.rpartition(".")
-        index = self._of(shard, "index", lambda of: of.table("index", ["key", "extension", "offset", "size"]))
+        index = self._index.get(shard)
         own = pc.equal(index["key"], document if dot else key)
         if dot:
-            parts = self._of(shard, "parts", _parts)
+            parts = self._parts.get(shard)
             member = parts[IMAGE_MEMBER].filter(pc.equal(parts["key"], key)).to_pylist()[:1]
             own = pc.and_(own, pc.is_in(index["extension"], pa.array(member, pa.string())))
         else:
@@ -110,8 +112,8 @@ class PictureShelf:
         rows = index.filter(own).to_pylist()
         return Place(rows[0]["offset"], rows[0]["size"]) if rows else None
 
-    def _withheld(self, shard: Shard) -> Mapping[str, str]:
-        seen = self._watch()
+    def _read_flagged(self, id: str) -> Mapping[str, str]:
+        shard, seen = Shard(self.storage, id), self._watch()
         found = dict(withheld_keys(shard, seen))
         return found | dict(withheld_keys(shard.parts, seen)) if _has_parts(shard) else found
 
@@ -121,20 +123,6 @@ class PictureShelf:
         if self._seen is None or self._seen[0] != tombstones:
             self._seen = (tombstones, watch(list_shards(self.storage)))
         return self._seen[1]
-
-    def _of(self, shard: str, what: str, read: Callable[[Shard], Any]) -> Any:
-        """What `read` gives of a shard, from not longer ago than FRESH_S."""
-        place = (shard, what)
-        with self._lock:
-            found = self._kept.get(place)
-        if found is None or time.monotonic() - found[0] > FRESH_S:
-            found = (time.monotonic(), read(Shard(self.storage, shard)))
-        with self._lock:
-            self._kept[place] = found
-            self._kept.move_to_end(place)
-            while len(self._kept) > 3 * SHARDS:
-                self._kept.popitem(last=False)
-        return found[1]
 
 
 def _has_parts(shard: Shard) -> bool:

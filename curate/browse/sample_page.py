@@ -10,6 +10,7 @@ from curate.browse.cards import STATUSES, WORDS, page_address, picture_address, 
 from curate.browse.catalog import Column
 from curate.browse.find import Event, Finder, Near
 from curate.browse.picture_shelf import PictureShelf
+from curate.report.cluster import SHOWN
 
 __all__ = ["Family", "families", "sample_context", "verdict_of"]
 
@@ -17,7 +18,6 @@ MOST_LETTERS = 20_000
 """Of a text that is told on the page of its row."""
 COPIES = 24
 """Copies of a kind that are shown; how many there are is said."""
-SAMPLES = "the table of samples"
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,10 @@ def sample_context(finder: Finder, shelf: PictureShelf, unit: str, shard: str, k
         "words": next((value_text(row[name], MOST_LETTERS) for name in WORDS if row.get(name)), ""),
         "url": str(row.get("url") or ""),
         "document": page_address(shard, document, "documents") if document else "",
-        "families": families(finder.catalog.columns(unit), row),
+        "families": families(unit, finder.catalog.columns(unit), row),
         "events": events,
         **verdict_of(row, events),
+        "most_copies": SHOWN,
         "near": _near(finder.near(shard, key, unit), shelf, unit, key),
     }
 
@@ -76,14 +77,14 @@ def verdict_of(row: Mapping[str, Any], events: Sequence[Event]) -> dict[str, Any
     return {"kept": row.get("keep"), "reasons": [(reason, words.get(reason, "")) for reason in told]}
 
 
-def families(columns: Sequence[Column], row: Mapping[str, Any]) -> list[Family]:
+def families(unit: str, columns: Sequence[Column], row: Mapping[str, Any]) -> list[Family]:
     """The columns that have a value, by the file that holds them."""
     found: dict[str, list[tuple[str, str, str, str]]] = {}
     for column in columns:
         if row.get(column.name) is not None:
             told = (column.name, value_text(row[column.name], MOST_LETTERS), column.type, column.about)
             found.setdefault(column.family, []).append(told)
-    return [Family(name or SAMPLES, tuple(rows)) for name, rows in found.items()]
+    return [Family(name or f"the table of {unit}", tuple(rows)) for name, rows in found.items()]
 
 
 def _near(near: Sequence[Near], shelf: PictureShelf, unit: str, key: str) -> list[tuple[str, int, list[Copy]]]:

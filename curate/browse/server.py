@@ -23,6 +23,7 @@ from typing import Any
 
 from curate.browse.access import Access, is_loopback, new_token
 from curate.browse.answer import Answer, Asked, BadAddress, headers, read_target, refusal
+from curate.document.render import plain
 
 __all__ = ["BrowseServer", "Limits"]
 
@@ -172,7 +173,8 @@ class Exchange(BaseHTTPRequestHandler):
         except BadAddress as error:
             return refusal(error.status, str(error))
         except Exception as error:  # noqa: BLE001 a page that fails is told to whoever runs the server, and others go on
-            self.server.tell(f"{self.path[:200]!r} failed: {type(error).__name__}: {str(error)[:500]}")
+            words = " ".join(plain(str(error)[:500]).split())
+            self.server.tell(f"{self.path[:200]!r} failed: {type(error).__name__}: {words}")
             return refusal(500, "this page failed; the terminal where `curate browse` runs says why")
 
     def _send(self, answer: Answer) -> None:

@@ -1,7 +1,8 @@
 """Look at a data set in a browser: ask any condition, see rows with their pictures, history and copies. Read-only.
 
 It prints an address and answers until Ctrl-C. On this machine alone, unless --host says otherwise; then the address
-has a token, and whoever has it sees everything that is shown."""
+has a token, and whoever has it sees everything that is shown. Nothing is encrypted: over a network that others read,
+leave --host as it is and use a tunnel, such as ssh -L 8000:127.0.0.1:PORT."""
 
 from __future__ import annotations
 
@@ -41,7 +42,6 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError(str(error)) from None
     storage = Storage(options.data)
     finder = Finder(storage, memory=_bytes(options.memory) // 2, timeout_s=options.timeout)
-    finder.catalog.shards()
     return _serve(Pages(finder, storage.root.rpartition("/")[2] or storage.root), options)
 
 
