@@ -31,13 +31,14 @@ def blocks(page: Path) -> list[Block]:
     lines = page.read_text("utf-8").splitlines()
     found, at = [], 0
     while at < len(lines):
-        fence = re.match(r"```(\w*)", lines[at])
+        fence = re.match(r"( *)```(\w*)", lines[at])
         indented = lines[at].startswith("    ") and not (at and lines[at - 1].strip())
         end = at + 1
         if fence:
-            while end < len(lines) and not lines[end].startswith("```"):
+            while end < len(lines) and lines[end].strip() != "```":
                 end += 1
-            found.append(Block(page.name, at + 1, fence[1], "\n".join(lines[at + 1 : end])))
+            text = "\n".join(line[len(fence[1]) :] for line in lines[at + 1 : end])
+            found.append(Block(page.name, at + 1, fence[2], text))
         elif indented and not re.match(r"\s+([-*]|\d+\.) ", lines[at]):
             while end < len(lines) and (lines[end].startswith("    ") or not lines[end].strip()):
                 end += 1
@@ -49,7 +50,7 @@ def blocks(page: Path) -> list[Block]:
 
 def prose(page: Path) -> str:
     """A page without its blocks of code."""
-    text = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    text = re.sub(r"^ *```.*?^ *```$", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
     return "\n".join(line for line in text.splitlines() if not line.startswith("    "))
 
 
@@ -63,6 +64,6 @@ def commands(block: Block) -> Iterator[list[str]]:
 
 def anchors(page: Path) -> set[str]:
     """What a link to a place of a page may say, by GitHub's rule."""
-    heads = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.M | re.S), re.M)
+    heads = re.findall(r"^#+ (.*)$", re.sub(r"^ *```.*?^ *```$", "", page.read_text("utf-8"), flags=re.M | re.S), re.M)
     plain = (re.sub(r"[^\w\- ]", "", re.sub(r"\[(.*?)\]\(.*?\)", r"\1", head)).strip().lower() for head in heads)
     return {head.replace(" ", "-") for head in plain}

@@ -52,5 +52,5 @@ def undocumented(data: Path) -> set[str]:
     }
     for pattern, name in NAMES.items():
         names = {re.sub(pattern, name, column) for column in names}
-    folders = {entry.name for entry in data.glob("*/*") if entry.is_dir()}
+    folders = {entry.name for entry in data.glob("*/*") if entry.is_dir() and (entry.parent / "commits").exists()}
     return {name for name in names if f"`{name}`" not in known} | {n for n in folders if f"{n}/" not in known}
