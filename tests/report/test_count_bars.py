@@ -151,6 +151,16 @@ def test_at_other_bounds_it_is_what_would_be_kept(kind: pa.DataType) -> None:
                 assert left(own, high=below) == kept([table], (("held", moved), other))
 
 
+@pytest.mark.parametrize("high", [3, 3.0, 2.5, 100, None])
+@pytest.mark.parametrize("kind", [pa.int64(), pa.float64(), pa.float32()], ids=str)
+def test_every_row_is_in_its_bin(kind: pa.DataType, high: float | None) -> None:
+    values = np.random.default_rng(1).lognormal(1, 1, 800).astype(kind.to_pandas_dtype())
+    table = pairs(800, n_variance=pa.array(values, kind))
+    (own,) = (h for h in counted([table], (("held", Held("n_variance", 1, high)),)).histograms(Troubles()) if h.min)
+    inside = np.clip(values.astype(np.float64), own.edges[0], own.edges[-1])
+    assert own.rows == tuple(np.histogram(inside, own.edges)[0].tolist())
+
+
 def test_another_number_of_the_same_filter_keeps_a_row_away() -> None:
     """The first row is small in sides and in bytes, but one reason a filter is all that is told."""
     rows = pairs(

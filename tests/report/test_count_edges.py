@@ -28,7 +28,8 @@ WORDS = np.round(DICE.lognormal(2.2, 0.8, 5_000))
         ("laplacian_variance", np.concatenate([AREAS, np.zeros(900)]), False, 30.0, None, False),
         ("laplacian_variance", AREAS, False, 0.0, None, False),
         ("original_bytes", np.round(AREAS) + 1, True, None, 10**6, True),
-        ("caption_words", WORDS, True, 3, 60, True),
+        ("caption_words", WORDS, True, 3, 60, False),
+        ("caption_chars", WORDS * 6, True, 10, None, True),
         ("aspect_ratio", np.exp(DICE.normal(0, 0.3, 999)), False, None, None, True),
         ("width", DICE.uniform(100, 256, 999), True, 150, None, False),
         ("laplacian_variance", AREAS, False, None, 0.0, False),
@@ -46,7 +47,7 @@ def test_edges(name: str, sample: np.ndarray, whole: bool, low: float | None, hi
     assert edges.log == log
     assert all(map(math.isfinite, edges.values))
     assert all(a < b for a, b in pairwise(edges.values))
-    assert 1 <= len(edges.values) - 1 <= MOST_BINS + 4
+    assert 1 <= len(edges.values) - 1 <= MOST_BINS * (1 + whole) + 4
     for bound in (low, just_above(high, whole) if high is not None else None):
         if bound is not None:
             assert bound in edges.values[1:-1]
@@ -54,7 +55,7 @@ def test_edges(name: str, sample: np.ndarray, whole: bool, low: float | None, hi
 
 def test_edges_are_round_numbers() -> None:
     assert edges_of("a_score", NORMAL, False, None, None).values[:3] == (0.08, 0.09, 0.1)
-    assert edges_of("a_px", np.arange(1000.0), True, None, None).values[:3] == (0, 20, 40)
+    assert edges_of("a_px", np.arange(1000.0), True, None, None).values[:3] == (0, 10, 20)
     assert {1000, 1250, 1600, 2000} <= {*edges_of("a_variance", AREAS, False, None, None).values}
 
 
@@ -63,8 +64,15 @@ def test_an_edge_close_to_a_bound_gives_way() -> None:
     assert 0.2201 in told
     assert 0.22 not in told
     whole = edges_of("a_words", np.arange(30.0), True, 3, 9).values
-    assert {3, 10} <= {*whole}
-    assert 9 in whole
+    assert {3, 9, 10} <= {*whole}
+
+
+def test_bins_of_whole_numbers_do_not_shrink() -> None:
+    told = edges_of("caption_chars", np.round(AREAS) + 1, True, None, None)
+    widths = np.diff(told.values)
+    assert told.log
+    assert (np.diff(widths[:-1]) >= 0).all()
+    assert all(edge == int(edge) for edge in told.values)
 
 
 def test_outliers_do_not_press_the_others_together() -> None:
@@ -82,6 +90,6 @@ def test_any_bounds_have_a_bin_on_either_side(sample: list[float], whole: bool, 
     values = np.round(sample) if whole else np.array(sample)
     told = edges_of("a_count", values.astype(np.float64), whole, low, high).values
     assert all(a < b for a, b in pairwise(told))
-    assert len(told) <= MOST_BINS + 5
+    assert len(told) <= MOST_BINS * (1 + whole) + 5
     assert low is None or low in told[1:-1]
     assert high is None or just_above(high, whole) in told[1:-1]

@@ -149,19 +149,18 @@ class Bars:
         """The edges in the precision of a column of this type, as a bound would be that moved there."""
         name = str(kind)
         if name not in self._exact:
-            self._exact[name] = _in_precision(self.edges.values, self.measure.gauge, kind)
+            self._exact[name] = _in_precision(self.edges, self.measure.gauge, kind)
         return self._exact[name]
 
 
-def _in_precision(edges: Sequence[float], gauge: Gauge, kind: pa.DataType) -> npt.NDArray[np.float64]:
-    told = np.asarray(edges, np.float64)
+def _in_precision(edges: Edges, gauge: Gauge, kind: pa.DataType) -> npt.NDArray[np.float64]:
+    told = np.asarray(edges.values, np.float64)
     if not pt.is_floating(kind):
         return told
     of = kind.to_pandas_dtype()
     rounded = told.astype(of).astype(np.float64)
     if gauge.max is not None:
-        above_it = float(np.nextafter(of(gauge.max), of(np.inf)))
-        rounded[np.isin(told, [just_above(gauge.max, whole) for whole in (False, True)])] = above_it
+        rounded[told == just_above(gauge.max, edges.whole)] = float(np.nextafter(of(gauge.max), of(np.inf)))
     return rounded
 
 

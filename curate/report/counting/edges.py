@@ -2,14 +2,14 @@
 
 Where a column spans decades (areas, bytes, variances) edges grow by a factor, in the preferred numbers of engineering
 (Renard's series, ISO 3): 10, 12.5, 16, 20 ... Otherwise they are a round step apart. At most 60 bins of
-those, and the bounds of a filter between them. What lies beyond the first or last edge is counted in the bin there, so
+those, twice as many of whole numbers, so that words can be told one by one; and a filter's bounds between them. What lies beyond the first or last edge is counted in the bin there, so
 that one row in a thousand of outliers does not press all others into one bin.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,10 +43,11 @@ Numbers = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Edges:
-    """`values` ascend strictly, at least 2; `log`: they grow by a factor."""
+    """`values` ascend strictly, at least 2; `log`: they grow by a factor; `whole`: they are for whole numbers."""
 
     values: tuple[float, ...]
     log: bool = False
+    whole: bool = False
 
 
 def edges_of(name: str, sample: Numbers, whole: bool, low: float | None, high: float | None) -> Edges:
@@ -56,10 +57,10 @@ def edges_of(name: str, sample: Numbers, whole: bool, low: float | None, high: f
     bounds = [] if low is None or not math.isfinite(low) else [float(low)]
     if high is not None and math.isfinite(high):
         bounds.append(just_above(high, whole))
-    log = all(bound is None or bound > 0 for bound in (low, high)) and _spans(name, sample, bounds)
+    log = all(bound is None or bound > 0 for bound in (low, high)) and _spans(name, sample, bounds, whole)
     least, most = _range(sample[sample > 0] if log else sample, bounds)
     drawn = _by_factor(least, most, whole) if log else _by_step(least, most, whole)
-    return Edges(_with_bounds(drawn, bounds), log)
+    return Edges(_with_bounds(drawn, bounds), log, whole)
 
 
 def just_above(high: float, whole: bool) -> float:
@@ -73,14 +74,15 @@ def _range(sample: Numbers, bounds: Sequence[float]) -> tuple[float, float]:
     return (float(min(ends)), float(max(ends))) if ends else (0.0, 1.0)
 
 
-def _spans(name: str, sample: Numbers, bounds: Sequence[float]) -> bool:
+def _spans(name: str, sample: Numbers, bounds: Sequence[float], whole: bool) -> bool:
     """Whether a column's numbers lie on several scales: nearly all are positive, and half of them, or a bound, in the
-    lowest fifth. Rows of 0 are then counted in the first bin."""
+    lowest fifth. Rows of 0 are then counted in the first bin. Whole numbers up to 120 have room on one scale."""
     positive = sample[sample > 0]
     if not len(positive) or len(positive) < POSITIVE * len(sample):
         return False
     least, most = _range(positive, bounds)
-    if name in RATIOS or name.endswith(LINEAR) or not DECADES_RATIO <= most / least <= MOST_RATIO:
+    few = whole and most <= 2 * MOST_BINS
+    if name in RATIOS or name.endswith(LINEAR) or few or not DECADES_RATIO <= most / least <= MOST_RATIO:
         return name in RATIOS and most / least <= MOST_RATIO
     return min(float(np.median(positive)), *bounds, most) < least + (most - least) / 5
 
@@ -89,7 +91,8 @@ def _by_step(least: float, most: float, whole: bool) -> list[float]:
     spread = most - least
     if not math.isfinite(spread):
         return [least, most]
-    wanted = max(spread / (MOST_BINS - 2) if spread else max(abs(most), 1) / 10, abs(most) * 1e-9, 1e-12)
+    bins = (2 * MOST_BINS if whole else MOST_BINS) - 2
+    wanted = max(spread / bins if spread else max(abs(most), 1) / 10, abs(most) * 1e-9, 1e-12)
     power = 10.0 ** math.floor(math.log10(wanted))
     step = next(own * power for own in STEPS if own * power >= wanted * (1 - 1e-9))
     step = float(max(1, math.ceil(step))) if whole else step
@@ -103,13 +106,23 @@ def _by_factor(least: float, most: float, whole: bool) -> list[float]:
         values = [float(f"{own * 10.0**power:.6g}") for power in range(first, last + 1) for own in series]
         values.append(10.0 ** (last + 1))
         if whole:
-            values = sorted({float(math.ceil(value)) for value in values})
+            values = _widening(float(math.ceil(value)) for value in values)
         inner = [value for value in values if least < value <= most]
         if len(inner) <= MOST_BINS - 2 or series is SERIES[-1]:
             break
     below = [value for value in values if value <= least][-1:]
     above = [value for value in values if value > most][:1]
     return [*below, *inner, *above]
+
+
+def _widening(values: Iterable[float]) -> list[float]:
+    """Whole numbers of which none is nearer to the one before than that is to its own: else bars would jump."""
+    found: list[float] = []
+    for value in values:
+        width = found[-1] - found[-2] if len(found) > 1 else 1.0
+        if not found or value - found[-1] >= width:
+            found.append(value)
+    return found
 
 
 def _with_bounds(edges: list[float], bounds: Sequence[float]) -> tuple[float, ...]:
