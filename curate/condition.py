@@ -236,7 +236,7 @@ class _Writer:
             raise ConfigError(f"the condition has more than {MOST_NODES} pieces or {MOST_DEPTH} levels; write less")
         kind = str(node.get("class"))
         writes = self._of.get(kind)
-        if writes is None or node.get("alias"):
+        if writes is None:
             raise self._refused(node, WORDS.get(kind, kind.lower().replace("_", " ")))
         sql = writes(node)
         self._depth -= 1
