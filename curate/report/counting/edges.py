@@ -1,9 +1,9 @@
 """Round numbers to count between: people move a threshold to .25, not to .2473.
 
 Where a column spans decades (areas, bytes, variances) edges grow by a factor, in the preferred numbers of engineering
-(Renard's series, ISO 3): 10, 12.5, 16, 20 ... Otherwise they are a round step apart. At most 60 bins of
-those, twice as many of whole numbers, so that words can be told one by one; and a filter's bounds between them. What lies beyond the first or last edge is counted in the bin there, so
-that one row in a thousand of outliers does not press all others into one bin.
+(Renard's series, ISO 3): 10, 12.5, 16, 20 ... Otherwise they are a round step apart. At most 60 bins, of whole numbers
+twice as many, so that words can be told one by one; and a filter's bounds between them. What lies beyond the first or
+last edge is counted in the bin there, so that one row in a thousand of outliers does not press all others into one bin.
 """
 
 from __future__ import annotations
