@@ -46,7 +46,7 @@ def fates(number):
 @pytest.fixture(scope="module")
 def rows():
     sides = random.Random(0)
-    return [row(n, fates(n), side_px=float(sides.randint(0, 99) if n % 5 == 0 else 100 + n)) for n in range(NUMBERS)]
+    return [row(n, fates(n), side_px=float(sides.randint(0, 99) if n % 5 == 0 else 99 + n)) for n in range(NUMBERS)]
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +138,26 @@ def test_lots_hold_the_best_whatever_the_order(tmp_path):
     assert [one.value for one in lot.rows()] == [values[n] for n in best]
 
 
+def test_of_copies_the_nearest_counts():
+    for order in ([0, 1, 2], [2, 1, 0], [1, 0, 2]):
+        lot = Lot(2)
+        for row_number in order:
+            numbers, distances = np.array([7, 7, 9], np.uint64), np.array([3.0, 1.0, 2.0])
+            lot.offer(0, np.array([row_number]), numbers, distances, distances)
+        assert [(one.row, one.value) for one in lot.rows()] == [(1, 1.0), (2, 2.0)]
+
+
+@pytest.mark.parametrize("end", ["min", "max"])
+def test_a_row_at_the_bound_is_inside(end, tmp_path):
+    """Of a gallery of one row on either side the row at the bound is the one inside."""
+    shards = pack(tmp_path, [row(n, side_px=float(value)) for n, value in enumerate([98, 99, 100, 101, 102])], [5])
+    gauge = Gauge("side_px", ("side_px",), **{end: 100.0})
+    found = galleries(shards, SAMPLES, (FilterRecord("size", {}, (), {}, (gauge,)),), Draw(tiles=2))[-1]
+    inside = next(tile for tile in found.tiles if tile.caption == "picture 2")
+    outside = next(tile for tile in found.tiles if tile != inside)
+    assert (outside.caption, inside.numbers["side_px"]) == ("picture 1" if end == "min" else "picture 3", "100")
+
+
 def test_copies_of_a_row_are_shown_once_and_counted(tmp_path):
     shards = pack(tmp_path, [row(1), row(1), row(1), row(2)], [2, 2])
     found = drawn(shards)
@@ -197,6 +217,16 @@ def test_what_cannot_be_read_is_a_tile_without_a_picture(broken, tmp_path):
     BROKEN[broken](storage)
     tiles = drawn(list_shards(storage))[0].tiles
     assert [(tile.picture, tile.status) for tile in tiles] == [(b"", "not in the tar")] * 2
+
+
+def test_one_place_that_is_none_does_not_hide_the_others(tmp_path):
+    storage = Storage(str(tmp_path))
+    put_rows(storage, "00000", [row(n) for n in range(4)])
+    index = Shard(storage, "00000").table("index").to_pydict()
+    index["offset"][0] = -5
+    index["size"][2] = 1 << 62
+    put_table(storage, "00000.index.parquet", pa.table(index))
+    assert pictures_of(drawn(list_shards(storage))) == {2, 3}
 
 
 @pytest.mark.parametrize("name", ["00000.parquet", "00000.select.parquet"])

@@ -111,7 +111,8 @@ def bomb(width, height):
         bomb(50_000, 50_000),
         bomb(1 << 30, 1),
         encoded(Image.fromarray(np.zeros((4, 4), np.float32)), "TIFF"),
-        b"\xff\xd8\xff" + bytes(MOST_BYTES),
+        encoded(halves()) + bytes(MOST_BYTES),
+        encoded(Image.new("1", (8_001, 8_000))),
     ],
 )
 def test_no_bytes_of_what_cannot_be_shown(data):

@@ -208,6 +208,18 @@ def test_copies_of_what_is_hidden_in_an_earlier_data_set(tmp_path):
     assert flagged(later) == {0: "copy of a hidden picture"}
 
 
+def test_an_earlier_data_set_is_asked_only_where_our_own_may_lie(tmp_path):
+    far = Storage(f"memory://{tmp_path.name}")
+    keys = put_rows(far, "00000", [row(0)])
+    put_table(far, "00000.match.parquet", pa.table({"key": keys, HASH_LIST_MATCH: ["md5"]}))
+    put_table(
+        far, "00000.bytes_clusters.parquet", pa.table({"key": keys, "bytes_duplicate_of": pa.nulls(1, pa.string())})
+    )
+    assert withheld(list_shards(far)) == {"on a hash list": 1}
+    columns = {"bytes_duplicate_of": pa.array(keys), "bytes_duplicate_in": pa.array([far.root])}
+    assert flagged(put(tmp_path, [row(1)], **columns)) == {}
+
+
 def test_one_withheld_copy_hides_its_cluster_from_the_examples(tmp_path):
     shard = put(
         tmp_path,
@@ -222,7 +234,7 @@ def test_one_withheld_copy_hides_its_cluster_from_the_examples(tmp_path):
 @pytest.fixture
 def pages(tmp_path):
     """Three documents of a text and two pictures each."""
-    storage = Storage(str(tmp_path))
+    storage = Watched(str(tmp_path))
     slots = [Slot(f"http://s.test/{n}.png", picture(n), extension="png") for n in range(6)]
     listed = [Page([Words(f"text {n}"), *slots[2 * n : 2 * n + 2]]) for n in range(3)]
     put_pages(storage, "00000", listed)
@@ -237,13 +249,15 @@ def seen_in(shard):
 
 
 def test_slots_that_are_flagged_keep_their_place(pages):
-    table = pa.table({"key": PART_KEYS, "punsafe": [0.0, 0.9, 0.0, *[0.0] * 6]})
+    table = pa.table({"key": PART_KEYS, "punsafe": [0.9, 0.9, 0.0, *[0.0] * 6]})
     put_table(pages.storage, "00000_parts.more.parquet", table)
     shown, slots = seen_in(pages)
     assert shown == {1, 2, 3, 4, 5}
     assert slots["http://s.test/0.png"] == ("withheld", False)
     assert slots["http://s.test/1.png"] == ("success", True)
     assert withheld([pages]) == {"punsafe": 1}
+    first = next(entry["offset"] for entry in pages.table("index").to_pylist() if entry["extension"] == "1.png")
+    assert all(start != first for start, _ in ranges(pages.storage)["00000.tar"])
 
 
 def test_one_slot_on_a_hash_list_hides_its_whole_document(pages):

@@ -35,9 +35,7 @@ def pictures_in_tar(shard: Shard, wanted: Collection[Wanted]) -> Iterator[tuple[
         with shard.storage.open(shard.tar) as tar:
             for one, (offset, size) in sorted(places.items(), key=lambda own: own[1]):
                 tar.seek(offset)
-                data = tar.read(size)
-                if len(data) == size:
-                    yield one, data
+                yield one, tar.read(size)
     except UNREADABLE:
         return
 
