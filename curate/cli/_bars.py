@@ -13,6 +13,7 @@ import re
 import threading
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TextIO
 
@@ -28,7 +29,7 @@ PAINT_S = 0.5
 WIDEST_NAME, WIDEST_BAR, SHORTEST_BAR = 24, 20, 5
 NARROWEST = 10
 """Columns of a terminal below which there is one line and no table."""
-UNPRINTABLE = re.compile("[^\n\t -~\xa1-\u1fff\u2030-\u205e\u2070-\ud7ff\uf900-\ufffd\U00010000-\U0010ffff]")
+UNPRINTABLE = re.compile("[^\n\t -~\xa1-\u1fff\u2030-\u205e\u2070-\ud7ff\uf900-\ufffd\U00010000-\U000dffff]|\u061c")
 """Control characters and those that turn text around: an address or a server's words must not paint on the terminal."""
 GREEN, RED, DIM, PLAIN = "\x1b[32m", "\x1b[31m", "\x1b[2m", "\x1b[0m"
 
@@ -125,7 +126,10 @@ class Bars:
         return replace(self._look, columns=size.columns or 80, rows=size.lines or 24)
 
     def _write(self, text: str) -> None:
-        if text:
+        """A terminal that was closed does not end the run."""
+        if not text:
+            return
+        with suppress(OSError, ValueError):
             self._stream.write(text)
             self._stream.flush()
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["add_format", "as_table", "finite", "show"]
+__all__ = ["add_format", "as_table", "show"]
 
 WIDEST_LIST = 60
 """Letters of a list in a table's cell; the JSON has all of it."""
@@ -33,18 +33,13 @@ def show(result: Mapping[str, Any], form: str) -> None:
             print(f"{title}: {_cell(value) or 'none'}")
 
 
-def finite(value: Any) -> Any:
-    """The value, or None for not-a-number and infinity, which JSON does not have."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def _strict(value: Any) -> Any:
-    """The value with what JSON does not have as null."""
+    """The value without not-a-number and infinity, which JSON does not have."""
     if isinstance(value, dict):
         return {name: _strict(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_strict(inner) for inner in value]
-    return finite(value)
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def as_table(rows: Sequence[Mapping[str, Any]]) -> str:

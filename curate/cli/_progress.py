@@ -6,18 +6,18 @@ Both go to stderr, so that stdout has the result alone, and both show the sums o
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TextIO
-
-from curate.cli._output import finite
 
 if TYPE_CHECKING:
     from curate.plan import Job
     from curate.run.ledger import Ledger, Vocabulary
-    from curate.run.progress import Event, Watch
+    from curate.run.progress import Event, Finished, Retried, SetAside, Watch
 
 __all__ = ["Lines", "progress", "vocabulary"]
 
@@ -25,6 +25,9 @@ MOST_LETTERS = 2_000
 """Of an error's text in a line: its end, which says what happened."""
 FETCHED = frozenset({"fetch_status", "page_status"})
 """Columns by which a step is known that fetches."""
+NAMED = ("dropped.", "flagged.")
+"""Counts by reason. A line tells `dropped` under a name of its own, and not what other filters would have dropped."""
+ENCODER = json.JSONEncoder(allow_nan=False)
 OF_PAGES = frozenset({"bad_coding"})
 """What a page's status is called where it differs from a picture's."""
 
@@ -94,59 +97,51 @@ class Lines:
             case told.Retried() | told.SetAside():
                 self._say("retry" if isinstance(event, told.Retried) else "set_aside", _failure(event))
             case told.Trouble():
-                self._say("trouble", {"text": event.text})
+                self._say("trouble", {"text": event.text[-MOST_LETTERS:]})
 
-    def _done(self, event: Any) -> dict[str, Any]:
+    def _done(self, event: Finished) -> dict[str, Any]:
         from curate.run.ledger import count_of, named
 
-        commit, step = event.commit, self._ledger.step(event.commit.stage)
+        commit = event.commit
         rows, seconds = count_of(commit, event.rows), commit.seconds.get("total")
-        told = {"stage": commit.stage, "shard": commit.shard, "rows": rows}
+        record = {"stage": commit.stage, "shard": commit.shard, "rows": rows}
         if "kept" in commit.counts:
-            told |= {"kept": commit.counts["kept"], "failed" if step.fetches else "dropped": named(commit)}
-        known = {"in", "kept"}
-        others = {name: n for name, n in commit.counts.items() if name not in known and not _by_name(name)}
-        return told | {
-            "counts": others,
-            "seconds": _rounded(seconds),
-            "rows_per_s": _rounded(rows / seconds) if seconds else None,
-            "done": step.done,
-            "total": step.planned,
-            "left_s": _rounded(step.left_s(self._ledger.clock())),
-        }
+            dropped = "failed" if commit.stage in self._ledger.vocabulary.fetching else "dropped"
+            record |= {"kept": commit.counts["kept"], dropped: named(commit)}
+        others = {name: n for name, n in commit.counts.items() if not name.startswith(NAMED)}
+        record["counts"] = {name: n for name, n in others.items() if name not in {"in", "kept"}}
+        record |= {"seconds": _rounded(seconds), "rows_per_s": _rounded(rows / seconds) if seconds else None}
+        done, planned, left = self._ledger.how_far(commit.stage)
+        return record | {"done": done, "total": planned, "left_s": _rounded(left)}
 
     def _say(self, event: str, record: dict[str, Any]) -> None:
-        from datetime import UTC, datetime
-
-        now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        print(
-            json.dumps(_told({"time": now, "event": event, **record}), allow_nan=False), file=self._stream, flush=True
-        )
+        now = datetime.now(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00")
+        print(_line({"time": f"{now}Z", "event": event, **record}), file=self._stream, flush=True)
 
 
-def _by_name(count: str) -> bool:
-    """Whether a count is told beside the others, by reason, or would tell the same once more."""
-    return count.startswith(("dropped.", "flagged."))
-
-
-def _failure(event: Any) -> dict[str, Any]:
-    told = {"stage": event.step, "shard": event.shard, "kind": event.kind, "error": event.error}
-    return told | {name: value for name in ("attempt", "attempts", "rows") if (value := getattr(event, name, None))}
+def _failure(event: Retried | SetAside) -> dict[str, Any]:
+    record = {"stage": event.step, "shard": event.shard, "kind": event.kind, "error": event.error[-MOST_LETTERS:]}
+    return record | {name: value for name in ("attempt", "attempts", "rows") if (value := getattr(event, name, None))}
 
 
 def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 3)
+    return None if value is None or not math.isfinite(value) else round(value, 3)
 
 
-def _told(value: Any) -> Any:
-    """A record with its texts cut and without halves of characters, and its numbers finite."""
+def _line(record: dict[str, Any]) -> str:
+    """The record as JSON. Half of a character is an escape in it, as is any letter of more than two bytes; only where
+    there is one the texts are looked at."""
+    line = ENCODER.encode(record)
+    return ENCODER.encode(_whole(record)) if "\\ud" in line else line
+
+
+def _whole(value: Any) -> Any:
+    """A record with `?` for each half of a character."""
     if isinstance(value, str):
-        return value[-MOST_LETTERS:].encode("utf-8", "replace").decode()
+        return value.encode("utf-8", "replace").decode()
     if isinstance(value, dict):
-        return {_told(str(name)): _told(inner) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_told(inner) for inner in value]
-    return finite(value)
+        return {_whole(name): _whole(inner) for name, inner in value.items()}
+    return [_whole(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _can_paint(stream: TextIO) -> bool:

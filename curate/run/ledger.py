@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -83,7 +83,7 @@ class StepSums:
     kept: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     statuses: Counter[str] = field(default_factory=Counter)
-    seconds: Counter[str] = field(default_factory=Counter)
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     bytes: int = 0
     started: float | None = None
 
@@ -155,9 +155,12 @@ class Ledger:
         told = [left for step in self.steps(self.phase) if (left := step.left_s(now)) is not None]
         return max(told) if told else None
 
-    def step(self, label: str) -> StepSums:
-        """A copy of one step's sums."""
-        return self.steps([label])[0]
+    def how_far(self, label: str) -> tuple[int, int | None, float | None]:
+        """Of one step: shards done, shards planned, seconds left."""
+        now = self.clock()
+        with self._lock:
+            step = self._of(label)
+            return step.done, step.planned, step.left_s(now)
 
     def _new(self, label: str) -> StepSums:
         return StepSums(label, label in self.vocabulary.fetching, label in self.vocabulary.deciding)
@@ -208,12 +211,14 @@ class Ledger:
         kept, names = commit.counts.get("kept", 0), named(commit)
         if step.fetches:
             step.statuses[SUCCESS] += kept
-            step.statuses.update(_closed(names, known.statuses))
+            _add(step.statuses, names, known.statuses)
         else:
             step.kept += kept
-            step.dropped.update(_closed(names, known.reasons))
-        step.seconds.update(dict(commit.seconds))
-        step.bytes += sum(file.bytes for file in commit.files)
+            _add(step.dropped, names, known.reasons)
+        for phase, seconds in commit.seconds.items():
+            step.seconds[phase] += seconds
+        for file in commit.files:
+            step.bytes += file.bytes
 
     def _opened(self, event: Opened) -> None:
         done = set(event.done)
@@ -238,9 +243,7 @@ def _copy(step: StepSums) -> StepSums:
     return twin
 
 
-def _closed(names: dict[str, int], known: frozenset[str]) -> Counter[str]:
-    """Counts by name, those of names that are not known together."""
-    told: Counter[str] = Counter()
+def _add(sums: Counter[str], names: dict[str, int], known: frozenset[str]) -> None:
+    """Add counts by name, those of names that are not known together."""
     for name, rows in names.items():
-        told[name if name in known else OTHER] += rows
-    return told
+        sums[name if name in known else OTHER] += rows

@@ -200,12 +200,25 @@ def test_a_terminal_may_be_resized_in_the_middle(monkeypatch: pytest.MonkeyPatch
 
 def test_strangers_words_do_not_paint_on_the_terminal() -> None:
     terminal, ledger, bars = live()
-    hostile = "x\x1b[2Jy\x1b]0;title\x07\r\u202ez\ud800\x9b31m\x00 b\u00e9 \u4e2d"
+    hostile = "x\x1b[2Jy\x1b]0;title\x07\r\u202ez\ud800\x9b31m\x00 b\u00e9 \u4e2d \u061c\U000e0041\u2066"
     tell(ledger, bars, Trouble(hostile), SetAside("00000", 1, "fetch", "error", f"OSError: {hostile}"))
     bars.close()
     sent = terminal.close()
-    assert sent.splitlines()[0] == "x\ufffd[2Jy\ufffd]0;title\ufffd\ufffd\ufffdz\ufffd\ufffd31m\ufffd b\u00e9 \u4e2d"
+    assert (
+        sent.splitlines()[0]
+        == "x\ufffd[2Jy\ufffd]0;title\ufffd\ufffd\ufffdz\ufffd\ufffd31m\ufffd b\u00e9 \u4e2d \ufffd\ufffd\ufffd"
+    )
     assert "\x1b" not in terminal.sent
+
+
+def test_a_terminal_that_is_gone_does_not_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("curate.cli._bars.PAINT_S", 0.01)
+    terminal, ledger, bars = live()
+    tell(ledger, bars, *begun("fetch"))
+    shown(terminal, "fetch")
+    terminal.close()
+    tell(ledger, bars, Trouble("nobody reads this"))
+    bars.close()
 
 
 def test_nothing_is_painted_when_nothing_runs() -> None:
