@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.errors import ShardError
-from curate.shard import PARTS, Shard, list_shards
+from curate.shard import NO_SHARD, PARTS, Shard
 from curate.source.columns import cast_column
 from curate.storage import Storage
 from curate.tombstones import HASH_LIST_MATCH, dead_rows, hidden_keys
@@ -83,14 +83,21 @@ class ColumnFiles:
     def __init__(self, storage: Storage, *, parts: bool = False, keep_bytes: int = 0) -> None:
         self.storage, self._ending = storage, PARTS if parts else ""
         self._files = _families(storage.files())
-        self.shards: tuple[str, ...] = tuple(
-            shard.id for shard in list_shards(storage) if "" in self._files.get(shard.id + self._ending, ())
-        )
+        own = (id for id, families in self._files.items() if "" in families and not id.endswith(PARTS))
+        self.shards = tuple(sorted(id for id in own if "" in self._files.get(id + self._ending, ())))
         if not self.shards:
             raise ShardError(f"{storage.root} holds no data set; name the folder that `curate run` wrote to")
         self.kept, self._rows = Kept(keep_bytes), dict[str, int]()
         self.troubles: list[str] = []
         self.fields: Mapping[str, Field] = self._look()
+        if "key" not in self.fields:
+            words = self.troubles[0] if self.troubles else "it is none that `curate run` or img2dataset wrote"
+            raise ShardError(f"the shards of {storage.root} have no column 'key': {words}")
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether the shards are of documents."""
+        return self.shards[0] + PARTS in self._files
 
     def shard(self, id: str) -> Shard:
         """The handle of a shard, or of its parts."""
@@ -188,6 +195,8 @@ def _families(names: Iterable[str]) -> dict[str, frozenset[str]]:
     for name in names:
         if name.endswith(".parquet"):
             id, _, family = name.removesuffix(".parquet").partition(".")
+            if id == NO_SHARD:
+                continue
             found.setdefault(id, set()).add(family)
     return {id: frozenset(families - NO_COLUMNS) for id, families in found.items()}
 

@@ -115,16 +115,10 @@ def open_views(storage: Storage, shards: Sequence[Shard] = ()) -> duckdb.DuckDBP
     connection = duckdb.connect(":memory:", config=settings)
     only = frozenset(shard.id for shard in shards)
     files = ColumnFiles(storage)
-    documents = has_parts(files)
-    connection.register("documents" if documents else "samples", ShardColumns(files, only))
-    if documents:
+    connection.register("documents" if files.has_parts else "samples", ShardColumns(files, only))
+    if files.has_parts:
         connection.register("parts", ShardColumns(ColumnFiles(storage, parts=True), only))
     return connection
-
-
-def has_parts(files: ColumnFiles) -> bool:
-    """Whether the shards are of documents."""
-    return files.storage.exists(files.shard(files.shards[0]).parts.table_name())
 
 
 def _binds(filter: ds.Expression, schema: pa.Schema, without: str) -> bool:

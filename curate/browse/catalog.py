@@ -12,7 +12,7 @@ from functools import cached_property
 import pyarrow as pa
 
 from curate.column_files import ColumnFiles, Field, is_vector
-from curate.duck import READERS, has_parts
+from curate.duck import READERS
 from curate.errors import ConfigError, ShardError
 from curate.registry import nearest
 from curate.storage import Storage
@@ -43,8 +43,8 @@ class Catalog:
     def __init__(self, storage: Storage, *, keep_bytes: int = 0) -> None:
         self.storage = storage
         first = ColumnFiles(storage, keep_bytes=keep_bytes)
-        self._files = {"documents" if has_parts(first) else "samples": first}
-        if has_parts(first):
+        self._files = {"documents" if first.has_parts else "samples": first}
+        if first.has_parts:
             self._files["parts"] = ColumnFiles(storage, parts=True, keep_bytes=keep_bytes)
         self._rows: dict[str, int] = {}
 

@@ -141,7 +141,7 @@ class Finder:
         `row`."""
         unit = unit or self.catalog.units()[0]
         self._row_number(unit, shard, key)
-        return near(self.catalog.files(unit), self._hidden[unit], shard, key)
+        return near(self.catalog.files(unit), self._hidden[unit], (shard, key), self._timeout_s)
 
     @cached_property
     def _hidden(self) -> Mapping[str, Hidden]:
@@ -168,7 +168,11 @@ class Finder:
         files = self.catalog.files(unit)
         if shard not in files.shards:
             raise ShardError(f"{self.storage.root} has no shard {shard!r}; {nearest(shard, list(files.shards[:1000]))}")
-        row = pc.index(files.table(shard, ["key"])["key"], pa.scalar(key, files.fields["key"].type)).as_py()
+        keys = files.table(shard, ["key"])["key"].cast(pa.string())
+        try:
+            row = pc.index(keys, key).as_py()
+        except UnicodeEncodeError:  # of half a letter
+            row = -1
         if row < 0:
             raise ShardError(f"shard {shard} in {self.storage.root} has no key {key!r}")
         self._hidden[unit].refuse(shard, row, key)

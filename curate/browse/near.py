@@ -37,12 +37,12 @@ class Near:
     data_set: str = ""
 
 
-def near(files: ColumnFiles, hidden: Hidden, id: str, key: str, timeout_s: float = 5.0) -> tuple[Near, ...]:
-    """The copies of a row, itself included, the kept one first, kind by kind, at most `SHOWN` of each; none of a kind
-    without copies. What is not found in `timeout_s` is not told."""
+def near(files: ColumnFiles, hidden: Hidden, place: tuple[str, str], timeout_s: float) -> tuple[Near, ...]:
+    """The copies of a row (its shard and key), itself included, the kept one first, kind by kind, at most `SHOWN` of
+    each; none of a kind without copies. What is not found in `timeout_s` is not told."""
     until = monotonic() + timeout_s
     kinds = sorted(name.removesuffix(SUFFIX) for name in files.fields if name.endswith(SUFFIX))
-    return tuple(one for kind in kinds for one in _of_kind(files, hidden, (id, key), kind, until))
+    return tuple(one for kind in kinds for one in _of_kind(files, hidden, place, kind, until))
 
 
 def _of_kind(files: ColumnFiles, hidden: Hidden, place: tuple[str, str], kind: str, until: float) -> list[Near]:

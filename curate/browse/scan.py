@@ -181,7 +181,8 @@ class Scan:
 
     def _asked(self, connection: duckdb.DuckDBPyConnection, rows: pa.Table) -> duckdb.DuckDBPyRelation:
         """The rows that the condition is true of."""
-        relation, condition = connection.from_arrow(rows), self.condition
+        condition = self.condition
+        relation = _answered(partial(connection.from_arrow, rows), condition)
         return relation if condition is None else _answered(partial(relation.filter, condition.sql), condition)
 
 

@@ -11,7 +11,6 @@ import json
 
 from curate.column_files import ColumnFiles
 from curate.condition import read_condition
-from curate.duck import has_parts
 from curate.errors import ConfigError
 from curate.storage import Storage
 
@@ -37,7 +36,7 @@ data_set = {root}
 def selection_config(storage: Storage, unit: str, condition: str) -> str:
     """The config as TOML. Raises ConfigError for a condition that is refused or empty, and for documents."""
     files = ColumnFiles(storage)
-    if unit != "samples" or has_parts(files):
+    if unit != "samples" or files.has_parts:
         raise ConfigError(
             "a selection of documents cannot be written as a config: shards of documents are not adopted. Add a filter "
             "to the config that made them, such as [document_filters.condition], and run it again"

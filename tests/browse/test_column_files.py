@@ -7,6 +7,7 @@ from column_sets import put_files
 
 from curate.column_files import ColumnFiles, Kept, plain_column
 from curate.errors import ShardError
+from curate.storage import Storage
 
 
 def test_a_column_comes_from_the_first_of_its_files_that_holds_it(tmp_path):
@@ -99,3 +100,6 @@ def test_what_was_read_is_kept_up_to_its_bytes(tmp_path):
 def test_a_folder_without_shards_is_no_data_set(tmp_path):
     with pytest.raises(ShardError, match="holds no data set"):
         ColumnFiles(put_files(tmp_path, {}))
+    (tmp_path / "00000.parquet").write_bytes(b"no table")
+    with pytest.raises(ShardError, match=r"no column 'key'.*00000.parquet"):
+        ColumnFiles(Storage(str(tmp_path)))

@@ -86,8 +86,9 @@ def test_what_is_shown_of_a_row(finder):
     assert whole["embedding"] == "4 numbers"
     assert whole["key"] == row.key
     assert "score" not in finder.row("samples", "00000", "000000003")
-    with pytest.raises(ShardError, match="no key"):
-        finder.row("samples", "00000", "nothing")
+    for key in ("nothing", "\ud800", ""):
+        with pytest.raises(ShardError, match="no key"):
+            finder.row("samples", "00000", key)
     with pytest.raises(ShardError, match="no shard"):
         finder.row("samples", "../00000", "000000003")
 
