@@ -308,6 +308,8 @@ def test_parts_of_documents_show_pictures_and_texts(tmp_path):
     (lost,) = found["dropped picture_timeout"].tiles
     assert (lost.status, lost.alt) == ("timeout", "alt of http://s.test/8.png")
     assert pictures_of(list(found.values())) == {7}
+    (undecided,) = galleries(list_shards(storage), None, (), Draw())
+    assert (undecided.of, pictures_of([undecided])) == (2, {7})
 
 
 def test_gauges_of_parts_measure_their_kind_only(tmp_path):

@@ -47,15 +47,16 @@ def galleries(
 ) -> tuple[Gallery, ...]:
     """Kept rows, then dropped ones, a gallery a reason in the order of the filters, then borderline ones, a gallery a
     bound. `shards` are those of the samples or documents; with a decision on parts their parts are read, of which
-    pictures are shown, and texts where a reason is against them. `decision` None: one gallery of all rows. A decision
-    on documents has none: see `documents`.
+    pictures are shown, and texts where a reason is against them. `decision` None: one gallery of all rows, of documents
+    of all slots. A decision on documents has none: see `documents`.
 
     A gallery of a reason is drawn from the rows that nothing before dropped (their `drop_reason`); where there are
     none, from all that it was given to. Rows of a shard whose columns cannot be read are not among them.
     """
     if decision is not None and decision.unit == DOCUMENTS:
         return ()
-    lots = _Lots(decision, filters, draw)
+    of_parts = decision.unit == PARTS if decision else any(one.storage.exists(one.parts.table_name()) for one in shards)
+    lots = _Lots(decision, filters, draw, of_parts)
     for number, shard in enumerate(shards):
         try:
             lots.look(number, shard)
@@ -93,9 +94,10 @@ class _Planned:
 class _Lots:
     """What is drawn for each gallery."""
 
-    def __init__(self, decision: DecisionRecord | None, filters: Sequence[FilterRecord], draw: Draw) -> None:
-        self.decision, self.draw = decision, draw
-        self.of_parts = decision is not None and decision.unit == PARTS
+    def __init__(
+        self, decision: DecisionRecord | None, filters: Sequence[FilterRecord], draw: Draw, of_parts: bool
+    ) -> None:
+        self.decision, self.draw, self.of_parts = decision, draw, of_parts
         self.words = {reason: words for rule in filters for reason, words in rule.reasons.items()}
         self.bounds = [bound for rule in filters for gauge in rule.gauges for bound in _bounds(rule.name, gauge)]
         self.gauges = {reason: bound.gauge for bound in self.bounds for reason in _reasons(bound)}
@@ -146,7 +148,7 @@ class _Lots:
     def _decided(self, table: Shard) -> list[str]:
         kind = ["kind"] if self.of_parts else []
         if self.decision is None:
-            return ["key"]
+            return ["key", *kind]
         prefix = self.decision.prefix
         return [*kind, self.decision.keep, f"{prefix}drop_reason", f"{prefix}drop_reasons"]
 

@@ -2,7 +2,7 @@
 
 Whatever looked for copies wrote which row is kept of each cluster. A cluster with a row on a hash list is hidden as a
 whole, and so are our copies of a row of an earlier data set that is on one there. Only where there is a list are the
-columns of copies read; then they are those of all shards, for a cluster may lie anywhere.
+columns of copies read; then they are those of all shards of the folder, for a cluster may lie anywhere.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from curate.report.cluster import SUFFIX, WITHIN
 from curate.report.pictures.drawing import UNREADABLE
 from curate.shard import Shard, list_shards
 from curate.storage import Storage
-from curate.tombstones import hidden_keys
+from curate.tombstones import HASH_LIST_MATCH, hidden_keys
 
 __all__ = ["HiddenCopies", "hidden_copies"]
 
@@ -46,10 +46,10 @@ class HiddenCopies:
 
 
 def hidden_copies(shards: Sequence[Shard]) -> HiddenCopies:
-    """The clusters of these shards that have a row on a hash list, here or in an earlier data set that they name."""
+    """The clusters that have a row on a hash list, in the data set of these shards or in an earlier one they name."""
     found: dict[str, dict[str, set[str]]] = {}
     earlier: set[str] = set()
-    for shard in shards:
+    for shard in _all(shards) if _is_listed(shards) else shards:
         try:
             _add(found, shard, "")
             earlier.update(place for kind in _kinds(shard) for place in _places(shard, kind))
@@ -62,6 +62,26 @@ def hidden_copies(shards: Sequence[Shard]) -> HiddenCopies:
             except UNREADABLE:
                 continue
     return HiddenCopies({k: {p: frozenset(keys) for p, keys in own.items()} for k, own in found.items()})
+
+
+def _is_listed(shards: Sequence[Shard]) -> bool:
+    """Whether a hash list was used on this data set; a run uses it on all shards."""
+    if shards and shards[0].storage.files("tombstones"):
+        return True
+    return any(HASH_LIST_MATCH in _columns(shard) for shard in shards)
+
+
+def _all(shards: Sequence[Shard]) -> Sequence[Shard]:
+    """The shards of the folder; those that are given know their columns already."""
+    own = {shard.id: shard for shard in shards}
+    return [own.get(shard.id, shard) for shard in list_shards(shards[0].storage)]
+
+
+def _columns(shard: Shard) -> Mapping[str, str]:
+    try:
+        return shard.column_files
+    except UNREADABLE:
+        return {}
 
 
 def _add(found: dict[str, dict[str, set[str]]], shard: Shard, place: str) -> None:

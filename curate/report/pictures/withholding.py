@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -74,15 +75,15 @@ class Watch:
 
 
 def watch(shards: Sequence[Shard]) -> Watch:
-    """What is watched for in the data set of these shards: read once, given to `withheld_keys` of each."""
+    """What is watched for in the data set of these shards: read once, given to `withheld_keys` of each. Where some
+    shards only are given, copies of what is hidden in the others are hidden too."""
     reasons = {reason for own in SAFETY.values() for reason in own}
     bounds: dict[str, float] = {}
     for rule in _filters(shards[0].storage) if shards else ():
-        whole = rule.name in SAFETY or _named(rule.name.partition("-")[0])
-        reasons.update(reason for reason in rule.reasons if whole or _named(reason))
-        for gauge in rule.gauges:
-            if gauge.measure == "value" and gauge.max is not None and _is_score(gauge.columns[0]):
-                bounds[gauge.columns[0]] = min(gauge.max, bounds.get(gauge.columns[0], gauge.max))
+        with suppress(*UNREADABLE):  # a record of the run that somebody has edited
+            reasons |= _reasons(rule)
+            for column, bound in _bounds(rule):
+                bounds[column] = min(bound, bounds.get(column, bound))
     return Watch(frozenset(reasons), bounds, hidden_copies(shards))
 
 
@@ -195,6 +196,17 @@ def with_picture(shard: Shard) -> Mask:
 
 def _slots(shard: Shard) -> Mask:
     return np.asarray(pc.fill_null(pc.equal(shard.columns(["kind"])[0].cast(pa.string()), "image"), True), bool)
+
+
+def _reasons(rule: FilterRecord) -> set[str]:
+    whole = rule.name in SAFETY or _named(rule.name.partition("-")[0])
+    return {reason for reason in rule.reasons if whole or _named(reason)}
+
+
+def _bounds(rule: FilterRecord) -> Iterator[tuple[str, float]]:
+    for gauge in rule.gauges:
+        if gauge.measure == "value" and gauge.max is not None and _is_score(gauge.columns[0]):
+            yield gauge.columns[0], float(gauge.max)
 
 
 def _is_score(column: str) -> bool:
