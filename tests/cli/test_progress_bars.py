@@ -90,11 +90,11 @@ def test_retries_lost_workers_and_shards_set_aside_are_counted_and_a_step_ends_w
     failures = [
         Retried("00001", "score", "error", "x", 1, 3),
         Retried("00001", "score", "lost", "x", 1, 5),
-        SetAside("00001", 100, "score", "error", "x"),
+        SetAside("00001", 100, "score", "lost", "x"),
     ]
     ends = [Finished(commit("fetch"), 100), Finished(commit("fetch"), 100), Finished(commit("score"), 100)]
     lines = block(ledger_of(*begun("fetch", "score", shards=2), *ends, *failures), Look(110))
-    assert lines[0].startswith("2 of 3 steps done, 1 in flight, 2 retried, 1 workers lost, 1 shards set aside, 00:10")
+    assert lines[0].startswith("2 of 3 steps done, 1 in flight, 2 retried, 2 workers lost, 1 shards set aside, 00:10")
     assert lines[1] == "done: fetch, score"
 
 
