@@ -33,6 +33,7 @@ from curate.handover.plan_stages import check_origins, check_sources, parse_stag
 from curate.handover.tokenizers import tokens_column
 from curate.manifest import MANIFEST as COMMITS
 from curate.manifest import FileRecord
+from curate.run_record import RUN_RECORD
 from curate.storage import Storage, plain_errors
 
 __all__ = ["Problem", "Verified", "verify"]
@@ -92,7 +93,7 @@ def _files(manifest: Manifest) -> dict[str, FileRecord]:
 
 def _extra(storage: Storage, wanted: Mapping[str, FileRecord]) -> list[Problem]:
     """What lies beside the shards and is not in the manifest: a reader that lists the folder would take it for data."""
-    there = set(storage.files()) - wanted.keys() - {MANIFEST, COMMITS, CARD, CROISSANT}
+    there = set(storage.files()) - wanted.keys() - {MANIFEST, COMMITS, CARD, CROISSANT, RUN_RECORD}
     return [Problem(name, "extra", "the manifest does not name it; move it elsewhere") for name in there]
 
 
