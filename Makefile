@@ -4,13 +4,16 @@ BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 export RAY_USAGE_STATS_ENABLED ?= 0
 
-.PHONY: demo test lint format bench clean
+.PHONY: demo test lint format docs bench clean
 
 demo: .venv/.core  ## a small web with known truth: crawl, shard, filter, explain, caption, hand over; a tiny model on raw and on curated
 	$(BIN)/curate run configs/demo.toml --out data/demo --format table
 	$(BIN)/curate run configs/interleaved_demo.toml --out data/interleaved_demo --format table
 	$(BIN)/curate run configs/copies_demo.toml --out data/copies_demo --format table
 	$(BIN)/curate run configs/capfilt_demo.toml --out data/capfilt_demo --format table
+	$(BIN)/curate report data/demo --out data/demo.html --format table
+	$(BIN)/curate report data/interleaved_demo --out data/interleaved_demo.html --format table
+	$(BIN)/curate report data/capfilt_demo --out data/capfilt_demo.html --format table
 	$(BIN)/curate plan configs/stages/llava15.toml data/capfilt_demo --format table
 	$(BIN)/curate run configs/handover_demo.toml --out data/handover_demo --format table
 	$(BIN)/curate export --verify data/handover_demo --format table
@@ -28,6 +31,11 @@ lint: .venv/.test  ## style and strict types
 format: .venv/.test  ## put the code in the house's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: .venv/.test  ## what is generated of docs/, and README's picture of a report
+	$(BIN)/python -m docs.generate
+	$(BIN)/curate run configs/demo.toml --out data/demo --format table
+	$(BIN)/curate report data/demo --out data/demo.html --screenshot docs/report.png --format table
 
 bench: .venv/.bench  ## side by side with the peers, in one run
 	$(BIN)/python -m bench.peers
@@ -60,7 +68,7 @@ bench: .venv/.bench  ## side by side with the peers, in one run
 	$(BIN)/python -m pip install -q --disable-pip-version-check "pip>=23"
 
 .venv/.core: .venv/bin/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[web,models,dedup]'
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[web,models,dedup,report]'
 	touch $@
 
 .venv/.test: .venv/bin/python pyproject.toml constraints.txt
@@ -72,4 +80,4 @@ bench: .venv/.bench  ## side by side with the peers, in one run
 	touch $@
 
 clean:  ## remove the environment and what the demo wrote
-	rm -rf .venv data/demo data/interleaved_demo data/copies_demo data/capfilt_demo data/handover_demo data/handover_models
+	rm -rf .venv data/demo data/interleaved_demo data/copies_demo data/capfilt_demo data/handover_demo data/handover_models data/*demo.html

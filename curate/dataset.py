@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     import datasets
     import duckdb
     import pandas
-    import ray.data
     import torch.utils.data
 
 __all__ = ["UNITS", "Dataset", "open_dataset"]
@@ -129,7 +128,7 @@ class Dataset:
         parts = {"parts": list(self._parts(kept))}
         return hf.IterableDataset.from_generator(_hf_rows, features=features, gen_kwargs=parts)
 
-    def to_ray(self, *columns: str, unit: str = "", kept: bool = False) -> ray.data.Dataset:
+    def to_ray(self, *columns: str, unit: str = "", kept: bool = False) -> Any:
         """Columns as a Ray Data data set, a block for each shard."""
         from curate.run.ray_data import read_parts
 

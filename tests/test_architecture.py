@@ -86,6 +86,8 @@ def test_a_file_imports_only_what_it_may(path: Path) -> None:
             "shard",
             "manifest",
             "stage",
+            "storage",
+            "condition",
         }
         assert not {"filters", "pipelines"} & tops(path)
     if package == "pipelines":
