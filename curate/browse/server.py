@@ -108,9 +108,12 @@ class Exchange(BaseHTTPRequestHandler):
     """One request and its answer."""
 
     server: BrowseServer
+    default_request_version = "HTTP/1.0"
 
     def handle(self) -> None:
         """Read the head within its bounds, answer, and let the client take the answer."""
+        self.command = self.requestline = ""
+        self.request_version = self.protocol_version
         head = self._read_head()
         self.connection.settimeout(self.server.limits.send_s)
         if isinstance(head, Answer):

@@ -175,6 +175,14 @@ def test_a_path_is_never_a_file(site: Site, before: str, target: str) -> None:
     assert not site.told
 
 
+@pytest.mark.parametrize("page", ["picture", "sample"])
+def test_a_shard_must_be_one_that_is_listed(site: Site, page: str) -> None:
+    for shard in ("00009", "..", "../..", "00000_parts", "manifest", "", "00000.scores"):
+        status, _, body = site.get(f"/{page}/{quote(shard, safe='')}/{sets.key_of(0, 1)}")
+        assert status == 404
+        assert "There is no shard" in body.decode(), shard
+
+
 @pytest.mark.parametrize("query", [{"page": "-1"}, {"page": "x"}, {"page": "9" * 30}, {"size": "x"}, {"unit": "parts"}])
 def test_odd_questions_are_refused_in_words(site: Site, query: dict[str, str]) -> None:
     status, _, body = site.get("/samples", **query)
