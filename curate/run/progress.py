@@ -1,10 +1,11 @@
 """What a run tells while it goes on: a few kinds of events, the same for every engine.
 
 A watcher is any function of one event. Events carry names and counts, never data, and are told by the scheduler alone:
-4 of them for a shard of a chain, and one for each commit. A commit is told when the engine hears of it. Inline and
-local processes tell each one as it is made, through the call or the pipe that is there anyway; Ray tells a unit's
-commits at its end. Asking the storage instead, what units in flight have committed, would be a listing per step and
-second: 40 requests a second on an object store for 20 steps and one unit in each, to see a bar move.
+4 of them for a unit, and one for each commit. A commit is told when the engine hears of it. Inline and local processes
+tell each one as it is made, through the call or the pipe that is there anyway, since one core may spend minutes on a
+unit. Ray tells a unit's commits at its end: a cluster of 100 CPUs whose units take five minutes ends one every three
+seconds. Asking the storage instead, what units in flight have committed, would be a listing per step and second: 20
+requests a second on an object store for 20 steps, to see bars move.
 """
 
 from __future__ import annotations

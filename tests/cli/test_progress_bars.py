@@ -221,11 +221,12 @@ def test_a_terminal_that_is_gone_does_not_end_the_run(monkeypatch: pytest.Monkey
     bars.close()
 
 
-def test_nothing_is_painted_when_nothing_runs() -> None:
+def test_nothing_is_painted_when_nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("curate.cli._bars.PAINT_S", 0.02)
     terminal, ledger, bars = live()
     done = [PhaseBegun("stages", ("fetch",)), Opened("00000", 4, ("fetch",)), Planned(1, 4), PhaseEnded()]
     tell(ledger, bars, *done)
-    time.sleep(0.7)
+    time.sleep(0.2)
     bars.close()
     terminal.close()
     assert terminal.sent == ""

@@ -43,9 +43,9 @@ CONFIG = """
 pipeline = "image_text_pairs"
 [source]
 kind = "toy_web"
-samples = 48
-[shards]
 samples = 24
+[shards]
+samples = 12
 [fetch]
 per_host_rate = 0
 total_timeout_s = 1.0
@@ -148,11 +148,11 @@ def test_each_line_says_when_how_fast_and_how_far(ran: Ran) -> None:
         assert own[-1]["total"] == 2
         assert own[-1]["left_s"] == 0
         for line in own:
-            assert line["rows_per_s"] is None or line["rows_per_s"] == pytest.approx(24 / line["seconds"], rel=1e-3)
+            assert line["rows_per_s"] is None or line["rows_per_s"] == pytest.approx(12 / line["seconds"], rel=1e-3)
     begun, ended = lines[0], lines[-1]
     assert (begun["event"], begun["kind"], ended["event"]) == ("phase", "stages", "phase_end")
     assert begun["steps"] == ended["steps"] == ["fetch", "score_caption_words", "select"]
-    assert (ended["shards"], ended["rows"]) == (2, 48)
+    assert (ended["shards"], ended["rows"]) == (2, 24)
     assert ended["seconds"] > 0
 
 
@@ -176,7 +176,7 @@ def test_fetches_and_drops_are_served_as_the_manifest_has_them(ran: Ran) -> None
     ledger = Ledger(vocabulary(job))
     commits = CommitLog(storage).fold(step.label for step in job.steps)
     for made in commits:
-        ledger.tell(Finished(made, 24))
+        ledger.tell(Finished(made, 12))
     server = serve(ledger, ":0")
     try:
         served = scrape(server.port)

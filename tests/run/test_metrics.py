@@ -109,6 +109,7 @@ def test_a_run_is_scraped_while_it_goes_on(halted: int) -> None:
     assert python.count(".") == 1 + version.count(".") - 1
 
 
+@pytest.mark.slow
 def test_what_goes_wrong_is_counted(tmp_path: Path) -> None:
     notes = tmp_path / "notes"
     notes.mkdir()
