@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     import datasets
     import duckdb
     import pandas
-    import torch.utils.data
+
+    from curate.train.data.samples import ShardsDataset
 
 __all__ = ["UNITS", "Dataset", "open_dataset"]
 
@@ -107,9 +108,7 @@ class Dataset:
 
         return open_views(self.storage, self.shards)
 
-    def to_torch(
-        self, transform: Callable[[Any], Any] | None = None, *, kept: bool = True
-    ) -> torch.utils.data.IterableDataset[Any]:
+    def to_torch(self, transform: Callable[[Any], Any] | None = None, *, kept: bool = True) -> ShardsDataset:
         """What `samples` or `documents` gives as a data set of PyTorch, each passed through `transform`. Workers of a
         DataLoader read every n-th shard. For exact order, mixtures and resume there is `curate.train.data`."""
         from curate.train.data.samples import ShardsDataset

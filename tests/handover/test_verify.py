@@ -105,6 +105,7 @@ def test_everything_that_is_wrong_is_told(handed: Path) -> None:
     flip(handed / "00001.tar")
     (handed / "00009.tar").write_bytes(b"")
     (handed / "notes").write_bytes(b"")
+    (handed / "run.json").write_bytes(b"{}")  # what its run keeps beside it is none of the hand-over's files
     assert problems(handed) == [
         ("00000.tar", "missing"),
         ("00001.tar", "changed"),
