@@ -75,11 +75,43 @@ def test_any_text_is_written_so_that_it_is_read_again(data_set, odd):
     assert tomllib.loads(text)["filters"]["condition"]["sql"] == "url = '" + odd.replace("'", "''") + "'"
 
 
+PAGES = """
+pipeline = "interleaved"
+fetch_images = false
+[source]
+kind = "html_files"
+path = "{path}"
+[document_filters.text_count]
+[document_filters.text_words]
+min = 3
+"""
+
+
+def test_documents_are_selected_by_the_config_that_made_them(tmp_path):
+    folder = tmp_path / "pages"
+    folder.mkdir()
+    for number in range(6):
+        words = " ".join(["red", "house", "with", "a", "garden", "wall"][: number + 1])
+        (folder / f"{number}.html").write_text(f"<title>It's {number % 2}</title><main><p>{words}.</p></main>")
+    made = run(PAGES.format(path=folder), tmp_path / "made")
+    condition = "text_words >= 4 and title <> 'It''s 1'"
+    found = [row.key for row in Finder(made).find("documents", f"keep and {condition}").rows]
+    assert 0 < len(found) < len(kept(made)) < 6
+    text = selection_config(made, "documents", condition)
+    assert kept(run(text, tmp_path / "selected")) == found
+    again = selection_config(Storage(str(tmp_path / "selected")), "documents", "text_words > 5")
+    assert kept(run(again, tmp_path / "twice")) == []
+    with pytest.raises(ConfigError, match="keep is what this run decides"):
+        selection_config(made, "documents", "keep and text_words > 1")
+    with pytest.raises(ConfigError, match="of documents"):
+        selection_config(made, "parts", "kind = 'text'")
+
+
 def test_what_cannot_be_written_is_told_in_words(data_set, tmp_path):
     with pytest.raises(ConfigError, match="did you mean 'score'"):
         selection_config(data_set, "samples", "scroe > 1")
     with pytest.raises(ConfigError, match="empty"):
         selection_config(data_set, "samples", " ")
     pages = {"00000": {"": pa.table({"url": ["a"]})}, "00000_parts": {"": pa.table({"kind": ["text"]})}}
-    with pytest.raises(ConfigError, match="documents"):
+    with pytest.raises(ConfigError, match=r"no run\.json"):
         selection_config(put_files(tmp_path / "pages", pages), "documents", "url = 'a'")
