@@ -77,6 +77,8 @@ def picture_address(shard: str, key: str, large: bool = False) -> str:
 
 def value_text(value: Any, letters: int = 2_000) -> str:
     """A column's value in words: numbers short, lists and records in one line, bytes by their digits; cut."""
+    if value is None:
+        return "null"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int | float):

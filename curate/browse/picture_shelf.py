@@ -56,6 +56,7 @@ class PictureShelf:
     def __init__(self, storage: Storage, clock: Callable[[], float] = monotonic) -> None:
         self.storage = storage
         self._flagged = Recent(FLAGGED, self._read_flagged, clock)
+        self._has_parts = Recent(FLAGGED, lambda id: _has_parts(Shard(storage, id)), clock)
         self._index = Recent(SHARDS, lambda id: Shard(storage, id).table("index", INDEX), clock)
         self._parts = Recent(SHARDS, lambda id: _parts(Shard(storage, id)), clock)
         self._seen: tuple[Mapping[str, int], Watch] | None = None
@@ -100,16 +101,17 @@ class PictureShelf:
                 raise NotShown(404, f"The picture of {key} is not there: {tar} is gone.") from None
 
     def _place(self, shard: str, key: str) -> Place | None:
+        """Of a part its own picture, of a sample its first; of a document none, for its parts are flagged singly."""
         document, dot, _ = key.rpartition(".")
-        index = self._index.get(shard)
-        own = pc.equal(index["key"], document if dot else key)
+        if not dot and self._has_parts.get(shard):
+            return None
+        rows = self._index.get(shard)
+        rows = rows.filter(pc.equal(rows["key"], document if dot else key)).to_pylist()
         if dot:
             parts = self._parts.get(shard)
-            member = parts[IMAGE_MEMBER].filter(pc.equal(parts["key"], key)).to_pylist()[:1]
-            own = pc.and_(own, pc.is_in(index["extension"], pa.array(member, pa.string())))
-        else:
-            own = pc.and_(own, pc.is_in(index["extension"], pa.array(IMAGE_EXTENSIONS)))
-        rows = index.filter(own).to_pylist()
+            members = parts[IMAGE_MEMBER].filter(pc.equal(parts["key"], key)).to_pylist()
+            rows = [row for row in rows if row["extension"] in members]
+        rows = [row for row in rows if row["extension"].rpartition(".")[2] in IMAGE_EXTENSIONS]
         return Place(rows[0]["offset"], rows[0]["size"]) if rows else None
 
     def _read_flagged(self, id: str) -> Mapping[str, str]:

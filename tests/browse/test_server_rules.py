@@ -4,6 +4,7 @@ from pathlib import Path
 
 import browse_sets as sets
 import pytest
+from document_sets import Page, Slot, Words, jpeg, put_pages
 
 from curate.browse.access import is_loopback
 from curate.browse.answer import BadAddress, read_target
@@ -13,6 +14,7 @@ from curate.browse.list_page import Question, quoted
 from curate.browse.picture_shelf import NotShown, PictureShelf
 from curate.browse.recent import FRESH_S, Recent
 from curate.shard import Shard
+from curate.storage import Storage
 from curate.tombstones import write_dead
 
 
@@ -83,6 +85,17 @@ def test_a_picture_may_be_shown_that_nothing_flags(tmp_path: Path) -> None:
         shelf.read("00001", sets.key_of(1, 3), 64)
 
 
+def test_a_row_of_several_pictures_shows_its_first_and_a_document_none(tmp_path: Path) -> None:
+    storage = Storage(str(tmp_path))
+    put_pages(storage, "00000", [Page([Words("a"), Slot("http://i/a.jpg", jpeg(1))])])
+    shelf = PictureShelf(storage)
+    assert shelf.has("00000", "00000000000.1")
+    assert not shelf.has("00000", "00000000000")
+    for name in storage.names("00000_parts."):
+        storage.delete(name)
+    assert PictureShelf(storage).read("00000", "00000000000", 64)
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [
@@ -93,7 +106,7 @@ def test_a_picture_may_be_shown_that_nothing_flags(tmp_path: Path) -> None:
         ("x" * 11, "xxxxxxxxxx… (11 letters)"),
         ("x" * 10, "x" * 10),
         ([], "(none)"),
-        (["a", 1, None], "a, 1, None"),
+        (["a", 1, None], "a, 1, null"),
         (b"\x00\xff", "00ff"),
         ({"a": [1, 2]}, "a: 1, 2"),
         ([("k", 1)], "k, 1"),
