@@ -27,7 +27,9 @@ from gallery_sets import (
 from curate.gauge import Gauge
 from curate.report.facts import Gallery
 from curate.report.pictures import Draw, galleries
+from curate.report.pictures.decided import rows_by_value
 from curate.report.pictures.drawing import Lot, row_numbers
+from curate.report.pictures.fates import MOST_REASONS
 from curate.report.pictures.words import number_told
 from curate.run_record import DecisionRecord, FilterRecord
 from curate.shard import Shard, list_shards
@@ -156,6 +158,23 @@ def test_a_row_at_the_bound_is_inside(end, tmp_path):
     inside = next(tile for tile in found.tiles if tile.caption == "picture 2")
     outside = next(tile for tile in found.tiles if tile != inside)
     assert (outside.caption, inside.numbers["side_px"]) == ("picture 1" if end == "min" else "picture 3", "100")
+
+
+def test_rows_by_value_over_chunks_with_words_of_their_own():
+    first = pa.DictionaryArray.from_arrays(pa.array([0, None, 1], pa.int16()), ["a", "b"])
+    other = pa.DictionaryArray.from_arrays(pa.array([1, 0, 1, 0], pa.int16()), ["b", "a"])
+    found = rows_by_value(pa.chunked_array([first, other]))
+    assert {word: rows.tolist() for word, rows in found.items()} == {"a": [0, 3, 5], "b": [2, 4, 6]}
+    lists = pa.chunked_array([pa.array([["x", "y"], None, []]), pa.array([["y"], ["z", None, "x"]])])
+    expected = {"x": [0, 4], "y": [0, 3], "z": [4]}
+    assert {word: rows.tolist() for word, rows in rows_by_value(lists).items()} == expected
+    assert {word: rows.tolist() for word, rows in rows_by_value(lists[1:]).items()} == {"y": [2], "z": [3], "x": [3]}
+    assert rows_by_value(pa.chunked_array([], pa.string())) == {}
+
+
+def test_a_column_with_as_many_reasons_as_rows_stays_bounded(tmp_path):
+    shards = pack(tmp_path, [row(n, [f"reason {n}"], picture=None) for n in range(400)], [400])
+    assert len(drawn(shards, tiles=1)) == MOST_REASONS
 
 
 def test_copies_of_a_row_are_shown_once_and_counted(tmp_path):

@@ -31,6 +31,8 @@ __all__ = ["captions"]
 
 EXAMPLES = 6
 """Of each fate."""
+MOST_REASONS, MOST_VIEWS = 40, 20
+"""More than there are; columns of strangers may have as many as rows."""
 SYNTHETIC = "synthetic"
 Mask = npt.NDArray[np.bool_]
 Row = Mapping[str, Any]
@@ -48,7 +50,7 @@ def captions(shards: Sequence[Shard], draw: Draw) -> tuple[Captions, ...]:
                 _look(found.setdefault(view, _View(view, draw)), place, shard)
         except UNREADABLE:  # whoever counts its rows says that it cannot be read
             continue
-    views = [found[name] for name in sorted(found) if found[name].rows]
+    views = [found[name] for name in sorted(found) if found[name].rows][:MOST_VIEWS]
     drawn = [row for view in views for lot in view.lots.values() for row in lot.rows()]
     tiles = read_tiles(shards, drawn, draw, watch(shards)) if drawn else Tiles({}, frozenset())
     galleries = [one for view in views for one in _examples(view, shards, tiles)]
@@ -67,7 +69,8 @@ class _View:
         self.lots = {fate: Lot(min(EXAMPLES, draw.tiles)) for fate in FATES}
 
     def told(self, examples: tuple[Gallery, ...]) -> Captions:
-        reasons = tuple(sorted(self.reasons.items(), key=lambda own: (-own[1], own[0])))
+        given = sorted(self.reasons.items(), key=lambda own: (-own[1], own[0]))[:MOST_REASONS]
+        reasons = tuple((told(reason), texts) for reason, texts in given)
         fates = {fate: self.fates[fate] for fate in FATES}
         lengths = self.web.histogram(), self.synthetic.histogram()
         return Captions(self.name, fates, *lengths, reasons, tuple(one for one in examples if one.of))

@@ -29,7 +29,7 @@ __all__ = ["copies"]
 
 LARGEST, OTHERS = 3, 3
 """Clusters that are shown of each kind: the largest ones, and some drawn from the rest."""
-MOST_SIZES = 20
+MOST_SIZES, MOST_KINDS = 20, 30
 COPY = np.dtype([("cluster", np.uint64), ("number", np.uint64), ("shard", np.int32), ("row", np.int32)])
 """What is held of a copy: its cluster, the number that it is drawn by, its place."""
 
@@ -68,7 +68,9 @@ def _found(shards: Sequence[Shard], seed: int) -> Mapping[str, list[np.ndarray]]
     found: dict[str, list[np.ndarray]] = defaultdict(list)
     for place, shard in enumerate(shards):
         try:
-            kinds = [name.removesuffix(SUFFIX) for name in shard.column_files if name.endswith(SUFFIX)]
+            kinds = sorted(name.removesuffix(SUFFIX) for name in shard.column_files if name.endswith(SUFFIX))[
+                :MOST_KINDS
+            ]
             numbers = row_numbers(shard, seed) if kinds else np.empty(0, np.uint64)
             for kind in kinds:
                 found[kind].append(_of_shard(shard, place, kind, numbers))

@@ -1,4 +1,7 @@
-"""Which rows have which value: columns of reasons as numbers of rows, without Python looking at each row."""
+"""Which rows have which value: columns of reasons as numbers of rows, without Python looking at each row.
+
+A column of strangers may have as many values as rows, so rows are sorted by their value and cut, once for all values.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,11 @@ def rows_by_value(column: pa.ChunkedArray) -> Mapping[str, Rows]:
         codes = np.asarray(pc.fill_null(encoded.indices, -1)).astype(np.int64)
         places = np.asarray(rows, np.int64) + start
         words = texts_of(encoded.dictionary)
-        for code in np.unique(codes[codes >= 0]).tolist():
-            found.setdefault(words[code] or "", []).append(places[codes == code])
+        order = np.argsort(codes, kind="stable")
+        given, starts = np.unique(codes[order], return_index=True)
+        pieces = np.split(places[order], starts[1:]) if len(given) else []
+        for code, own in zip(given.tolist(), pieces, strict=True):
+            if code >= 0:
+                found.setdefault(words[code] or "", []).append(own)
         start += len(chunk)
     return {word: np.concatenate(rows) for word, rows in found.items()}

@@ -35,8 +35,8 @@ __all__ = ["galleries"]
 
 Floats = npt.NDArray[np.float64]
 
-MOST_REASONS = 200
-"""More reasons than all filters together can give."""
+MOST_REASONS = 100
+"""More than the filters of a config give; what a column of strangers has beyond is not shown."""
 PARTS, DOCUMENTS = "parts", "documents"
 ALL, BORDERLINE = "all rows", "borderline"
 ONCE = "what is there several times is shown once"
@@ -99,7 +99,8 @@ class _Lots:
     ) -> None:
         self.decision, self.draw, self.of_parts = decision, draw, of_parts
         self.words = {reason: words for rule in filters for reason, words in rule.reasons.items()}
-        self.bounds = [bound for rule in filters for gauge in rule.gauges for bound in _bounds(rule.name, gauge)]
+        bounds = (bound for rule in filters for gauge in rule.gauges for bound in _bounds(rule.name, gauge))
+        self.bounds = list(dict.fromkeys(bounds))
         self.gauges = {reason: bound.gauge for bound in self.bounds for reason in _reasons(bound)}
         self.kept = Lot(draw.tiles)
         self.first: dict[str, Lot] = {}
