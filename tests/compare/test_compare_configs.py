@@ -19,6 +19,7 @@ from curate.compare.sides import Side, config_side, data_side
 from curate.compare.told import told
 from curate.config import build_filters
 from curate.errors import ConfigError, ShardError
+from curate.job import load_job
 from curate.manifest import write_parquet
 from curate.select import Select
 from curate.shard import Shard, list_shards
@@ -218,6 +219,22 @@ def test_parts_that_belong_to_no_document_are_told(pages: Path, tmp_path: Path) 
     write_parquet(table.set_column(place, "document", pa.array([99] * len(table), pa.int32())), path)
     found = compare(data_side("A", Storage(str(pages / "a"))), data_side("B", Storage(str(tmp_path / "b"))))
     assert any("belong to no row" in text for text in found.troubles)
+
+
+def test_two_configs_are_compared_where_nothing_was_decided_yet(tmp_path: Path) -> None:
+    scored = write_set(tmp_path / "a", ROWS, 10, decided=False)
+    sides = [of_config({"image_size": {"min_side_px": side}}, scored, str(side)) for side in (60, 130)]
+    assert compare(*sides).units[0].lost == sum(60 <= (row.width or 0) < 130 for row in ROWS)
+
+
+def test_what_an_earlier_round_decides_is_there_for_the_next(pages: Path) -> None:
+    _, left_out = judgeable(load_job(pages / "a.toml").job.steps, [])
+    assert [(one.step, one.filter) for one in left_out] == [
+        ("select_parts_read", "region"),
+        ("select_parts_read", "text_words"),
+        ("select_parts_read", "region"),
+        ("select_documents_read", "document_status"),
+    ]
 
 
 def test_what_is_judged_reads_no_more_than_it_must(decided: Storage) -> None:

@@ -241,7 +241,7 @@ def test_reasons_that_are_no_utf8_are_read(tmp_path: Path) -> None:
 
 def _rows(side: list[Who]) -> matching.Rows:
     wider = np.array([[url, 7 if url else 100 + picture] for url, picture, _ in side], np.uint64).reshape(-1, 2)
-    identity = np.array([[url, 10 + picture] for url, picture, _ in side], np.uint64).reshape(-1, 2)
+    identity = np.array([[9 * url + picture, 10 + picture] for url, picture, _ in side], np.uint64).reshape(-1, 2)
     nameless = np.array([url == 0 for url, _, _ in side], bool)
     wider[nameless] = identity[nameless]
     for own in (identity, wider):
