@@ -7,7 +7,6 @@ them. Nothing is read for it where a data set has no tombstones, no hash list an
 from __future__ import annotations
 
 from functools import cached_property
-from threading import Lock
 
 from curate.column_files import ColumnFiles
 from curate.errors import ShardError
@@ -21,15 +20,19 @@ class Hidden:
     """The hidden rows of a unit, shard by shard. `above`: those of the documents, where the unit is their parts."""
 
     def __init__(self, files: ColumnFiles, above: Hidden | None = None) -> None:
-        self._files, self._above, self._lock = files, above, Lock()
+        self._files, self._above = files, above
+        self._shards = {id: files.shard(id) for id in files.shards}
         self._found: dict[str, frozenset[int]] = {}
 
     def rows(self, id: str) -> frozenset[int]:
         """The hidden rows of a shard, counted from 0. Raises ShardError where it cannot be known."""
-        with self._lock:
-            if id not in self._found:
-                self._found[id] = self._files.gone(id) | self._copied(id)
-            return self._found[id]
+        if id not in self._found:
+            self._found[id] = self._files.gone(id) | self._copied(id)
+        return self._found[id]
+
+    def prepare(self) -> None:
+        """Look for copies of listed rows in all shards now, 1 s a million rows, so that no answer waits for it."""
+        self._copies  # noqa: B018 - is kept
 
     def refuse(self, id: str, row: int, key: str) -> None:
         """Raise ShardError when this row must not be shown."""
@@ -38,7 +41,7 @@ class Hidden:
 
     def _copied(self, id: str) -> frozenset[int]:
         """Copies of rows on a hash list, and parts of documents that are."""
-        copies = frozenset(self._copies.rows(self._files.shard(id))) if self._copies.clusters else frozenset()
+        copies = frozenset(self._copies.rows(self._shards[id])) if self._copies.clusters else frozenset()
         above = self._above._copied(id) if self._above else frozenset()
         if not above:
             return copies
@@ -50,4 +53,4 @@ class Hidden:
         earlier = any(name.endswith(WITHIN) for name in self._files.fields)
         if not earlier and not self._files.listed:
             return HiddenCopies()
-        return hidden_copies([self._files.shard(id) for id in self._files.shards])
+        return hidden_copies(list(self._shards.values()))

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from threading import Lock
 from time import monotonic
 from typing import Any
@@ -76,8 +76,8 @@ class Found:
 class Finder:
     """Answers conditions over the data set in `storage`, read-only; safe among threads. `memory`: bytes for columns
     that are kept for the next answer, and again for DuckDB. `timeout_s`: the longest that is searched for a page;
-    `count_s`: the longest that is counted on when the page is full. Raises ConfigError without DuckDB, ShardError
-    without a data set."""
+    `count_s`: the longest that is counted on when the page is full. Where there is a hash list, copies of what is on it
+    are looked for first, 1 s a million rows. Raises ConfigError without DuckDB, ShardError without a data set."""
 
     def __init__(
         self, storage: Storage, *, memory: int = 512 << 20, timeout_s: float = 5.0, count_s: float = 1.0
@@ -89,6 +89,7 @@ class Finder:
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="browse")
         self._scans: OrderedDict[tuple[str, str, str], Scan] = OrderedDict()
         self._lock = Lock()
+        self._hidden = _hidden(self.catalog)
 
     def find(self, unit: str, condition: str, *, page: int = 0, size: int = 60, order: str = "") -> Found:
         """A page of the rows that `condition` (SQL; empty for all) is true of, in the order of the shards, or by
@@ -143,12 +144,6 @@ class Finder:
         self._row_number(unit, shard, key)
         return near(self.catalog.files(unit), self._hidden[unit], (shard, key), self._timeout_s)
 
-    @cached_property
-    def _hidden(self) -> Mapping[str, Hidden]:
-        first, *others = self.catalog.units()
-        above = Hidden(self.catalog.files(first))
-        return {first: above, **{unit: Hidden(self.catalog.files(unit), above) for unit in others}}
-
     def _scan(self, unit: str, condition: str, order: str) -> Scan:
         """The way of this question so far."""
         place = (unit, condition.strip(), order.strip())
@@ -195,6 +190,16 @@ class Finder:
                 shown[number] = answer
         found = (shown.get(int(place) >> SHIFT, {}).get(int(place) & ((1 << SHIFT) - 1)) for place in places)
         return tuple(row for row in found if row is not None), troubles
+
+
+def _hidden(catalog: Catalog) -> Mapping[str, Hidden]:
+    """The rows that are shown to nobody, by unit."""
+    first, *others = catalog.units()
+    above = Hidden(catalog.files(first))
+    found = {first: above, **{unit: Hidden(catalog.files(unit), above) for unit in others}}
+    for hidden in found.values():
+        hidden.prepare()
+    return found
 
 
 def _order(text: str, files: ColumnFiles) -> Order:
