@@ -6,7 +6,7 @@ Counts by reason come from the manifest, so they cost one small file at any size
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,11 +21,12 @@ __all__ = ["UnitCounts", "overview_context"]
 
 @dataclass(frozen=True)
 class UnitCounts:
-    """A unit's rows and what was decided: `kept` None where nothing was; `reasons`: (reason, words, filter, rows of
-    which it is the first reason, rows that have it, address of these)."""
+    """A unit's rows and what was `decided`: `kept` None where nothing was, or it took too long to count; `reasons`:
+    (reason, words, filter, rows of which it is the first reason, rows that have it, address of these)."""
 
     unit: str
     rows: int
+    decided: bool
     kept: int | None
     href: str
     kept_href: str
@@ -38,7 +39,7 @@ def overview_context(finder: Finder) -> dict[str, Any]:
     catalog = finder.catalog
     return {
         "shards": len(catalog.shards()),
-        "counts": [_counts(unit, catalog.rows(unit), record, manifest) for unit in catalog.units()],
+        "counts": [_counts(unit, finder, record, manifest) for unit in catalog.units()],
         "columns": [(unit, _files(unit, catalog.columns(unit))) for unit in catalog.units()],
         "about": _about(record),
     }
@@ -65,7 +66,8 @@ def _files(unit: str, columns: Sequence[Column]) -> list[tuple[str, list[Shown]]
     return list(found.items())
 
 
-def _counts(unit: str, rows: int, record: RunRecord | None, manifest: Manifest) -> UnitCounts:
+def _counts(unit: str, finder: Finder, record: RunRecord | None, manifest: Manifest) -> UnitCounts:
+    decided = any((one.name, one.type) == ("keep", "true or false") for one in finder.catalog.columns(unit))
     decision = record.last(unit) if record else None
     total: Counter[str] = Counter()
     for entry in manifest.of(decision.step) if decision else ():
@@ -79,12 +81,18 @@ def _counts(unit: str, rows: int, record: RunRecord | None, manifest: Manifest) 
     order = sorted(named, key=lambda reason: -total[f"flagged.{reason}"])
     return UnitCounts(
         unit,
-        rows,
-        total["kept"] if total else None,
+        finder.catalog.rows(unit),
+        decided,
+        _kept(unit, finder, total) if decided else None,
         Question(unit).address(),
         Question(unit, "keep").address(),
         tuple(_reason(unit, reason, words.get(reason, ("", "")), total) for reason in order),
     )
+
+
+def _kept(unit: str, finder: Finder, total: Mapping[str, int]) -> int | None:
+    """From the manifest; where it does not know, by looking."""
+    return total["kept"] if total else finder.find(unit, "keep", size=1).total
 
 
 def _reason(unit: str, reason: str, words: Sequence[str], total: Counter[str]) -> tuple[str, str, str, int, int, str]:

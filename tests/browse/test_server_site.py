@@ -6,7 +6,10 @@ import re
 import socket
 import tomllib
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import browse_sets as sets
@@ -15,6 +18,9 @@ from browse_sets import Site
 from document_sets import Page, Slot, Words, jpeg, put_pages
 from PIL import Image
 
+from curate.browse.answer import Asked
+from curate.browse.find import Finder, Found
+from curate.browse.pages import Pages
 from curate.shard import Shard
 from curate.storage import Storage
 
@@ -281,6 +287,31 @@ def test_the_overview_counts_and_links_to_the_rows(site: Site) -> None:
     assert int(link[2]) == len(low)
     answer = site.page(html.unescape(link[1]))
     assert f"<strong>{len(low)} samples" in answer
+
+
+def test_what_no_run_told_is_counted_by_looking(documents: Site, tmp_path: Path) -> None:
+    page = documents.page("/")
+    assert re.search(r">3 documents</a> in 1 shard; <a [^>]*>2 kept</a> \(66.7%\)", page)
+    put_pages(Storage(str(tmp_path)), "00000", [Page([Words("a")])], decided=False)
+    with closing(Site(tmp_path)) as undecided:
+        assert undecided.page("/").count("nothing was decided yet") == 2
+
+
+class Hurried(Finder):
+    """A finder whose time is up after the first shard."""
+
+    def find(self, *arguments: Any, **options: Any) -> Found:
+        return replace(super().find(*arguments, **options), total=None, at_least=1234, more=True, looked_at=(1, 2))
+
+
+def test_an_answer_that_took_too_long_says_what_is_there_so_far(site: Site) -> None:
+    pages = Pages(Hurried(Storage(str(site.folder))), "pairs")
+    page = pages.answer(Asked(("samples",), {"where": "keep"})).body.decode()
+    assert "at least 1,234 samples" in page
+    assert "the time was up after 1 of 2 shards" in page
+    assert 'rel="next"' in page
+    nothing = pages.answer(Asked(("samples",), {"where": "width = 0"})).body.decode()
+    assert "No row fits this condition in what was looked at" in nothing
 
 
 def test_a_selection_is_a_config(site: Site, before: str) -> None:
