@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from curate.column_files import plain_column
 from curate.condition import MOST_LETTERS, holds, read_condition
 from curate.errors import ConfigError
 
@@ -261,6 +262,45 @@ def test_whatever_is_typed_is_a_condition_or_an_error_in_words(text: str) -> Non
     assert not {"select", "getenv", "read_text"} & set(condition.sql.lower().replace("(", " ").split())
     with suppress(ConfigError):
         holds(condition, ROWS)
+
+
+NUMBERS = st.sampled_from(["width", "height", "len(sizes)", "-width", "3", "0.5", "-2", "null"])
+SUMS = st.recursive(NUMBERS, lambda one: st.tuples(one, st.sampled_from("+-*"), one).map(" ".join), max_leaves=4)
+TESTS = (
+    st.tuples(SUMS, st.sampled_from(["<", ">=", "=", "<>", "is distinct from"]), SUMS).map(" ".join)
+    | st.sampled_from(
+        ["keep", "caption like '%a%'", "'blurred' in drop_reasons", "width between 1 and 600", "keep is null"]
+    )
+    | st.builds("case when keep then {} > 1 else {} < 9 end".format, SUMS, SUMS)
+)
+CONDITIONS = st.recursive(
+    TESTS,
+    lambda one: (
+        st.tuples(one, st.sampled_from(["and", "or"]), one).map(" ".join)
+        | one.map("not ({})".format)
+        | one.map("not {}".format)
+    ),
+    max_leaves=6,
+)
+
+
+@settings(deadline=None, max_examples=40)
+@given(CONDITIONS)
+def test_what_is_written_anew_says_what_was_typed(text: str) -> None:
+    import duckdb
+
+    rows = pa.table({name: plain_column(column) for name, column in zip(ROWS.column_names, ROWS.columns, strict=True)})
+    rows = rows.append_column("place", pa.array(range(len(rows))))
+    try:
+        with duckdb.connect() as connection:
+            typed = connection.from_arrow(rows).filter(text).project("place").fetchall()
+    except duckdb.Error:
+        typed = None
+    try:
+        written = np.flatnonzero(holds(read_condition(text, ROWS.column_names), ROWS)).tolist()
+    except ConfigError:
+        written = None
+    assert written == (None if typed is None else [place for (place,) in typed])
 
 
 @pytest.mark.parametrize("text", ["caption like '%a%a_%a%a_%b%'", "caption ilike '%a%a%a_%b%'", "caption ~ '(a|aa)+b'"])
