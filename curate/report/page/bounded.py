@@ -7,8 +7,8 @@ of each gallery, so every gallery loses the same share and none its beginning on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from curate.report.facts import Captions, Copies, Facts, Gallery, Tile, Unit
@@ -18,9 +18,10 @@ __all__ = ["bounded", "largest_share", "pictures_left_out", "thinned", "tiles_of
 
 PICTURE_BYTES = 150_000
 """Of one thumbnail; a larger picture is not shown."""
-HISTOGRAMS, COUNTED, ROWS, DOCUMENTS, GALLERIES = 60, 40, 200, 8, 60
-"""Of a unit (histograms, lists of values, galleries), of a table (rows), of the report (documents)."""
-UNITS, EXAMPLES = 4, 12
+HISTOGRAMS, COUNTED, GALLERIES = 60, 40, 60
+"""Of a unit."""
+UNITS, DOCUMENTS, KINDS, EXAMPLES, ROWS = 4, 8, 20, 12, 200
+"""Of the report: units, documents, kinds of copies and views of captions; examples of each; rows of any table."""
 DOCUMENT_LETTERS, DOCUMENT_PARTS = 12_000, 120
 """Of a document as a reader sees it."""
 TILE_BYTES = 2_600
@@ -29,23 +30,38 @@ TILE_BYTES = 2_600
 Item = TypeVar("Item")
 
 
-def bounded(facts: Facts) -> Facts:
-    """The facts with their lists cut and pictures that are no thumbnails left out."""
+def bounded(facts: Facts, lists: float = 1.0) -> Facts:
+    """The facts with their lists cut and pictures that are no thumbnails left out. `lists`: the share of the stated
+    lengths that is allowed, at least one entry."""
+    caps = _Caps(lists)
     small = replace(
         facts,
-        units=tuple(map(_unit, facts.units[:UNITS])),
-        copies=tuple(map(_copies, facts.copies[:20])),
-        captions=tuple(map(_captions, facts.captions[:8])),
-        shown=tuple(map(_document, facts.shown[:DOCUMENTS])),
-        costs=facts.costs[:ROWS],
-        troubles=facts.troubles[:ROWS],
+        units=tuple(_unit(unit, caps) for unit in facts.units[: caps(UNITS)]),
+        copies=tuple(_copies(one, caps) for one in facts.copies[: caps(KINDS)]),
+        captions=tuple(_captions(one, caps) for one in facts.captions[: caps(KINDS)]),
+        shown=tuple(map(_document, facts.shown[: caps(DOCUMENTS)])),
+        costs=facts.costs[: caps(ROWS)],
+        troubles=facts.troubles[: caps(ROWS)],
+        withheld=caps.items(facts.withheld),
+        about=caps.items(facts.about),
     )
     if facts.downloads is not None:
-        downloads = replace(
-            facts.downloads, statuses=facts.downloads.statuses[:ROWS], hosts=facts.downloads.hosts[:ROWS]
-        )
-        small = replace(small, downloads=downloads)
+        statuses, hosts = facts.downloads.statuses[: caps(ROWS)], facts.downloads.hosts[: caps(ROWS)]
+        small = replace(small, downloads=replace(facts.downloads, statuses=statuses, hosts=hosts))
     return _with_galleries(small, lambda gallery: replace(gallery, tiles=tuple(map(_tile, gallery.tiles))))
+
+
+@dataclass(frozen=True)
+class _Caps:
+    """How many entries of a list are allowed."""
+
+    share: float
+
+    def __call__(self, most: int) -> int:
+        return max(1, int(most * self.share))
+
+    def items(self, pairs: Mapping[str, Item]) -> dict[str, Item]:
+        return dict(list(pairs.items())[: self(ROWS)])
 
 
 def tiles_of(facts: Facts) -> int:
@@ -97,23 +113,23 @@ def _with_galleries(facts: Facts, change: Callable[[Gallery], Gallery]) -> Facts
     )
 
 
-def _unit(unit: Unit) -> Unit:
+def _unit(unit: Unit, caps: _Caps) -> Unit:
     return replace(
         unit,
-        funnel=unit.funnel[:ROWS],
-        histograms=unit.histograms[:HISTOGRAMS],
-        counted=unit.counted[:COUNTED],
-        galleries=unit.galleries[:GALLERIES],
+        funnel=unit.funnel[: caps(ROWS)],
+        histograms=unit.histograms[: caps(HISTOGRAMS)],
+        counted=unit.counted[: caps(COUNTED)],
+        galleries=unit.galleries[: caps(GALLERIES)],
     )
 
 
-def _copies(copies: Copies) -> Copies:
-    return replace(copies, sizes=copies.sizes[-ROWS:], examples=copies.examples[:EXAMPLES])
+def _copies(copies: Copies, caps: _Caps) -> Copies:
+    return replace(copies, sizes=copies.sizes[-caps(ROWS) :], examples=copies.examples[: caps(EXAMPLES)])
 
 
-def _captions(captions: Captions) -> Captions:
-    counts = dict(list(captions.counts.items())[:EXAMPLES])
-    return replace(captions, counts=counts, reasons=captions.reasons[:60], examples=captions.examples[:EXAMPLES])
+def _captions(captions: Captions, caps: _Caps) -> Captions:
+    reasons, examples = captions.reasons[: caps(ROWS)], captions.examples[: caps(EXAMPLES)]
+    return replace(captions, counts=caps.items(captions.counts), reasons=reasons, examples=examples)
 
 
 def _tile(tile: Tile) -> Tile:

@@ -17,12 +17,12 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from math import isfinite
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 from markupsafe import Markup
 
+from curate.document.render import plain
 from curate.report.facts import Histogram
 from curate.report.page.words import number
 
@@ -35,6 +35,10 @@ WIDTH, HEIGHT = 420.0, 176.0
 """Of a plot, in its own units; the page scales it."""
 LEFT, RIGHT, TOP, BOTTOM = 46.0, 12.0, 8.0, 26.0
 """The margins around the bars."""
+MOST_BINS = 512
+"""That are drawn; a page has room for no more."""
+FURTHEST = 1e300
+"""From 0, of an edge that is drawn."""
 PAINT = {"#aa0001": "gone", "#aa0002": "alone", "#aa0003": "kept", "#aa0004": "grid", "#aa0005": "ink"}
 """The colours that are drawn with, and the classes that they become."""
 GONE, ALONE, KEPT, GRID, INK = PAINT
@@ -55,9 +59,13 @@ class Plot:
 
 
 def drawable(histogram: Histogram) -> bool:
-    """Whether the histogram has bins to draw: finite edges that grow, and as many counts as bins."""
+    """Whether the histogram has bins to draw: finite edges that grow, as many counts as bins, not too many."""
     edges = histogram.edges
-    grows = len(edges) > 1 and all(map(isfinite, edges)) and all(a <= b for a, b in pairwise(edges))
+    grows = (
+        1 < len(edges) <= MOST_BINS + 1
+        and all(abs(edge) < FURTHEST for edge in edges)
+        and all(a <= b for a, b in pairwise(edges))
+    )
     return grows and len(histogram.rows) == len(histogram.left) == len(edges) - 1
 
 
@@ -77,7 +85,7 @@ def plot(histogram: Histogram, name: str, words: str) -> Plot:
     x = tuple(round(min(max(float(place), LEFT), WIDTH - RIGHT), 1) for place in to_pixels)
     at = bound_edges(histogram)
     root = _cleaned(ElementTree.fromstring(svg), name)  # noqa: S314 (what matplotlib has just written)
-    root.set("aria-label", words)
+    root.set("aria-label", plain(words))
     _add_bounds(root, histogram, name, (x[at[0]], x[at[1]]))
     ElementTree.register_namespace("", SVG.strip("{}"))
     text = ElementTree.tostring(root, encoding="unicode", short_empty_elements=True)

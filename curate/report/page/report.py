@@ -1,11 +1,14 @@
 """The report: all facts of a data set as one HTML file that needs nothing else.
 
 The page is drawn once and measured. Where it is too large, the same share of every gallery's tiles is left out until it
-is not, and the page says how many; so the file is under 5 MB whatever the facts are.
+is not, and the page says how many; where that does not do, all lists are cut to a half, a quarter and so on. So the
+file is under 5 MB whatever the facts are.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from curate.balance.extras import require_modules
@@ -29,20 +32,33 @@ def render(facts: Facts) -> str:
     Raises ConfigError where jinja2 or matplotlib is not installed.
     """
     require_modules("a report", "report", "jinja2", "matplotlib")
-    from curate.report.page.bounded import bounded, largest_share, pictures_left_out, tiles_of
+    from curate.report.page.bounded import bounded, largest_share
     from curate.report.page.view import view
 
-    small = bounded(facts)
-    seen = view(small)
-    template = _template()
-    without = (pictures_left_out(facts), tiles_of(facts))
-    share = largest_share(small, MOST_BYTES)
+    template, lists = _template(), 1
     while True:
-        page = _drawn(template, small, seen, share, without)
-        size = len(page.encode())
-        if size <= MOST_BYTES or share <= 0:
+        small = bounded(facts, 1 / lists)
+        draw = partial(_drawn, template, facts, small, view(small), lists)
+        page = _fitting(draw, largest_share(small, MOST_BYTES))
+        if page is not None:
             return page
-        share = 0 if share < 1e-4 else share * min(0.9, MOST_BYTES / size)
+        lists *= 2
+
+
+def _fitting(draw: Callable[[float], str], share: float) -> str | None:
+    """The page with this share of the tiles, or with the largest one that fits; None where even none does."""
+    page = draw(share)
+    if len(page.encode()) <= MOST_BYTES:
+        return page
+    least = draw(0)
+    base = len(least.encode())
+    while base <= MOST_BYTES:
+        size = len(page.encode())
+        if size <= MOST_BYTES:
+            return page
+        share *= 0.95 * (MOST_BYTES - base) / max(1, size - base)
+        page = draw(share) if share > 1e-4 else least
+    return None
 
 
 def _template() -> Template:
@@ -54,9 +70,10 @@ def _template() -> Template:
     return made.get_template("report.html")
 
 
-def _drawn(template: Template, facts: Facts, seen: View, share: float, without: tuple[int, int]) -> str:
-    from curate.report.page.bounded import thinned, tiles_of
+def _drawn(template: Template, facts: Facts, small: Facts, seen: View, lists: int, share: float) -> str:
+    """The page with a share of the tiles; of the longest lists 1 in `lists` entries is there."""
+    from curate.report.page.bounded import pictures_left_out, thinned, tiles_of
 
-    shown = thinned(facts, share)
-    too_large, tiles = without
-    return template.render(facts=shown, view=seen, too_large=too_large, left_out=tiles - tiles_of(shown), tiles=tiles)
+    shown, tiles = thinned(small, share), tiles_of(facts)
+    cut = {"too_large": pictures_left_out(facts), "tiles": tiles, "left_out": tiles - tiles_of(shown), "lists": lists}
+    return template.render(facts=shown, view=seen, cut=cut)

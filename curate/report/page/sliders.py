@@ -19,9 +19,12 @@ from curate.document.render import plain
 from curate.report.facts import Histogram
 from curate.report.page.plots import Plot
 from curate.report.page.toml import toml_key
-from curate.report.page.words import number, size
+from curate.report.page.words import number, size, told
 
 __all__ = ["Answers", "Slider", "answers", "filter_table", "with_unit"]
+
+NAME = 80
+"""Letters of a filter's or a setting's name that are shown."""
 
 _UNIT = re.compile(r"_(px|bytes|s)$")
 
@@ -68,7 +71,7 @@ class Answers:
 def answers(histogram: Histogram, plot: Plot, table: str) -> Answers:
     """What moves under a histogram; without sliders where nothing bounds it."""
     bounds = zip(("min", "max"), plot.at, strict=True)
-    named = [(bound, getattr(histogram, f"{bound}_setting"), at) for bound, at in bounds]
+    named = [(bound, plain(told(getattr(histogram, f"{bound}_setting"), NAME)), at) for bound, at in bounds]
     sliders = tuple(
         _slider(histogram, bound, setting, at)
         for bound, setting, at in named
@@ -87,7 +90,7 @@ def filter_table(config: Mapping[str, Any], unit: str, name: str) -> str:
     ]
     right = [key for key in places if (key == of_documents) == (unit == "documents")]
     table = right[0] if right else of_documents if unit == "documents" else "filters"
-    return plain(f"{toml_key(table)}.{toml_key(name)}")
+    return plain(f"{toml_key(table)}.{toml_key(told(name, NAME))}")
 
 
 def with_unit(value: float, name: str) -> str:
@@ -107,10 +110,10 @@ def _slider(histogram: Histogram, bound: str, setting: str, at: int) -> Slider:
     for place, edge in enumerate(edges):
         value = own if place == at else edge if bound == "min" else _just_below(edge, whole)
         below = "below " if bound == "max" and place != at and not whole else ""
-        told = edge if below else value
+        shown = edge if below else value
         is_open = place == open_end and place != at
         settings.append("" if is_open else _setting(value, whole))
-        words.append("no bound" if is_open else f"{below}{with_unit(told, histogram.name)}")
+        words.append("no bound" if is_open else f"{below}{with_unit(shown, histogram.name)}")
     first, last = (0, max(at, len(edges) - 2)) if bound == "min" else (min(at, 1), len(edges) - 1)
     return Slider(bound, setting, at, first, last, tuple(settings), tuple(words))
 
