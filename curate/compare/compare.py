@@ -23,7 +23,8 @@ from curate.compare.scores import MOST_PAIRS, ScoreChange, SomePairs, score_chan
 from curate.compare.settings import SettingChange, setting_changes
 from curate.compare.sides import Reader, Side, Troubles
 from curate.compare.verdicts import ABSENT, KEPT, UNDECIDED, Verdicts
-from curate.compare.who import PARTS, who
+from curate.compare.views import ViewChange, view_changes
+from curate.compare.who import PARTS, SAMPLES, who
 from curate.dedup.scatter import row_ids
 from curate.errors import ConfigError, CurateError, ShardError, StorageError
 from curate.manifest import Manifest
@@ -39,7 +40,8 @@ class UnitChange:
 
     `verdicts`: names of KEPT, UNDECIDED, ABSENT and of all reasons; `cells`: rows by the numbers of their verdicts in A
     and in B. `by_url`: rows matched by URL and caption, whose picture is another. `words`: of reasons. `scores`:
-    columns that differ, from `compared` pairs of rows of `pairs`. `drawn`: rows to show, where they were asked for."""
+    columns that differ, from `compared` pairs of rows of `pairs`. `views`: texts of views of captions. `drawn`: rows to
+    show, where they were asked for."""
 
     name: str
     verdicts: tuple[str, ...]
@@ -49,6 +51,7 @@ class UnitChange:
     scores: tuple[ScoreChange, ...] = ()
     pairs: int = 0
     compared: int = 0
+    views: tuple[ViewChange, ...] = ()
     drawn: tuple[Drawn, ...] = ()
 
     @property
@@ -140,10 +143,19 @@ def _unit(a: Side, b: Side, name: str, draw: int, troubles: Troubles) -> UnitCha
     for side, reader in enumerate(sides):
         _require_decided(reader, side, cells)
     places = some.take()
-    scores = score_changes(*sides, *places) if a.storage != b.storage else ()
-    words = {**b.words(name), **a.words(name)}
-    drawn = drawing.take()
-    return UnitChange(name, tuple(verdicts.names), dict(cells), by_url, words, scores, some.of, len(places[0]), drawn)
+    apart = a.storage != b.storage
+    return UnitChange(
+        name,
+        tuple(verdicts.names),
+        dict(cells),
+        by_url,
+        {**b.words(name), **a.words(name)},
+        score_changes(*sides, *places) if apart else (),
+        some.of,
+        len(places[0]),
+        view_changes(*sides) if apart and name == SAMPLES else (),
+        drawing.take(),
+    )
 
 
 def _matched(a: Reader, b: Reader, folder: Path) -> Iterator[Pairs]:

@@ -33,7 +33,10 @@ def page(found: Comparison) -> str:
 def _unit(summary: dict[str, Any], tables: dict[str, Any], galleries: Any) -> dict[str, Any]:
     """What the page tells of one unit: its rows of each table, cut, and how many they were."""
     name = summary["unit"]
-    own = {table: [row for row in tables[table] if row["unit"] == name] for table in ("reasons", "changes", "scores")}
+    own = {
+        table: [row for row in tables[table] if row["unit"] == name]
+        for table in ("reasons", "changes", "scores", "views")
+    }
     cut = {table: rows[:MOST_ROWS] for table, rows in own.items()}
     most = max((max(row["a"], row["b"]) for row in own["reasons"]), default=0)
     whole = {table: len(rows) for table, rows in own.items()}

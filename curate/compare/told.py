@@ -35,6 +35,7 @@ def told(found: Comparison) -> dict[str, Any]:
         "changes": [row for unit in found.units for row in change_rows(unit)],
         "settings": setting_rows(found),
         "scores": [row for unit in found.units for row in score_rows(unit)],
+        "views": [row for unit in found.units for row in view_rows(unit)],
         "not_judged": left_out_rows(found),
         "outdated": [
             {"side": clean(side.name), "step": clean(step)} for side in (found.a, found.b) for step in side.outdated
@@ -146,6 +147,23 @@ def score_rows(unit: UnitChange) -> list[Row]:
     ]
 
 
+def view_rows(unit: UnitChange) -> list[Row]:
+    """Texts of views of captions, of the web and synthetic ones."""
+    return [
+        {
+            "unit": unit.name,
+            "view": clean(one.view),
+            "texts": one.kind,
+            "a": one.a,
+            "b": one.b,
+            "in_both": one.both,
+            "gained": one.gained,
+            "lost": one.lost,
+        }
+        for one in unit.views
+    ]
+
+
 def left_out_rows(found: Comparison) -> list[Row]:
     """Filters that did not judge, because columns are not there, and the steps that would have to run first."""
     return [
@@ -173,7 +191,7 @@ def terminal(found: Comparison, most: int = 40) -> Iterator[tuple[str, Any]]:
     yield "b", tables["b"]
     for row in tables["summary"]:
         yield row["unit"], _narrow(row)
-    for name in ("reasons", "changes", "settings", "scores", "not_judged", "outdated"):
+    for name in ("reasons", "changes", "settings", "scores", "views", "not_judged", "outdated"):
         rows = tables[name]
         if rows:
             more = f" ({most} of {len(rows):,}; all of them in JSON)" if len(rows) > most else ""
@@ -189,6 +207,7 @@ _TITLES = {
     "changes": "rows whose verdict changed",
     "settings": "settings that differ",
     "scores": "columns of scores that differ",
+    "views": "texts kept by views of captions",
     "not_judged": "filters that did not judge: their columns are not there",
     "outdated": "judged by columns as they are; these steps would make theirs anew",
 }
