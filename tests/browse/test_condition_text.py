@@ -265,7 +265,11 @@ def test_whatever_is_typed_is_a_condition_or_an_error_in_words(text: str) -> Non
 
 
 NUMBERS = st.sampled_from(["width", "height", "len(sizes)", "-width", "3", "0.5", "-2", "null"])
-SUMS = st.recursive(NUMBERS, lambda one: st.tuples(one, st.sampled_from("+-*"), one).map(" ".join), max_leaves=4)
+SUMS = st.recursive(
+    NUMBERS,
+    lambda one: st.tuples(one, st.sampled_from("+-*"), one).map(" ".join) | one.map("({})".format),
+    max_leaves=4,
+)
 TESTS = (
     st.tuples(SUMS, st.sampled_from(["<", ">=", "=", "<>", "is distinct from"]), SUMS).map(" ".join)
     | st.sampled_from(
