@@ -174,11 +174,11 @@ def _whole(ledger: Ledger, now: float, done: str) -> str:
     """One line on the run as a whole; what was not all well is named when there is any."""
     told = [done, f"{ledger.in_flight} in flight"]
     told += [f"{ledger.retried} retried"] if ledger.retried else []
-    told += [f"{ledger.lost} workers lost"] if ledger.lost else []
-    told += [f"{ledger.failed} shards set aside"] if ledger.failed else []
+    told += [f"workers lost: {ledger.lost}"] if ledger.lost else []
+    told += [f"shards set aside: {ledger.failed}"] if ledger.failed else []
     told += [tqdm.format_interval(now - ledger.begun)] if ledger.begun is not None else []
     left = ledger.left_s()
-    return ", ".join([*told, f"left {tqdm.format_interval(left)}"] if left is not None else told)
+    return ", ".join([*told, f"left of this phase {tqdm.format_interval(left)}"] if left is not None else told)
 
 
 def _table(steps: Sequence[StepSums], now: float, look: Look) -> list[str]:

@@ -54,7 +54,7 @@ def test_a_step_under_way_shows_its_share_its_rate_its_failures_and_the_time_lef
     done = commit("fetch", kept=90, dropped__gone=7, dropped__surprise=3, **{"in": 100})
     ledger = ledger_of(*begun("fetch", "score"), Finished(done, 100), Ended("00000"))
     whole, head, fetch, score, waiting, failed = block(ledger, Look(100))
-    assert whole == "0 of 3 steps done, 0 in flight, 00:10, left 00:30"
+    assert whole == "0 of 3 steps done, 0 in flight, 00:10, left of this phase 00:30"
     assert head.split() == ["step", "shards", "rows", "rows/s", "failed", "left"]
     assert re.sub("[█░]", "", fetch).split() == ["fetch", "25%", "1/4", "100/400", "10", "10", "00:30"]
     assert re.sub("[█░]", "", score).split() == ["score", "0%", "0/4", "0/400", "+00:10"]
@@ -94,7 +94,7 @@ def test_retries_lost_workers_and_shards_set_aside_are_counted_and_a_step_ends_w
     ]
     ends = [Finished(commit("fetch"), 100), Finished(commit("fetch"), 100), Finished(commit("score"), 100)]
     lines = block(ledger_of(*begun("fetch", "score", shards=2), *ends, *failures), Look(110))
-    assert lines[0].startswith("2 of 3 steps done, 1 in flight, 2 retried, 2 workers lost, 1 shards set aside, 00:10")
+    assert lines[0].startswith("2 of 3 steps done, 1 in flight, 2 retried, workers lost: 2, shards set aside: 1, 00:10")
     assert lines[1] == "done: fetch, score"
 
 
