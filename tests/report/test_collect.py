@@ -285,8 +285,8 @@ def test_what_strangers_wrote_is_counted_as_text() -> None:
 def test_documents_and_their_parts(tmp_path: Path) -> None:
     storage = Storage(str(tmp_path))
     pages = [
-        Page([Words("one two three"), Slot("http://a.test/1", jpeg(1)), Words("four")]),
-        Page([Words("five"), Slot("http://a.test/2", status="not_found")], keep=False),
+        Page([Words("one two three"), Slot("http://a.test/1", jpeg(1)), Words("four")], more={"page_status": "ok"}),
+        Page([Words("five"), Slot("http://a.test/2", status="not_found")], keep=False, more={"page_status": "timeout"}),
     ]
     put_pages(storage, "00000", pages)
     told = collect(storage, Look(tiles=1))
@@ -296,9 +296,25 @@ def test_documents_and_their_parts(tmp_path: Path) -> None:
     kinds = next(own for own in parts.counted if own.title == "kinds")
     assert {(value, rows) for value, rows, _ in kinds.values} == {("text", 3), ("image", 2)}
     assert told.downloads is not None
-    assert {*told.downloads.statuses} == {("success", "success", 1), ("http", "not_found", 1)}
+    assert {*told.downloads.statuses} == {
+        ("success", "success", 1),
+        ("http", "not_found", 1),
+        ("pages: success", "ok", 1),
+        ("pages: network", "timeout", 1),
+    }
     (tmp_path / "00000_parts.fetch.parquet").write_bytes(b"nothing")
     assert "00000_parts.fetch.parquet was not counted" in collect(storage, Look(tiles=1)).troubles[0]
+
+
+def test_of_two_files_with_other_rows_the_sample_table_counts() -> None:
+    made = Made()
+    made.shards([pairs(4)])
+    made.shards([pa.table({"a_score": [1.0, 2.0]})], "scored")
+    told = collect(made.storage, Look(tiles=0))
+    assert told.units[0].rows == 4
+    assert told.troubles == (
+        "00000.scored.parquet was not counted: it has 2 rows where other files of its shard have 4",
+    )
 
 
 def test_rounds_of_documents_have_columns_of_their_own() -> None:

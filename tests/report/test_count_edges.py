@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.report.counting.edges import MOST_BINS, edges_of, just_above
@@ -83,6 +83,7 @@ def test_outliers_do_not_press_the_others_together() -> None:
 BOUND = st.one_of(st.none(), st.floats(-1e6, 1e6), st.integers(-100, 100))
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.floats(-1e9, 1e9), max_size=20), st.booleans(), BOUND, BOUND)
 def test_any_bounds_have_a_bin_on_either_side(sample: list[float], whole: bool, low: float, high: float) -> None:
     if low is not None and high is not None:
