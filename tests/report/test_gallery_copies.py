@@ -60,6 +60,9 @@ def test_sizes_and_examples(tmp_path):
     assert (found.kind, found.rows, found.clusters) == ("near_image", sum(several), len(several))
     assert found.sizes == tuple(sorted(Counter(several).items()))
     assert [one.of for one in found.examples[:LARGEST]] == [5, 4, 3]
+    (other,) = copies(put(tmp_path / "other", clusters(range(2, 12)), in_order(clusters(range(2, 12)))), Draw())
+    assert [one.of for one in other.examples[:LARGEST]] == [11, 10, 9]
+    assert [one.of for one in other.examples] == sorted((one.of for one in other.examples), reverse=True)
     assert len(found.examples) == LARGEST + OTHERS
     assert len({one.title for one in found.examples}) == LARGEST + OTHERS
     for one in found.examples:

@@ -65,7 +65,10 @@ class _View:
         self.name, self.seed, self.rows = name, draw.seed, 0
         self.fates: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
-        self.web, self.synthetic = WordCounts("words of a caption of the web"), WordCounts("words of a synthetic one")
+        self.web, self.synthetic = (
+            WordCounts("words of a caption of the web"),
+            WordCounts("words of a synthetic caption"),
+        )
         self.lots = {fate: Lot(min(EXAMPLES, draw.tiles)) for fate in FATES}
 
     def told(self, examples: tuple[Gallery, ...]) -> Captions:

@@ -113,7 +113,8 @@ def _examples(shards: Sequence[Shard], kind: str, rows: np.ndarray, tiles: int) 
     np.minimum.at(lowest, inverse, rows["number"])
     by_size = np.lexsort((lowest, -counts))
     rest = by_size[LARGEST:]
-    chosen = [*by_size[:LARGEST], *rest[np.argsort(lowest[rest], kind="stable")][:OTHERS]]
+    chosen = np.concatenate([by_size[:LARGEST], rest[np.argsort(lowest[rest], kind="stable")][:OTHERS]])
+    chosen = chosen[np.lexsort((lowest[chosen], -counts[chosen]))]
     return [one for number in chosen for one in _example(shards, kind, rows[inverse == number], tiles)]
 
 

@@ -29,7 +29,7 @@ Numbers = npt.NDArray[np.uint64]
 Rows = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
-UNREADABLE = (CurateError, pa.ArrowException, OSError, ValueError, IndexError, TypeError, OverflowError)
+UNREADABLE = (CurateError, pa.ArrowException, OSError, ValueError, LookupError, TypeError, OverflowError)
 """What reading the columns of a damaged shard may raise; the shard is then passed over."""
 
 
