@@ -1,6 +1,6 @@
 """The sums of a run for Prometheus, served by the driver over HTTP while it runs: `curate run ... --metrics :9108`.
 
-Nothing is counted for its sake: a scrape reads the ledger that bars and lines show, in about a millisecond, and a run
+Nothing is counted for its sake: a scrape reads the ledger that bars and lines show, in 1 to 4 ms, and a run
 that nobody scrapes pays nothing. Labels are steps of the config, and names of closed lists, so the number of series is
 bounded by the config. On Ray it is the driver that serves too: it alone knows every unit's end. The same counts
 through `ray.util.metrics` would be another set of names (`ray_curate_...`, with the label of a worker on each), would
