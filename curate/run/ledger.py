@@ -1,8 +1,8 @@
 """The events of a run, added up: what bars, lines and metrics show, so that all three tell the same numbers.
 
-Adding an event takes 2 to 15 microseconds under a lock; whoever shows the sums takes a copy (0.1 ms for 40 steps) from a
-thread of its own. Names of reasons and statuses come from closed lists, and anything else is `other`: what is shown has
-as many series at the end of a run as at its beginning.
+Adding an event takes 2 to 15 microseconds under a lock; whoever shows the sums takes a copy (0.1 ms for 40 steps) from
+a thread of its own. Names of reasons and statuses come from closed lists, and anything else is `other`, so that what is
+shown is bounded by the config.
 """
 
 from __future__ import annotations
