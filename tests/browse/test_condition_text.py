@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from curate.column_files import plain_column
 from curate.condition import MOST_LETTERS, holds, read_condition
+from curate.duck import sealed_connection
 from curate.errors import ConfigError
 
 ROWS = pa.table(
@@ -317,8 +318,6 @@ def test_patterns_take_no_exponential_time(text: str) -> None:
 def test_the_connection_reads_no_file_even_if_it_is_asked(tmp_path: Path) -> None:
     import duckdb
 
-    from curate.duck import sealed_connection
-
     secret = tmp_path / "secret.csv"
     secret.write_text("a\n1\n")
     connection = sealed_connection()
@@ -341,3 +340,9 @@ def test_the_connection_reads_no_file_even_if_it_is_asked(tmp_path: Path) -> Non
         assert len(outside) == 1
     assert [p.name for p in tmp_path.iterdir()] == ["secret.csv"]
     connection.close()
+
+
+def test_without_duckdb_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("curate.duck.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"pip install 'curate-vl\[report\]'"):
+        sealed_connection()
