@@ -37,7 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from curate.compare.compare import compare
-    from curate.compare.told import terminal, told
+    from curate.compare.terminal import terminal
+    from curate.compare.told import told
 
     found = compare(*_sides(options), TILES if options.html else 0)
     if options.html is not None:

@@ -35,7 +35,7 @@ def _unit(summary: dict[str, Any], tables: dict[str, Any], galleries: Any) -> di
     name = summary["unit"]
     own = {
         table: [row for row in tables[table] if row["unit"] == name]
-        for table in ("reasons", "changes", "scores", "views")
+        for table in ("reasons", "changes", "scores", "columns", "views")
     }
     cut = {table: rows[:MOST_ROWS] for table, rows in own.items()}
     most = max((max(row["a"], row["b"]) for row in own["reasons"]), default=0)

@@ -6,18 +6,15 @@ turn the writing direction are taken out, line ends become blanks, and a name ha
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from curate.compare.compare import Comparison, UnitChange
 from curate.compare.verdicts import ABSENT, KEPT, UNDECIDED
 from curate.document.render import plain
 
-__all__ = ["clean", "summary", "terminal", "told"]
+__all__ = ["COUNTED", "Row", "clean", "summary", "told"]
 
 MOST_LETTERS = 200
-WIDEST = 60
-"""Of a cell on a terminal."""
 DIGITS = 6
 """Of differences of scores, that matter."""
 
@@ -35,6 +32,7 @@ def told(found: Comparison) -> dict[str, Any]:
         "changes": [row for unit in found.units for row in change_rows(unit)],
         "settings": setting_rows(found),
         "scores": [row for unit in found.units for row in score_rows(unit)],
+        "columns": [row for unit in found.units for row in column_rows(unit)],
         "views": [row for unit in found.units for row in view_rows(unit)],
         "not_judged": left_out_rows(found),
         "outdated": [
@@ -51,7 +49,7 @@ def summary(unit: UnitChange) -> Row:
     """
     in_both = sum(rows for (a, b), rows in unit.cells.items() if ABSENT not in (a, b))
     other = sum(rows for (a, b), rows in unit.cells.items() if a != b and min(a, b) > ABSENT)
-    counts = {f"{name}_{side}": unit.rows(n, verdict) for name, verdict in _COUNTED for n, side in ((0, "a"), (1, "b"))}
+    counts = {f"{name}_{side}": unit.rows(n, verdict) for name, verdict in COUNTED for n, side in ((0, "a"), (1, "b"))}
     return {
         "unit": unit.name,
         **counts,
@@ -66,7 +64,8 @@ def summary(unit: UnitChange) -> Row:
     }
 
 
-_COUNTED = (("rows", None), ("kept", KEPT), ("undecided", UNDECIDED))
+COUNTED = (("rows", None), ("kept", KEPT), ("undecided", UNDECIDED))
+"""What a summary counts of each side, and by which verdict."""
 
 
 def reason_rows(unit: UnitChange) -> list[Row]:
@@ -127,12 +126,11 @@ def setting_rows(found: Comparison) -> list[Row]:
 
 
 def score_rows(unit: UnitChange) -> list[Row]:
-    """Columns of scores that differ, as `curate.compare.scores.ScoreChange` has them."""
+    """Columns of scores that both have and that differ, as `curate.compare.scores.ScoreChange` has them."""
     return [
         {
             "unit": unit.name,
             "column": clean(one.column),
-            "only_in": one.only,
             "compared": one.rows,
             "differ": one.differ,
             "only_a": one.only_a,
@@ -144,7 +142,14 @@ def score_rows(unit: UnitChange) -> list[Row]:
             "model_b": clean(one.model_b),
         }
         for one in unit.scores
+        if not one.only
     ]
+
+
+def column_rows(unit: UnitChange) -> list[Row]:
+    """Columns of scores that only one side has."""
+    found = {side: [clean(one.column) for one in unit.scores if one.only == side] for side in "AB"}
+    return [{"unit": unit.name, "only_in": side, "columns": names} for side, names in found.items() if names]
 
 
 def view_rows(unit: UnitChange) -> list[Row]:
@@ -182,57 +187,6 @@ def clean(text: object, letters: int = MOST_LETTERS) -> str:
     """A stranger's word on one line, cut."""
     words = " ".join(plain(str(text)).split())
     return words if len(words) <= letters else f"{words[: letters - 4]} ..."
-
-
-def terminal(found: Comparison, most: int = 40) -> Iterator[tuple[str, Any]]:
-    """The same for a terminal: narrow tables under titles, of `most` rows each, empty ones left out."""
-    tables = told(found)
-    yield "a", tables["a"]
-    yield "b", tables["b"]
-    for row in tables["summary"]:
-        yield row["unit"], _narrow(row)
-    for name in ("reasons", "changes", "settings", "scores", "views", "not_judged", "outdated"):
-        rows = tables[name]
-        if rows:
-            more = f" ({most} of {len(rows):,}; all of them in JSON)" if len(rows) > most else ""
-            silent = _silent(rows, len(found.units) == 1)
-            cut = [{column: _cell(value) for column, value in row.items() if column not in silent} for row in rows]
-            yield f"{_TITLES[name]}{more}", cut[:most]
-    if tables["troubles"]:
-        yield "could not be read", [{"what": text} for text in tables["troubles"]]
-
-
-_TITLES = {
-    "reasons": "dropped, by reason",
-    "changes": "rows whose verdict changed",
-    "settings": "settings that differ",
-    "scores": "columns of scores that differ",
-    "views": "texts kept by views of captions",
-    "not_judged": "filters that did not judge: their columns are not there",
-    "outdated": "judged by columns as they are; these steps would make theirs anew",
-}
-
-
-def _narrow(row: Row) -> list[Row]:
-    sides = [
-        {"rows": name, "a": row[f"{name}_a"], "b": row[f"{name}_b"], "difference": row[f"{name}_b"] - row[f"{name}_a"]}
-        for name, _ in _COUNTED
-        if name != "undecided" or row["undecided_a"] or row["undecided_b"]
-    ]
-    sides[0]["rows"] = "all"
-    sides.append({"rows": "in one only", "a": row["only_in_a"], "b": row["only_in_b"]})
-    both = ("in_both", "kept_in_both", "gained", "lost", "other_reason", "other_picture")
-    return [*sides, *({"rows": name.replace("_", " "), "both": row[name]} for name in both)]
-
-
-def _cell(value: Any) -> Any:
-    return clean(value, WIDEST) if isinstance(value, str) else value
-
-
-def _silent(rows: list[Row], one_unit: bool) -> set[str]:
-    """The columns of a table in which no row has anything, and that of the unit where there is but one."""
-    empty = {name for name in rows[0] if all(row[name] in ("", None, 0, 0.0) for row in rows)}
-    return empty | ({"unit"} if one_unit else set())
 
 
 def _short(value: float) -> float:

@@ -12,7 +12,7 @@ from comparison_sets import Row, decide_by, write_set
 from curate.cli import main
 from curate.compare.compare import compare
 from curate.compare.sides import data_side
-from curate.compare.told import terminal
+from curate.compare.terminal import terminal
 
 CONFIG = """
 pipeline = "image_text_pairs"

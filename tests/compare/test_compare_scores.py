@@ -58,8 +58,9 @@ def test_another_model_and_a_column_of_one_side_are_told(tmp_path: Path) -> None
     words, clip = changes(*sets)
     assert (words.column, words.only) == ("caption_words", "A")
     assert (clip.model_a, clip.model_b, clip.rows, clip.differ) == ("one", "two", 24, 0)
-    table = told(compare(data_side("A", sets[0]), data_side("B", sets[1])))["scores"]
-    assert [row["only_in"] for row in table] == ["A", ""]
+    tables = told(compare(data_side("A", sets[0]), data_side("B", sets[1])))
+    assert [(row["column"], row["model_b"]) for row in tables["scores"]] == [("clip_similarity", "two")]
+    assert tables["columns"] == [{"unit": "samples", "only_in": "A", "columns": ["caption_words"]}]
 
 
 def test_a_shard_whose_scores_are_damaged_is_told_and_has_no_numbers(tmp_path: Path) -> None:
