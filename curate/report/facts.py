@@ -98,9 +98,9 @@ class Tile:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Samples of one fate, drawn evenly over all shards by a seed. `kind`: kept, dropped or borderline (nearest to a
-    bound, on either side). `of`: how many there are; `withheld`: drawn ones that are not shown, because they were
-    flagged as unsafe."""
+    """Samples of one fate, drawn evenly over all shards by a seed. `kind`: kept, dropped, borderline (nearest to a
+    bound, on either side), copies or captions. `of`: how many there are; `withheld`: drawn ones that are not shown,
+    because they were flagged as unsafe."""
 
     kind: str
     title: str
@@ -112,8 +112,9 @@ class Gallery:
 
 @dataclass(frozen=True)
 class Copies:
-    """Clusters of one kind of copies. `sizes`: (rows in a cluster, clusters) ascending, the last entry holds all that
-    are larger still. `examples`: the largest and some drawn ones, the row that is kept first."""
+    """Clusters of one kind of copies. `rows`: rows that are in one, the kept ones too. `sizes`: (rows in a cluster,
+    clusters) ascending, the last entry holds all that are larger still. `examples`: the largest and some drawn ones,
+    the row that is kept first."""
 
     kind: str
     rows: int
