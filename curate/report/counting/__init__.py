@@ -1,7 +1,7 @@
 """What a report counts, in one pass over the column files: shard by shard, so memory does not grow with the data.
 
 layout     which table has which column files: one listing for all shards
-reading    columns of one shard, whatever is broken; long texts by the thousand rows
+reading    columns of one shard, whatever is broken; long texts a few hundred rows at a time
 survey     which columns are worth counting, and between which edges: from a few shards
 verdicts   who was kept, and which filters spoke against the others
 edges      round numbers to count between, with a filter's bounds among them

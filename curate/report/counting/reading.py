@@ -2,7 +2,7 @@
 
 A column file that cannot be read, or has another number of rows than most, is a line among the troubles, and the others
 are read. Long texts are never held for a whole shard: 10,000 captions of 100,000 letters are 1 GB, so they are turned
-into what is counted (a host, a number of words) 1,000 rows at a time.
+into what is counted (a host, a number of words) 256 rows at a time: 0.7 GB in the worst case, for a tenth more CPU.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["BROKEN", "Columns", "Reduce", "Troubles", "reduced", "schema_of"]
 
 BROKEN = (CurateError, OSError, pa.ArrowException, ValueError, KeyError, TypeError)
 """What reading a damaged file raises."""
-BATCH_ROWS = 1_000
+BATCH_ROWS = 256
 SHOWN = 20
 LETTERS = 300
 
