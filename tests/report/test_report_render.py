@@ -21,7 +21,7 @@ from curate.report.page.plots import bound_edges, drawable, plot
 from curate.report.page.report import render
 from curate.report.page.sliders import answers, filter_table, with_unit
 from curate.report.page.toml import toml_lines
-from curate.report.page.view import script_json, sizes, view
+from curate.report.page.view import glances, script_json, sizes, view
 from curate.report.page.words import (
     breakable,
     data_uri,
@@ -137,6 +137,16 @@ def test_thinning_is_even(count: int, part: float) -> None:
     if len(shown) > 1:
         gaps = [after - before for before, after in itertools.pairwise(shown)]
         assert max(gaps) - min(gaps) <= 1
+
+
+def test_the_overview_begins_with_pictures_kept_and_dropped() -> None:
+    shown = [(one.address, one.words, one.tile.key) for one in glances(facts())]
+    assert shown == [
+        *(("unit1-g1", "kept", f"{place:08d}") for place in range(5)),
+        ("unit1-g2", "too_few_words", "00000000"),
+    ]
+    assert glances(Facts("", (1, 1), ())) == ()
+    assert glances(with_galleries(facts(), Gallery("dropped", "gone", (replace(tile(1), picture=b""),), 1))) == ()
 
 
 def test_a_document_is_cut_and_says_so() -> None:

@@ -63,10 +63,11 @@ def _fitting(draw: Callable[[float], str], share: float) -> str | None:
 
 def _template() -> Template:
     from curate.report.page.toml import toml_lines
-    from curate.report.page.view import rate, sizes
+    from curate.report.page.view import glances, rate, sizes
 
     made = environment()
-    made.globals |= {"script": asset("page.js"), "toml_lines": toml_lines, "rate": rate, "sizes": sizes}
+    made.globals |= {"script": asset("page.js"), "toml_lines": toml_lines}
+    made.globals |= {"rate": rate, "sizes": sizes, "glances": glances}
     return made.get_template("report.html")
 
 

@@ -14,15 +14,17 @@ from typing import Any
 
 from markupsafe import Markup
 
-from curate.report.facts import Captions, Copies, Cost, Facts, Histogram, Overlap, Unit
+from curate.report.facts import Captions, Copies, Cost, Facts, Histogram, Overlap, Tile, Unit
 from curate.report.page.plots import Plot, drawable, plot
 from curate.report.page.sliders import Answers, answers, filter_table, with_unit
 from curate.report.page.words import number, told
 
-__all__ = ["CaptionsView", "HistogramView", "Stage", "UnitView", "View", "script_json", "view"]
+__all__ = ["CaptionsView", "Glance", "HistogramView", "Stage", "UnitView", "View", "glances", "script_json", "view"]
 
 FILTERS = 30
 """Of an overlap's table, those that drop most."""
+GLANCES = 8
+"""Kept and dropped samples that the overview shows, of each at most."""
 LEVELS = 9
 """Shades of an overlap's table, from none to all."""
 
@@ -116,6 +118,32 @@ def view(facts: Facts) -> View:
         _fetched(facts),
         script_json([one.as_json() for one in moving]),
     )
+
+
+@dataclass(frozen=True)
+class Glance:
+    """A picture of the overview. `address`: of the gallery it is in; `words`: why it is there."""
+
+    address: str
+    tile: Tile
+    words: str
+
+
+def glances(facts: Facts) -> tuple[Glance, ...]:
+    """Some pictures to begin with, of the first unit that has any: kept ones, then one of each of the first reasons."""
+    for place, unit in enumerate(facts.units):
+        kept: list[Glance] = []
+        dropped: list[Glance] = []
+        for gallery_place, gallery in enumerate(unit.galleries):
+            address = f"unit{place + 1}-g{gallery_place + 1}"
+            tiles = [tile for tile in gallery.tiles if tile.picture]
+            if gallery.kind == "kept":
+                kept += [Glance(address, tile, "kept") for tile in tiles[:GLANCES]]
+            if gallery.kind == "dropped":
+                dropped += [Glance(address, tile, gallery.title) for tile in tiles[:1]]
+        if kept or dropped:
+            return (*kept[:GLANCES], *dropped[:GLANCES])
+    return ()
 
 
 def script_json(value: Any) -> Markup:
