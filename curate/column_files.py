@@ -171,7 +171,8 @@ class ColumnFiles:
                 f"{shard.table_name(family)} in {self.storage.root} has {len(table)} rows and {shard.table_name()} has "
                 f"{rows}; delete commits/*/{id}-*.json of the step that wrote it and run again"
             )
-        return {name: plain_column(table[name], self.fields[name].type) for name in there}
+        place = table.schema.get_all_field_indices  # a file of strangers may have a name twice
+        return {name: plain_column(table.column(place(name)[0]), self.fields[name].type) for name in there}
 
     def _look(self) -> dict[str, Field]:
         """The columns, from the footers of some shards; a file that cannot be read is told in `troubles`."""

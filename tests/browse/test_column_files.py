@@ -82,6 +82,12 @@ def test_files_that_do_not_fit_are_told_in_words(tmp_path):
     assert files.table("00001", ["url"]).num_rows == 2
 
 
+def test_a_name_that_a_file_has_twice_is_its_first_column(tmp_path):
+    twice = pa.table([["00000"], ["first"], ["second"]], names=["key", "a", "a"])
+    files = ColumnFiles(put_files(tmp_path, {"00000": {"": twice}}))
+    assert files.table("00000", ["a"])["a"].to_pylist() == ["first"]
+
+
 def test_what_was_read_is_kept_up_to_its_bytes(tmp_path):
     kept = Kept(1000)
     for number in range(4):

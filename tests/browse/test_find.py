@@ -113,6 +113,18 @@ def test_what_cannot_be_asked_is_told_in_words(finder, condition, order, words):
         finder.find("samples", "", page=-1)
 
 
+@pytest.mark.parametrize(
+    "name", ["place", "o", "c0", "c1", "rows", "KEY", "x'); --", 'a"b', "a.b", "<b>", "\u202e", " "]
+)
+def test_a_column_may_be_called_anything(tmp_path, name):
+    table = pa.table({"caption": ["a", "b"], name: [2, 1]})
+    finder = Finder(put_files(tmp_path, {"00000": {"": table}}))
+    quoted = name.replace('"', '""')
+    found = finder.find("samples", f'"{quoted}" >= 1 and caption is not null', order=f"{name} asc")
+    assert [row.columns[name] for row in found.rows] == [1, 2]
+    assert finder.row("samples", "00000", "000000000")[name] == 2
+
+
 values = st.fixed_dictionaries(
     {
         "a": st.none() | st.integers(-3, 3),
