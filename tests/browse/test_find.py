@@ -114,7 +114,7 @@ def test_what_cannot_be_asked_is_told_in_words(finder, condition, order, words):
 
 
 @pytest.mark.parametrize(
-    "name", ["place", "o", "c0", "c1", "rows", "KEY", "x'); --", 'a"b', "a.b", "<b>", "\u202e", " "]
+    "name", ["place", "o", "c0", "c1", "rows", "KEY", "x'); --", 'a"b', "a.b", "<b>", "\u202e", "b desc"]
 )
 def test_a_column_may_be_called_anything(tmp_path, name):
     table = pa.table({"caption": ["a", "b"], name: [2, 1]})
