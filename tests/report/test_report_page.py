@@ -225,7 +225,8 @@ def test_every_text_has_contrast_in_both_schemes(browser: Any, page_file: Path, 
 def test_the_page_can_be_read_by_who_does_not_see_it(browser: Any, page_file: Path) -> None:
     with open_page(browser, page_file, viewport=WIDE) as page:
         levels = [
-            int(name[1]) for name in page.eval_on_selector_all("h1, h2, h3, h4", "all => all.map(one => one.tagName)")
+            int(name[1])
+            for name in page.eval_on_selector_all("h1, h2, h3, h4, h5, h6", "all => all.map(one => one.tagName)")
         ]
         assert levels.count(1) == 1
         assert levels[0] == 1
