@@ -2,7 +2,7 @@
 
 Where both sides have the very same rows (a config on a data set; two data sets whose sample tables have the same
 digests) they are compared shard by shard and row by row, which is what matching them would give: 1 M rows take 2 s
-instead of 8. Otherwise rows are matched by what they are (`curate.compare.matching`).
+instead of 6. Otherwise rows are matched by what they are (`curate.compare.matching`).
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ __all__ = ["Shown", "shown"]
 Flags: TypeAlias = npt.NDArray[np.bool_]
 
 MOST_GALLERIES = 24
-"""Of each unit; the most frequent changes are shown."""
+"""Of all units together; the most frequent changes of each are shown."""
 MOST_NUMBERS = 4
 MOST_LETTERS = 120
 
@@ -54,15 +54,15 @@ class Shown:
 def shown(found: Comparison, draw: Draw) -> tuple[Shown, ...]:
     """The galleries of every unit, with `draw.picture_bytes` of thumbnails together at most."""
     watches = tuple(_Watched.of(side) for side in (found.a, found.b))
-    each = draw.picture_bytes // max(1, len(found.units))
-    return tuple(_unit(found, unit, draw, watches, each) for unit in found.units)
+    own = replace(draw, picture_bytes=draw.picture_bytes // len(found.units))
+    return tuple(_unit(found, unit, own, watches) for unit in found.units)
 
 
-def _unit(found: Comparison, unit: UnitChange, draw: Draw, watches: tuple[_Watched, ...], most_bytes: int) -> Shown:
-    frequent = sorted(unit.drawn, key=lambda one: -one.rows)[:MOST_GALLERIES]
+def _unit(found: Comparison, unit: UnitChange, draw: Draw, watches: tuple[_Watched, ...]) -> Shown:
+    frequent = sorted(unit.drawn, key=lambda one: -one.rows)[: MOST_GALLERIES // len(found.units)]
     chosen = sorted(frequent, key=lambda one: one.change)
     made = [_gallery(found, unit, one, draw, watches) for one in chosen]
-    fitted = fitted_galleries(made, draw, most_bytes)
+    fitted = fitted_galleries(made, draw, draw.picture_bytes)
     gained = sum(one.change == GAINED for one in chosen)
     return Shown(unit.name, fitted[:gained], fitted[gained:], len(unit.drawn) - len(chosen))
 

@@ -121,7 +121,7 @@ def test_a_picture_that_the_config_would_drop_as_unsafe_is_withheld(tmp_path: Pa
     found = compare(data_side("A", storage), side, 12)
     (gallery,) = shown(found, Draw())[0].lost
     assert (gallery.of, len(gallery.tiles), gallery.withheld) == (2, 2, 0)
-    nsfw = _with(storage, {"nsfw": {"max": 0.04, "head": "none.zip"}})
+    nsfw = _with(storage, {"nsfw-strict": {"max": 0.04, "head": "none.zip"}})
     (gallery,) = shown(compare(data_side("A", storage), nsfw, 12), Draw())[0].lost
     assert (gallery.of, gallery.tiles, gallery.withheld) == (2, (), 2)
 
