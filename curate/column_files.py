@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from threading import Lock
@@ -103,6 +103,12 @@ class ColumnFiles:
         """The handle of a shard, or of its parts."""
         return Shard(self.storage, id + self._ending)
 
+    def file_bytes(self, id: str, names: Sequence[str]) -> int:
+        """Bytes of the files in which these columns of a shard lie, as they are stored."""
+        there = self._files[id + self._ending]
+        families = {family for name in names for family in self.fields[name].families if family in there}
+        return sum(there[family] for family in families)
+
     def rows(self, id: str) -> int:
         """Rows of a shard. Raises ShardError."""
         if id not in self._rows:
@@ -190,16 +196,14 @@ class ColumnFiles:
         return {name: _field(name, families) for name, families in found.items()}
 
 
-def _families(names: Iterable[str]) -> dict[str, frozenset[str]]:
-    """Which families each shard has: its id (of parts with `_parts`) to their names."""
-    found: dict[str, set[str]] = {}
-    for name in names:
-        if name.endswith(".parquet"):
-            id, _, family = name.removesuffix(".parquet").partition(".")
-            if id == NO_SHARD:
-                continue
-            found.setdefault(id, set()).add(family)
-    return {id: frozenset(families - NO_COLUMNS) for id, families in found.items()}
+def _families(sizes: Mapping[str, int]) -> dict[str, dict[str, int]]:
+    """Which families each shard has: its id (of parts with `_parts`) to their names and the bytes of their files."""
+    found: dict[str, dict[str, int]] = {}
+    for name, size in sizes.items():
+        id, _, family = name.removesuffix(".parquet").partition(".")
+        if name.endswith(".parquet") and id != NO_SHARD and family not in NO_COLUMNS:
+            found.setdefault(id, {})[family] = size
+    return found
 
 
 def _evenly(ids: Sequence[str], most: int) -> list[str]:

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.browse.find import Finder
+from curate.browse.scan import Scan
 from curate.duck import open_views
 from curate.errors import ConfigError, ShardError
 from curate.shard import Shard
@@ -181,6 +182,17 @@ def test_a_broken_shard_is_told_and_the_rest_is_found(tmp_path):
     assert found.looked_at == (3, 3)
     assert "00001.score.parquet" in " ".join(found.troubles)
     assert {row.shard for row in finder.find("samples", "width is null").rows} == {"00002"}
+
+
+@pytest.mark.parametrize(("stored", "together"), [(1, [1, 1, 1, 1, 1]), (1 << 20, [2, 3])])
+def test_large_files_are_read_one_by_one(tmp_path, monkeypatch, stored, together):
+    monkeypatch.setattr("curate.browse.scan.MOST_STORED", stored)
+    read, asked = Scan._read, []
+    monkeypatch.setattr(
+        Scan, "_read", lambda scan, readers, ids, hard: asked.append(len(ids)) or read(scan, readers, ids, hard)
+    )
+    assert Finder(in_shards(ROWS, [5] * 4 + [3], tmp_path)).find("samples", "width >= 0").total == N
+    assert asked == together
 
 
 def test_the_time_limit_ends_a_search_which_the_next_page_takes_up(tmp_path, monkeypatch):
