@@ -27,6 +27,8 @@ from curate.run.unit import Done, Failure, Unit, nobody, run_unit
 
 __all__ = ["ProcessEngine"]
 
+FORK_TRIES, FORK_WAIT_S = 5, 0.2
+
 
 @dataclass
 class _Worker:
@@ -110,13 +112,28 @@ class ProcessEngine:
     def _start(self, unit: Unit, gpu: int | None) -> _Worker:
         if not self._workers:
             self._context.set_forkserver_preload(sorted({type(task.stage).__module__ for task in unit.tasks}))
-        ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=_work, args=(theirs,), daemon=True, name="curate-worker")
-        process.start()
-        theirs.close()
-        worker = _Worker(process, ours, gpu)
+        process, pipe = self._fork()
+        worker = _Worker(process, pipe, gpu)
         self._workers.append(worker)
         return worker
+
+    def _fork(self, tries: int = FORK_TRIES) -> tuple[ForkServerProcess, Connection]:
+        """A new process and our end of its pipe. The server that forks it may be killed while it does so; once the
+        system has told of its end, the next try starts it anew. Each try has a pipe of its own, since a process that
+        nobody knows may hold the last one."""
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(target=_work, args=(theirs,), daemon=True, name="curate-worker")
+        try:
+            process.start()
+        except (EOFError, OSError):
+            ours.close()
+            if tries == 1:
+                raise
+            time.sleep(FORK_WAIT_S)
+            return self._fork(tries - 1)
+        finally:
+            theirs.close()
+        return process, ours
 
     def _collect(self, worker: _Worker) -> Done | None:
         """A unit's end; None where its worker only told of a commit and goes on."""

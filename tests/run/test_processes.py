@@ -2,6 +2,7 @@
 
 import os
 import time
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,28 @@ def test_units_for_a_gpu_that_wait_do_not_hold_up_the_others(folder: Path) -> No
     told = notes(folder / "notes")
     ended = {wanted: max(note["ended"] for note in told if note["wanted"] == wanted) for wanted in (0.0, 1.0)}
     assert ended[0.0] < ended[1.0]
+
+
+def test_a_fork_server_that_is_killed_while_it_forks_is_started_anew(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("curate.run.processes.FORK_WAIT_S", 0.0)
+    start, failing = ForkServerProcess.start, ["4", "3", "2", "1"]
+
+    def killed(process: ForkServerProcess) -> None:
+        if failing:
+            raise EOFError(failing.pop())
+        start(process)
+
+    monkeypatch.setattr(ForkServerProcess, "start", killed)
+    engine = ProcessEngine(1)
+    try:
+        assert all_done(engine, [unit(folder, "00000", where(folder))]) == []
+    finally:
+        engine.close()
+    failing += ["5", "4", "3", "2", "1"]
+    with pytest.raises(EOFError, match="5"):
+        ProcessEngine(1).submit(unit(folder, "00001", where(folder)))
 
 
 def test_closing_in_the_middle_leaves_no_process(folder: Path) -> None:
