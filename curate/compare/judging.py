@@ -88,7 +88,7 @@ def judge(shard: Shard, decisions: Sequence[Decision]) -> Shard:
             step.run(Judged(shard.storage, shard.id, made, seen), attempt, Runtime())
         except CurateError:
             raise
-        except (pa.ArrowException, ValueError, TypeError) as error:
+        except (pa.ArrowException, ValueError, TypeError, LookupError) as error:
             words = f"step {step.label} cannot judge shard {shard.id} of {shard.storage.root}: {error}"
             raise ShardError(f"{words}; run the config to make its columns anew") from error
     return Judged(shard.storage, shard.id, made, seen)

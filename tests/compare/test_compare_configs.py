@@ -15,12 +15,14 @@ from comparison_sets import KEPT, Row, by_words, decide_by, write_set
 from curate.cli import main
 from curate.compare.compare import compare
 from curate.compare.judging import LeftOut, judgeable
+from curate.compare.shown import shown
 from curate.compare.sides import Side, config_side, data_side
 from curate.compare.told import told
 from curate.config import build_filters
 from curate.errors import ConfigError, ShardError
 from curate.job import load_job
 from curate.manifest import write_parquet
+from curate.report.pictures.drawing import Draw
 from curate.select import Select
 from curate.shard import Shard, list_shards
 from curate.storage import Storage
@@ -193,6 +195,21 @@ def test_rounds_of_documents_are_judged_as_a_run_decides_them(pages: Path, capsy
     assert all(row["lost"] for row in judged["summary"])
     for name in ("summary", "reasons", "changes", "settings"):
         assert judged[name] == ran[name]
+
+
+def test_a_document_with_a_picture_that_must_not_be_shown_has_no_tile(pages: Path, tmp_path: Path) -> None:
+    shutil.copytree(pages / "a", tmp_path / "a")
+    parts = Shard(Storage(str(tmp_path / "a")), "00000").parts
+    rows = parts.columns(["key", "document", "kind"]).to_pylist()
+    flagged = [0.9 if row["document"] == 0 and row["kind"] == "image" else 0.0 for row in rows]
+    table = pa.table({"key": [row["key"] for row in rows], "nsfw_probability": pa.array(flagged, pa.float32())})
+    write_parquet(table, tmp_path / "a" / parts.table_name("safety"))
+    (tmp_path / "b.toml").write_text(PAGES.format(words=20, texts=4))
+    loaded = load_job(tmp_path / "b.toml")
+    side = config_side("B", loaded.config, loaded.job.steps, parts.storage)
+    _, documents = shown(compare(data_side("A", parts.storage), side, 12), Draw())
+    (gallery,) = documents.lost
+    assert (gallery.of, len(gallery.tiles), gallery.withheld) == (6, 5, 1)
 
 
 def test_steps_that_a_run_would_do_anew_are_named(pages: Path, capsys: pytest.CaptureFixture[str]) -> None:
