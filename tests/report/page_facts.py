@@ -170,7 +170,7 @@ def hostile() -> Facts:
         for n, text in enumerate(h)
     )
     galleries = tuple(
-        replace(gallery, title=text, tiles=tiles, words=text) for gallery in unit.galleries for text in h[:3]
+        replace(gallery, title=text, tiles=tiles, words=text) for gallery in unit.galleries for text in h[:1]
     )
     histograms = tuple(
         replace(one, name=text, filter=text and one.filter and text, min_setting=text, max_setting=text)
@@ -192,9 +192,9 @@ def hostile() -> Facts:
         (1, 1),
         (bad,),
         Download(tuple((text, text, 3) for text in h), tuple((text, 3, 1, text) for text in h)),
-        tuple(Copies(text, 3, 1, ((3, 1),), (replace(galleries[0], title=text),)) for text in h[:3]),
+        tuple(Copies(text, 3, 1, ((3, 1),), (replace(galleries[0], title=text),)) for text in h[:2]),
         tuple(
-            Captions(text, {text: 3}, None, None, ((text, 2),), (replace(galleries[0], title=text),)) for text in h[:3]
+            Captions(text, {text: 3}, None, None, ((text, 2),), (replace(galleries[0], title=text),)) for text in h[:2]
         ),
         (Document(h[0], tuple(parts), {"title": h[2], "url": h[5], "drop_reason": h[3]}),),
         dict.fromkeys(h, 3),

@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import re
+import sys
 from dataclasses import replace
 from xml.etree import ElementTree
 
@@ -14,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from page_facts import HOSTILE, draws, facts, hostile, jpeg, tile
 
+from curate.errors import ConfigError
 from curate.report.facts import Copies, Counted, Facts, Gallery, Histogram, Unit
 from curate.report.page import environment, policy
 from curate.report.page.bounded import bounded, thinned, tiles_of
@@ -363,6 +365,13 @@ def test_a_picture_is_what_begins_as_one() -> None:
     assert data_uri(jpeg(1)).startswith("data:image/webp;base64,")
     assert data_uri(jpeg(1, form="JPEG")).startswith("data:image/jpeg;base64,")
     assert data_uri(b"<svg onload=alert(1)>") == "" == data_uri(b"")
+
+
+@pytest.mark.parametrize("missing", ["jinja2", "matplotlib"])
+def test_what_is_not_installed_is_asked_for(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(ConfigError, match=rf"needs {missing}.*pip install 'curate-vl\[report\]'"):
+        render(facts())
 
 
 def test_templates_of_another_package_have_its_name_before_them() -> None:
