@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import pyarrow.compute as pc
 
 from curate.browse.cards import page_address, picture_address
@@ -19,6 +20,7 @@ from curate.browse.picture_shelf import PictureShelf
 from curate.browse.sample_page import families, verdict_of
 from curate.document.columns import IMAGE
 from curate.document.read import IMAGE_MEMBER
+from curate.hidden_rows import Hidden
 
 __all__ = ["PARTS", "Block", "document_context"]
 
@@ -49,13 +51,15 @@ class Block:
 
 
 def document_context(
-    finder: Finder, shelf: PictureShelf, shard: str, key: str, start: int, all: bool
+    finder: Finder, shelf: PictureShelf, hidden: Hidden, place: tuple[str, str], start: int, all: bool
 ) -> dict[str, Any]:
-    """What the template `document.html` shows: of all parts, or of the kept ones, PARTS from number `start` on. Raises
-    ShardError for a document that is not there or is hidden."""
+    """What the template `document.html` shows of the document at `place` (shard, key): of all parts, or of the kept
+    ones, PARTS from number `start` on; `hidden` ones are counted only. Raises ShardError for a document that is not
+    there or is hidden."""
+    shard, key = place
     row = finder.row("documents", shard, key)
     events = finder.history(shard, key, "documents")
-    parts = _rows(finder.catalog, shard, key)
+    parts, unshown = _rows(finder.catalog, hidden, shard, key)
     kept = [one for one in parts if _is_kept(one)]
     chosen = parts if all else kept
     return {
@@ -68,6 +72,7 @@ def document_context(
         "of": len(chosen),
         "parts": len(parts),
         "kept_parts": len(kept),
+        "hidden": unshown,
         "all": all,
         "step": PARTS,
         "families": families("documents", finder.catalog.columns("documents"), row),
@@ -76,12 +81,16 @@ def document_context(
     }
 
 
-def _rows(catalog: Catalog, shard: str, key: str) -> list[dict[str, Any]]:
-    """The parts of a document, in order."""
+def _rows(catalog: Catalog, hidden: Hidden, shard: str, key: str) -> tuple[list[dict[str, Any]], int]:
+    """The parts of a document that may be shown, in order, and how many may not."""
     number = pc.index(catalog.files("documents").table(shard, ["key"])["key"], key)
     parts = catalog.files("parts")
-    place = pc.fill_null(pc.equal(parts.table(shard, ["document"])["document"], number), False)
-    return list(parts.table(shard, [name for name in READ if name in parts.fields]).filter(place).to_pylist())
+    places = np.flatnonzero(
+        np.asarray(pc.fill_null(pc.equal(parts.table(shard, ["document"])["document"], number), False))
+    )
+    shown = np.setdiff1d(places, sorted(hidden.rows(shard)))
+    read = parts.table(shard, [name for name in READ if name in parts.fields])
+    return list(read.take(shown).to_pylist()), len(places) - len(shown)
 
 
 def _is_kept(one: Mapping[str, Any]) -> bool:
