@@ -94,7 +94,7 @@ def test_the_page_fits_its_window(browser: Any, made: Made, width: int) -> None:
 
 def test_headings_and_places_are_named(browser: Any, made: Made) -> None:
     with open_page(browser, made.path) as opened:
-        levels = opened.evaluate("[...document.querySelectorAll('h1,h2,h3,h4')].map(one => +one.tagName[1])")
+        levels = opened.evaluate("[...document.querySelectorAll('h1,h2,h3,h4,h5,h6')].map(one => +one.tagName[1])")
         assert levels[0] == 1
         assert all(after - before <= 1 for before, after in pairwise(levels))
         links = opened.evaluate("[...document.querySelectorAll('nav a')].map(one => one.getAttribute('href'))")
