@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from importlib.metadata import version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -29,14 +30,19 @@ if TYPE_CHECKING:
 
 __all__ = ["ShardColumns", "open_views", "require_duckdb", "sealed_connection"]
 
+LEAST_VERSION = 2
 READERS = 2
 """Shards that are read at once."""
 
 
 def require_duckdb() -> None:
-    """Raise ConfigError where DuckDB is not installed."""
+    """Raise ConfigError where DuckDB is not installed, or is older than 2: then its trees of SQL are others."""
+    remedy = "install the extra: pip install 'curate-vl[report]'"
     if find_spec("duckdb") is None:
-        raise ConfigError("conditions need DuckDB; install the extra: pip install 'curate-vl[report]'")
+        raise ConfigError(f"conditions need DuckDB; {remedy}")
+    found = version("duckdb")
+    if int(found.partition(".")[0]) < LEAST_VERSION:
+        raise ConfigError(f"conditions need DuckDB {LEAST_VERSION}, and {found} is installed; {remedy}")
 
 
 def sealed_connection(memory: int = 256 << 20, threads: int = 1) -> duckdb.DuckDBPyConnection:

@@ -346,3 +346,9 @@ def test_without_duckdb_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("curate.duck.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"pip install 'curate-vl\[report\]'"):
         sealed_connection()
+
+
+def test_a_duckdb_that_is_too_old_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("curate.duck.version", lambda name: "1.4.2")
+    with pytest.raises(ConfigError, match=r"DuckDB 2, and 1\.4\.2"):
+        sealed_connection()
