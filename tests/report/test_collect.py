@@ -146,6 +146,15 @@ def test_draws_of_shards() -> None:
     assert len({drawn(shards, 4, seed) for seed in range(8)}) > 1
 
 
+def test_shards_that_are_listed_at_once_have_the_same_columns(made_by_a_run: Path) -> None:
+    storage = Storage(str(made_by_a_run))
+    told = {shard.id: shard.column_files for shard in layout_of(storage).shards}
+    for shard in list_shards(storage):
+        columns = {name: family for name, family in shard.column_files.items() if family != "fetch_log"}
+        assert told.pop(shard.id) == columns
+    assert not told
+
+
 def test_without_a_record_the_columns_tell(copy: Path, facts: Facts) -> None:
     (copy / "run.json").unlink()
     told = collect(Storage(str(copy)), Look(tiles=1))

@@ -1,6 +1,7 @@
 """Which tables a data set has, and which column files lie beside each: one listing, however many shards there are.
 
-`Shard` lists the folder once a shard, which is fine for one and takes an hour for 40,000 of 20 files each.
+`Shard` lists the folder once a shard, which is fine for one and takes an hour for 40,000 of 20 files each. So the
+shards that are given to whoever reads them further (galleries, copies) know their files, too.
 """
 
 from __future__ import annotations
@@ -13,12 +14,27 @@ from itertools import pairwise
 from curate.shard import NO_SHARD, PARTS, Shard
 from curate.storage import Storage
 
-__all__ = ["Layout", "Table", "drawn", "layout_of"]
+__all__ = ["Layout", "Listed", "Table", "drawn", "layout_of"]
 
 INDEX = "index"
 """A family that is none: its rows are members of the tar."""
 LOGS = ("fetch_log", "pages_log")
 """Times of one run, which say nothing of the data."""
+
+
+@dataclass(frozen=True)
+class Listed(Shard):
+    """A shard that need not list the folder: `families` are its column files, `of_parts` those of its parts."""
+
+    families: tuple[str, ...] = ()
+    of_parts: tuple[str, ...] = ()
+
+    @property
+    def parts(self) -> Shard:
+        return Listed(self.storage, self.id + PARTS, self.of_parts)
+
+    def _families(self) -> list[str]:
+        return list(self.families)
 
 
 @dataclass(frozen=True)
@@ -56,7 +72,9 @@ def layout_of(storage: Storage) -> Layout:
         shard, _, family = stem.partition(".")
         if stem != name and shard and shard != NO_SHARD and "." not in family and family not in (INDEX, *LOGS):
             families.setdefault(shard, []).append(family)
-    tables = [Table(Shard(storage, shard), tuple(sorted(families[shard]))) for shard in sorted(families)]
+    own = {shard: tuple(sorted(names)) for shard, names in sorted(families.items())}
+    shards = [Listed(storage, shard, names, own.get(shard + PARTS, ())) for shard, names in own.items()]
+    tables = [Table(shard, shard.families) for shard in shards]
     parts = tuple(table for table in tables if table.shard.id.endswith(PARTS))
     return Layout(tuple(table for table in tables if not table.shard.id.endswith(PARTS)), parts)
 
