@@ -64,4 +64,6 @@ def _plain(value: Any) -> Any:
         return {str(name): _plain(own) for name, own in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(own) for own in value]
-    return value if isinstance(value, str | int | float | bool) and not isinstance(value, date) else str(value)
+    if value is None or (isinstance(value, str | int | float | bool) and not isinstance(value, date)):
+        return value
+    return str(value)
