@@ -28,6 +28,7 @@ from curate.report.page.words import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.ticker import Locator
 
 __all__ = ["Plot", "bound_edges", "drawable", "plot"]
 
@@ -127,7 +128,7 @@ def _draw(histogram: Histogram, edges: Sequence[float], log: bool) -> tuple[byte
 
 def _dress(axes: Axes, edges: Sequence[float], most: int, log: bool) -> None:
     """Axes without a frame: a line below, counts on grid lines, some numbers."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+    from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
     if log:
         axes.set_xscale("log")
@@ -139,15 +140,24 @@ def _dress(axes: Axes, edges: Sequence[float], most: int, log: bool) -> None:
     axes.spines["bottom"].set_color(INK)
     axes.set_axisbelow(True)
     axes.grid(axis="y", color=GRID, linewidth=1)
-    few = (
-        LogLocator(numticks=6, subs=(1.0,) if edges[-1] / edges[0] > 30 else (1.0, 2.0, 5.0)) if log else MaxNLocator(5)
-    )
-    axes.xaxis.set_major_locator(few)
+    axes.xaxis.set_major_locator(_places(edges, log))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, place: _tick(value, value if log else edges[-1])))
     axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, place: _tick(value, most)))
     axes.tick_params(axis="both", which="both", length=0, labelcolor=INK, labelsize=11)
+    axes.tick_params(axis="x", which="both", pad=7)
+
+
+def _places(edges: Sequence[float], log: bool) -> Locator:
+    """Where numbers stand below the bars: at whole ones where all edges are."""
+    from matplotlib.ticker import LogLocator, MaxNLocator
+
+    if not log:
+        return MaxNLocator(5, integer=all(edge == int(edge) for edge in edges))
+    ratio = edges[-1] / edges[0]
+    subs = (1.0,) if ratio > 30 else (1.0, 2.0, 5.0) if ratio > 5 else (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)
+    return LogLocator(numticks=8, subs=subs)
 
 
 def _tick(value: float, most: float) -> str:
