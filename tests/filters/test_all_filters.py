@@ -31,6 +31,7 @@ np.save(Path(TARGETS.name) / "targets.npy", np.eye(4, dtype=np.float16))
 (Path(TARGETS.name) / "hashes.txt").write_text("0" * 40)
 NEEDS = {
     "metaclip_balance": {"metadata": str(FOLDER / "text_stop_words.txt"), "cap": 20_000},
+    "condition": {"sql": "score > 0.5"},
     "soft_cap": {"score": "score", "fraction": 1.0},
     "cluster_balance": {"fraction": 0.5},
     "frequency_sampling": {"by": "cluster", "fraction": 0.5},
