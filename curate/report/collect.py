@@ -57,7 +57,7 @@ class Look:
 
 def collect(storage: Storage, look: Look = Look()) -> Facts:
     """The facts of a data set. Raises ShardError where there is none, StorageError where it cannot be listed."""
-    layout, troubles = layout_of(storage), Troubles()
+    layout, troubles = layout_of(storage), Troubles(storage.root)
     if not layout.samples:
         raise ShardError(f"{storage.root} has no shard; name the folder of a data set, where 00000.parquet lies")
     record = _record(storage, troubles)

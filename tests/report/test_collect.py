@@ -235,6 +235,7 @@ def test_a_broken_file_is_a_trouble_and_the_rest_is_told(copy: Path, name: str, 
     assert len(unit.histograms) > 8
     if how != "gone" or "decision" in words:
         assert any(words in line for line in told.troubles), told.troubles
+    assert not any(str(copy) in line for line in told.troubles)
     others = next(own for own in unit.histograms if own.name == "original_bytes")
     assert sum(others.rows) + others.without >= 72
 

@@ -32,12 +32,18 @@ Reduce: TypeAlias = Callable[[pa.Array], Mapping[str, pa.Array]]
 
 @dataclass
 class Troubles:
-    """What could not be read, in words: each once, the first twenty of them, and how many more."""
+    """What could not be read, in words: each once, the first twenty of them, and how many more.
 
+    `root`: of the data set, left out: a report is given away, and on whose disk it was made is nobody's matter."""
+
+    root: str = ""
     lines: dict[str, None] = field(default_factory=dict)
     more: int = 0
 
     def add(self, words: str) -> None:
+        if self.root:
+            words = words.replace(f" in {self.root}", "").replace(f"{self.root}/", "")
+            words = words.replace(self.root, "the data set")
         words = " ".join(words.split())
         words = words if len(words) <= LETTERS else f"{words[:LETTERS]} …"
         if words in self.lines:

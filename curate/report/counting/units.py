@@ -91,7 +91,7 @@ def _read(tables: Sequence[Table], columns: Columns, troubles: Troubles) -> Iter
     """Tables in their order, the next ones read meanwhile; what is wrong with one is told when its turn comes."""
 
     def read(table: Table) -> tuple[pa.Table, Troubles]:
-        own = Troubles()
+        own = Troubles(troubles.root)
         return columns.read(table, own), own
 
     with ThreadPoolExecutor(1) as pool:
