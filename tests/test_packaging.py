@@ -55,6 +55,8 @@ def test_the_wheel_holds_three_typed_packages(wheel: Path) -> None:
     tops = {n.split("/")[0] for n in names if ".dist-info" not in n}
     assert tops == {"curate", "filters", "pipelines"}
     assert {f"{top}/py.typed" for top in tops} <= set(names)
+    own = {p for top in tops for p in (ROOT / top).rglob("*") if p.is_file() and "__pycache__" not in p.parts}
+    assert {p.relative_to(ROOT).as_posix() for p in own} <= set(names)
     assert not [n for n in names if "test" in n.split("/")[0] or n.endswith((".jpg", ".bin", ".ftz"))]
 
 
