@@ -108,11 +108,14 @@ def read_record(storage: Storage) -> RunRecord | None:
     try:
         if storage.size(RUN_RECORD) > MOST_BYTES:
             raise StorageError(f"{place} is larger than {MOST_BYTES} bytes; run the config again to write it anew")
-        return _record(json.loads(storage.read(RUN_RECORD)))
+        record = _record(json.loads(storage.read(RUN_RECORD)))
+        if not _is_sound(record):
+            raise ValueError("a value in it is of another type than runs write")
     except FileNotFoundError:
         return None
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise StorageError(f"{place} is damaged: {error}; run the config again to write it anew") from error
+    return record
 
 
 def _decision(step: Decision) -> DecisionRecord:
@@ -133,6 +136,24 @@ def _versions() -> dict[str, str]:
 
     named = {"numpy": np.__version__, "pillow": PIL.__version__, "pyarrow": pa.__version__}
     return {"python": platform.python_version(), **named}
+
+
+def _is_sound(record: RunRecord) -> bool:
+    """Whether a record holds what one should: it may have been written by anybody."""
+    filters = [one for decision in record.decisions for one in decision.filters]
+    gauges = [gauge for one in filters for gauge in one.gauges]
+    tables = [record.created_by, record.config, record.versions, *(one.reasons for one in filters)]
+    words: list[object] = [record.name, *record.steps, *(own for one in filters for own in (one.name, *one.reasons))]
+    words += [own for decision in record.decisions for own in (decision.step, decision.unit, decision.keep)]
+    words += [text for one in filters if isinstance(one.reasons, Mapping) for text in one.reasons.values()]
+    words += [own for g in gauges for own in (g.name, g.kind, g.too_low, g.too_high, g.min_setting, g.max_setting)]
+    words += [name for gauge in gauges for name in gauge.columns]
+    bounds = [bound for gauge in gauges for bound in (gauge.min, gauge.max) if bound is not None]
+    return (
+        all(isinstance(one, Mapping) for one in tables)
+        and all(isinstance(one, str) for one in words)
+        and all(isinstance(one, int | float) for one in bounds)
+    )
 
 
 def _record(told: Mapping[str, Any]) -> RunRecord:

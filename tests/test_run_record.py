@@ -142,3 +142,17 @@ def test_a_record_of_unknown_measure_is_damaged_and_a_huge_one_is_not_read(tmp_p
         file.truncate(MOST_BYTES + 1)
     with pytest.raises(StorageError, match="is larger than"):
         read_record(Storage(str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    "place", [("name",), ("steps", 0), ("decisions", 0, "unit"), ("decisions", 0, "filters", 0, "name")]
+)
+def test_a_value_of_another_type_is_damage(pages: Storage, place: tuple[str | int, ...]) -> None:
+    told = json.loads(pages.read(RUN_RECORD))
+    inner = told
+    for step in place[:-1]:
+        inner = inner[step]
+    inner[place[-1]] = 7
+    pages.write(RUN_RECORD, json.dumps(told).encode())
+    with pytest.raises(StorageError, match="of another type than runs write"):
+        read_record(pages)

@@ -13,14 +13,14 @@ from typing import TypeVar
 
 from curate.config import require_range
 from curate.errors import CurateError, ShardError
-from curate.report.counting.about import about_of, is_sound, model_steps, models_of
+from curate.report.counting.about import about_of, model_steps, models_of
 from curate.report.counting.layout import Layout, Table, drawn, layout_of
 from curate.report.counting.ledger import Ledger, ledger_of, set_aside
 from curate.report.counting.reading import BROKEN, Troubles
 from curate.report.counting.units import Counts, count_unit
 from curate.report.facts import Download, Facts, Gallery, Unit
 from curate.report.pictures import Draw, captions, copies, documents, galleries, withheld
-from curate.run_record import RUN_RECORD, DecisionRecord, FilterRecord, RunRecord, read_record
+from curate.run_record import DecisionRecord, FilterRecord, RunRecord, read_record
 from curate.storage import Storage
 
 __all__ = ["Look", "collect"]
@@ -87,13 +87,9 @@ def collect(storage: Storage, look: Look = Look()) -> Facts:
 
 def _record(storage: Storage, troubles: Troubles) -> RunRecord | None:
     try:
-        record = read_record(storage)
-        if record is None or is_sound(record):
-            return record
-        error = f"{RUN_RECORD} in {storage.root} is damaged; run the config again to write it anew"
-    except CurateError as caught:
-        error = str(caught)
-    troubles.add(f"{error}; the report is of the columns alone")
+        return read_record(storage)
+    except CurateError as error:
+        troubles.add(f"{error}; the report is of the columns alone")
     return None
 
 

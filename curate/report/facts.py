@@ -32,7 +32,8 @@ __all__ = [
 @dataclass(frozen=True)
 class Histogram:
     """One number of every row. `edges` (n + 1, ascending): bin i holds values from edges[i] up to, and without,
-    edges[i + 1]; the last bin has its upper edge too. The bounds `min` and (just above) `max` are edges.
+    edges[i + 1]; the last bin has its upper edge too, and the first and the last also hold what lies beyond the outer
+    edges. The bounds `min` and (just above; of whole numbers the next one) `max` are edges.
 
     `rows` (n): rows in each bin; `left` (n): of them, those that nothing but this bound drops or would drop (no other
     filter, no other reason of this one, and no other gauge of this one, whose reason may stand behind), so that
@@ -147,8 +148,9 @@ class Download:
 
 @dataclass(frozen=True)
 class Cost:
-    """What one step took. `seconds`: of workers, added up over shards; `phases` splits them. `rows`: that it saw;
-    `written_bytes`: of its files. `price`: in the currency of the rates that were given; None without them."""
+    """What one step took. `seconds`: of workers, added up over shards; `phases` splits them. Steps that share a pass over
+    a shard share its seconds. `rows`: that it saw; `written_bytes`: of its files. `price`: in the currency of the rates
+    that were given; None without them."""
 
     step: str
     shards: int

@@ -13,7 +13,7 @@ from curate.report.counting.reading import BROKEN, Troubles
 from curate.run_record import RunRecord
 from curate.storage import Storage
 
-__all__ = ["about_of", "is_sound", "model_steps", "models_of"]
+__all__ = ["about_of", "model_steps", "models_of"]
 
 MOST_LETTERS = 300
 MOST_MODELS = 40
@@ -54,24 +54,6 @@ def about_of(record: RunRecord | None, models: list[Mapping[str, Any]], rows: Ma
         name = f"model {model.get('model')}"
         told[name if name not in told else f"{name} {model.get('model_fingerprint')}"] = _model(model)
     return {name: str(value)[:MOST_LETTERS] for name, value in told.items() if value not in (None, "")}
-
-
-def is_sound(record: RunRecord) -> bool:
-    """Whether a record that could be read holds what one should: it may have been written by anybody."""
-    filters = [one for decision in record.decisions for one in decision.filters]
-    gauges = [gauge for one in filters for gauge in one.gauges]
-    tables = [record.created_by, record.config, record.versions, *(one.reasons for one in filters)]
-    words: list[object] = [record.name, *record.steps, *(own for one in filters for own in (one.name, *one.reasons))]
-    words += [own for decision in record.decisions for own in (decision.step, decision.unit, decision.keep)]
-    words += [text for one in filters if isinstance(one.reasons, Mapping) for text in one.reasons.values()]
-    words += [own for g in gauges for own in (g.name, g.kind, g.too_low, g.too_high, g.min_setting, g.max_setting)]
-    words += [name for gauge in gauges for name in gauge.columns]
-    bounds = [bound for gauge in gauges for bound in (gauge.min, gauge.max) if bound is not None]
-    return (
-        all(isinstance(one, Mapping) for one in tables)
-        and all(isinstance(one, str) for one in words)
-        and all(isinstance(one, int | float) for one in bounds)
-    )
 
 
 def _model(model: Mapping[str, Any]) -> str:
