@@ -62,6 +62,9 @@ bench: .venv/.bench  ## side by side with the peers, in one run
 	$(BIN)/python -m bench.capfilt
 	$(BIN)/python -m bench.loader
 	$(BIN)/python -m bench.handover_effect
+	$(BIN)/python -m bench.million bench/data/million
+	$(BIN)/python -m bench.report --data bench/data/million
+	$(BIN)/python -m bench.browse bench/data/million
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -76,7 +79,7 @@ bench: .venv/.bench  ## side by side with the peers, in one run
 	touch .venv/.core $@
 
 .venv/.bench: .venv/.core pyproject.toml constraints.txt
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[bench,report]'
 	touch $@
 
 clean:  ## remove the environment and what the demo wrote

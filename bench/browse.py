@@ -1,7 +1,7 @@
 """How long `curate browse` takes to answer a condition on a million rows, the first time and when it knows the columns.
 
-    python -m bench.million /tmp/million
-    python -m bench.browse /tmp/million [--goal 1.0]
+    python -m bench.million data/million
+    python -m bench.browse data/million [--goal 1.0]
 
 Each question is asked five times, each time of a finder that has read nothing but the list of the columns; the best is
 told. What the system keeps of the files is warm, as it is for who has just looked at a report. "again" is the same
