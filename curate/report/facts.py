@@ -149,8 +149,8 @@ class Download:
 @dataclass(frozen=True)
 class Cost:
     """What one step took. `seconds`: of workers, added up over shards; `phases` splits them. Steps that share a pass
-    over a shard share its seconds. `rows`: that it saw; `written_bytes`: of its files. `price`: in the currency of the rates
-    that were given; None without them."""
+    over a shard share its seconds. `rows`: that it saw; `written_bytes`: of its files. `price`: in the currency of the
+    rates that were given; None without them."""
 
     step: str
     shards: int
