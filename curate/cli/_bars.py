@@ -143,9 +143,11 @@ def block(ledger: Ledger, look: Look) -> list[str]:
     phase = set(ledger.phase)
     done = [step for step in every if step.complete]
     going = [step for step in every if step.label in phase and not step.complete and step.started is not None]
-    begun = {step.label for step in (*done, *going)}
+    found = [step for step in every if not step.complete and step.started is None and 0 < step.opened <= step.done]
+    begun = {step.label for step in (*done, *going, *found)}
     folds = {
         "done": [step.label for step in done],
+        "done so far": [step.label for step in found],
         "waiting": [step.label for step in every if step.label not in begun],
         "failed": _failures(every),
     }

@@ -231,8 +231,7 @@ class Ledger:
     def _set_aside(self, event: SetAside) -> None:
         self.failed += 1
         self.lost += event.kind == "lost"
-        later = self.phase[self.phase.index(event.step) :] if event.step in self.phase else ()
-        for label in later:
+        for label in event.left:
             step = self._of(label)
             step.aside, step.aside_rows = step.aside + 1, step.aside_rows + event.rows
 

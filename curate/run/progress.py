@@ -99,13 +99,15 @@ class Retried:
 
 @dataclass(frozen=True)
 class SetAside:
-    """A shard failed as often as it may, and the run goes on without it."""
+    """A shard failed as often as it may at `step`, and the run goes on without it. `left`: the steps of the phase that
+    are not done on it, `step` among them; later ones may be, from an earlier run."""
 
     shard: str
     rows: int
     step: str
     kind: Literal["error", "lost"]
     error: str
+    left: tuple[str, ...]
 
 
 @dataclass(frozen=True)

@@ -145,13 +145,14 @@ def _after_failure(run: RunState, done: Done, failure: Failure, rest: list[Unit]
     shard, kind = done.unit.shard, failure.kind
     run.tries[shard, kind] += 1
     tries, most = run.tries[shard, kind], run.settings.lost_attempts if kind == "lost" else run.settings.attempts
+    done_now = {c.stage for c in done.commits}
+    again = replace(done.unit, tasks=tuple(t for t in done.unit.tasks if t.stage.label not in done_now))
     if tries < most:
         run.watch(Retried(shard, failure.stage, kind, failure.text, tries, most))
-        done_now = {c.stage for c in done.commits}
-        left = tuple(t for t in done.unit.tasks if t.stage.label not in done_now)
-        return [replace(done.unit, tasks=left), *rest]
+        return [again, *rest]
     run.set_aside(done)
-    run.watch(SetAside(shard, run.rows(shard), failure.stage, kind, failure.text))
+    left = tuple(task.stage.label for unit in (again, *rest) for task in unit.tasks)
+    run.watch(SetAside(shard, run.rows(shard), failure.stage, kind, failure.text, left))
     return []
 
 

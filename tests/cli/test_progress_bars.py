@@ -74,6 +74,14 @@ def test_what_is_done_from_an_earlier_run_counts_and_is_not_in_the_rate() -> Non
     assert re.sub("[█░]", "", line).split() == ["fetch", "75%", "3/4", "300/400", "10", "00:10"]
 
 
+def test_steps_of_an_earlier_run_do_not_wait_while_shards_are_looked_at_one_by_one() -> None:
+    opened = [Opened("00000", 100, ("fetch",)), Opened("00001", 100, ("fetch",))]
+    ledger = ledger_of(PhaseBegun("stages", ("fetch", "score")), *opened, Started("00000", ("score",)))
+    assert block(ledger, Look())[3:] == ["done so far: fetch", "waiting: select"]
+    ledger.tell(Opened("00002", 100, ()))
+    assert block(ledger, Look())[3:] == ["waiting: fetch, select"]
+
+
 def test_barriers_and_parts_of_a_spread_have_a_line_too() -> None:
     spread = [
         PhaseBegun("spread", ("score",)),
@@ -90,7 +98,7 @@ def test_retries_lost_workers_and_shards_set_aside_are_counted_and_a_step_ends_w
     failures = [
         Retried("00001", "score", "error", "x", 1, 3),
         Retried("00001", "score", "lost", "x", 1, 5),
-        SetAside("00001", 100, "score", "lost", "x"),
+        SetAside("00001", 100, "score", "lost", "x", ("score",)),
     ]
     ends = [Finished(commit("fetch"), 100), Finished(commit("fetch"), 100), Finished(commit("score"), 100)]
     lines = block(ledger_of(*begun("fetch", "score", shards=2), *ends, *failures), Look(110))
@@ -170,7 +178,7 @@ def test_the_block_is_painted_in_place_and_leaves_only_messages(monkeypatch: pyt
     seen = shown(terminal, "1/4").splitlines()
     assert seen[0] == "two models share weights"
     assert [line.split()[0] for line in seen[1:]] == ["0", "step", "fetch", "score", "waiting:"]
-    tell(ledger, bars, SetAside("00003", 100, "score", "error", "Traceback\n  lines\nValueError: no good"))
+    tell(ledger, bars, SetAside("00003", 100, "score", "error", "Trace\n  lines\nValueError: no good", ("score",)))
     tell(ledger, bars, Retried("00002", "score", "lost", "signal SIGKILL", 1, 5))
     bars.close()
     assert terminal.close().splitlines() == [
@@ -201,7 +209,7 @@ def test_a_terminal_may_be_resized_in_the_middle(monkeypatch: pytest.MonkeyPatch
 def test_strangers_words_do_not_paint_on_the_terminal() -> None:
     terminal, ledger, bars = live()
     hostile = "x\x1b[2Jy\x1b]0;title\x07\r\u202ez\ud800\x9b31m\x00 b\u00e9 \u4e2d \u061c\U000e0041\u2066"
-    tell(ledger, bars, Trouble(hostile), SetAside("00000", 1, "fetch", "error", f"OSError: {hostile}"))
+    tell(ledger, bars, Trouble(hostile), SetAside("00000", 1, "fetch", "error", f"OSError: {hostile}", ()))
     bars.close()
     sent = terminal.close()
     assert (

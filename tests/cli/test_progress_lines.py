@@ -260,7 +260,7 @@ def test_what_goes_wrong_has_lines_of_its_own() -> None:
         Trouble("two models share weights"),
         Retried("00001", "score", "error", "Traceback\nValueError: no", 1, 3),
         Retried("00001", "fetch", "lost", "signal SIGKILL", 2, 5),
-        SetAside("00001", 8, "score", "error", "ValueError: no"),
+        SetAside("00001", 8, "score", "error", "ValueError: no", ("score",)),
     )
     assert trouble["text"] == "two models share weights"
     assert {name: retry[name] for name in retry if name != "time"} == {
@@ -285,7 +285,7 @@ def test_hostile_words_and_numbers_are_strict_json() -> None:
         "s\ud800", "0\u202e\n", "f", "a", (), {"kept": 1, "dropped.\udfff\x00<b>": 2}, {"total": float("nan")}, "h", 0.0
     )
     aside, trouble, done = lines_of(
-        SetAside("0", 1, "s", "error", "A" * 100_000 + "\ud800\x1b[2J\n{"), Trouble("\ud83d"), Finished(nan, 3)
+        SetAside("0", 1, "s", "error", "A" * 100_000 + "\ud800\x1b[2J\n{", ("s",)), Trouble("\ud83d"), Finished(nan, 3)
     )
     assert aside["error"].endswith("AA?\x1b[2J\n{")
     assert len(aside["error"]) == 2_000

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from toy_stages import Remainders, Rows, Share, Sum, Times, job
 
 from curate.errors import ConfigError
-from curate.manifest import Commit, CommitLog, FileRecord
+from curate.manifest import Attempt, Commit, CommitLog, FileRecord
 from curate.run.inline import InlineEngine
 from curate.run.ledger import Ledger, Vocabulary
 from curate.run.metrics import METRICS, parse_address, serve
@@ -20,6 +20,8 @@ from curate.run.processes import ProcessEngine
 from curate.run.progress import Finished, PhaseBegun, Planned, Started
 from curate.run.scheduler import RunSettings, run_job
 from curate.run.unit import Done
+from curate.shard import Shard
+from curate.stage import Runtime
 from curate.storage import Storage
 
 Series = dict[tuple[str, ...], float]
@@ -129,6 +131,29 @@ def test_what_goes_wrong_is_counted(tmp_path: Path) -> None:
     assert [told[name][()] for name in counts] == [2, 1, 0]
     assert [later[name][()] for name in counts] == [3, 1, 1]
     assert later["curate_units_in_flight"] == {(): 0.0}
+
+
+class Twice(Times):
+    """Another stage that reads what the first one wrote, and not what `times` writes."""
+
+    name = "twice"
+
+    @property
+    def writes(self) -> tuple[str, ...]:
+        return ("twice",)
+
+    def run(self, shard: Shard, attempt: Attempt, runtime: Runtime) -> None:
+        attempt.write_bytes(f"{shard.id}.txt", b"2")
+
+
+def test_a_step_that_is_done_from_an_earlier_run_is_not_set_aside_with_its_shard(tmp_path: Path) -> None:
+    storage = Storage(str(tmp_path))
+    run_job(job(Rows(), Times(), Twice()), storage, InlineEngine())
+    for twice, sums in ((Twice(), (5, 0)), (Twice(7), (4, 1))):
+        ledger, worse = Ledger(), job(Rows(), Times(9, fails=("00001",)), twice)
+        run_job(worse, storage, InlineEngine(), progress=ledger.tell)
+        told = {step.label: (step.done, step.aside) for step in ledger.steps()}
+        assert told == {"rows": (5, 0), "times": (4, 1), "twice": sums}
 
 
 def commit(stage: str, **counts: int) -> Commit:
