@@ -98,7 +98,11 @@ def record_of(name: str, config: Mapping[str, Any], steps: Sequence[Step]) -> Ru
 def write_record(storage: Storage, record: RunRecord) -> None:
     """Keep a run's record; nothing is written where it is there already."""
     data = json.dumps(asdict(record), indent=1, sort_keys=True, ensure_ascii=False, default=str).encode()
-    if not storage.exists(RUN_RECORD) or storage.read(RUN_RECORD) != data:
+    try:
+        there = storage.read(RUN_RECORD)
+    except FileNotFoundError:
+        there = b""
+    if there != data:
         storage.write(RUN_RECORD, data)
 
 

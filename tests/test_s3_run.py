@@ -166,7 +166,7 @@ def test_a_finished_run_asks_for_no_shard(config: Path, s3: Storage) -> None:
         outcome = run_job(job, s3, InlineEngine(), runtime=Runtime(addresses={"*": "127.0.0.1:9"}))
     assert (outcome.made, outcome.failed) == (0, {})
     assert [r for r in seen if "/0000" in r or r.startswith(("PUT", "POST", "DELETE"))] == []
-    assert 0 < len(seen) <= 2 * len(STEPS) + 8, seen
+    assert 0 < len(seen) <= 2 * len(STEPS) + 10, seen
 
 
 @pytest.mark.parametrize("after_commits", [1, 9])
