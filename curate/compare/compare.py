@@ -21,7 +21,7 @@ from curate.compare.judging import LeftOut
 from curate.compare.matching import Pairs, matched
 from curate.compare.scores import MOST_PAIRS, ScoreChange, SomePairs, score_changes
 from curate.compare.settings import SettingChange, setting_changes
-from curate.compare.sides import Reader, Side, Troubles
+from curate.compare.sides import Reader, Side, Troubles, not_ended
 from curate.compare.verdicts import ABSENT, KEPT, UNDECIDED, Verdicts
 from curate.compare.views import ViewChange, view_changes
 from curate.compare.who import PARTS, SAMPLES, who
@@ -114,6 +114,9 @@ def compare(a: Side, b: Side, draw: int = 0) -> Comparison:
         told = " and ".join(f"{side.name} on {', '.join(side.units)}" for side in (a, b))
         raise ConfigError(f"nothing to compare: {told} were decided; compare data sets of one kind")
     troubles = Troubles()
+    for side in (a, b):
+        if (stopped := not_ended(side)) is not None:
+            troubles.add(side, stopped)
     units = tuple(_unit(a, b, name, draw, troubles) for name in names)
     return Comparison(a, b, units, _settings(a, b), tuple(troubles.told))
 

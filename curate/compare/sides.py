@@ -19,14 +19,15 @@ from curate.compare.verdicts import UNDECIDED, Codes, Verdicts
 from curate.compare.who import DOCUMENTS, PARTS, SAMPLES, who
 from curate.dedup.scatter import row_ids
 from curate.errors import ConfigError, CurateError, ShardError
+from curate.manifest import CommitLog, Manifest
 from curate.report.shard import has_documents
 from curate.run_record import RunRecord, read_record, record_of
-from curate.select import Decision
+from curate.select import Decision, Select
 from curate.shard import Shard, list_shards
 from curate.stage import Step
 from curate.storage import Storage
 
-__all__ = ["Reader", "Side", "Troubles", "config_side", "data_side"]
+__all__ = ["Reader", "Side", "Troubles", "config_side", "data_side", "not_ended"]
 
 MOST_TROUBLES = 20
 
@@ -86,6 +87,23 @@ def config_side(
     absent = {step for one in left_out for step in one.steps}
     stale = tuple(step for step in outdated if step not in absent)
     return Side(name, storage, shards, record_of(name, config, steps), decisions, left_out, stale)
+
+
+def not_ended(side: Side) -> ShardError | None:
+    """What to tell of a data set whose last run was stopped, or gave shards up: they may be decided by the settings of
+    one run, the rest by those of another. None where every decision is in the manifest, as it is at a run's end."""
+    if side.decisions is not None:
+        return None
+    steps = [one.step for one in side.record.decisions] if side.record is not None else [Select.name]
+    ended, log = {entry.place for entry in Manifest.read(side.storage).entries}, CommitLog(side.storage)
+    made = {(step, shard, mark) for step in steps for shard, marks in log.names(step).items() for mark in marks}
+    shards = len({shard for _, shard, _ in made - ended})
+    if not shards:
+        return None
+    return ShardError(
+        f"decisions on {shards} of {len(side.shards)} shards are not in its manifest: a run was stopped, or gave them "
+        "up, so they may be by other settings than those on the rest; run its config to the end"
+    )
 
 
 @dataclass

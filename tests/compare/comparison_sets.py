@@ -15,7 +15,7 @@ from PIL import Image
 
 from curate.compare.compare import UnitChange
 from curate.config import build_filters
-from curate.manifest import Attempt, write_parquet
+from curate.manifest import Attempt, Commit, CommitLog, Manifest, write_parquet
 from curate.run_record import record_of, write_record
 from curate.select import DECISION, Select
 from curate.shard import Shard, list_shards, sample_key, shard_id
@@ -54,14 +54,22 @@ def write_set(folder: Path, rows: Sequence[Row], shard_rows: int = 3, decided: b
     return storage
 
 
-def decide_by(storage: Storage, filters: Mapping[str, Mapping[str, object]], name: str = "set") -> Select:
-    """Run the decision of these filters on every shard of a data set, as a run does, and keep its record."""
+def decide_by(
+    storage: Storage, filters: Mapping[str, Mapping[str, object]], name: str = "set", stops_after: int | None = None
+) -> Select:
+    """Run the decision of these filters on every shard of a data set, as a run does, and keep its record.
+    `stops_after`: so many shards the run is killed; None for one that ends."""
     step = Select(tuple(build_filters(filters).items()))
     write_record(storage, record_of(name, {"pipeline": "image_text_pairs", "filters": filters}, (step,)))
-    for shard in list_shards(storage):
-        attempt = Attempt(storage, step.label, shard.id, f"{abs(hash(str(filters))):016x}"[:16])
+    made: list[Commit] = []
+    log, mark = CommitLog(storage), f"{abs(hash(str(filters))):016x}"[:16]
+    there = log.names(step.label)
+    for shard in list_shards(storage)[:stops_after]:
+        attempt = Attempt(storage, step.label, shard.id, mark, stale=tuple(there.get(shard.id, ())))
         step.run(shard, attempt, Runtime())
-        attempt.commit()
+        made.append(attempt.commit())
+    if stops_after is None:
+        Manifest.fold(log, [(c.stage, c.shard, c.fingerprint) for c in made], made)
     return step
 
 

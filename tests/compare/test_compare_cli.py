@@ -13,6 +13,7 @@ from curate.cli import main
 from curate.compare.compare import compare
 from curate.compare.sides import data_side
 from curate.compare.terminal import terminal
+from curate.storage import Storage
 
 CONFIG = """
 pipeline = "image_text_pairs"
@@ -84,6 +85,16 @@ def test_what_cannot_be_compared_is_refused_in_words(
     told = capsys.readouterr().err
     assert words in told
     assert told.count("\n") == 1
+
+
+def test_decisions_of_a_run_that_was_stopped_are_told(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert answer(capsys, "a", "b")["troubles"] == []
+    decide_by(Storage("b"), {"caption_words": {"min": 6}}, stops_after=1)
+    (told,) = answer(capsys, "a", "b")["troubles"]  # type: ignore[misc]
+    assert told.startswith("b: decisions on 1 of 3 shards are not in its manifest: a run was stopped")
+    assert answer(capsys, "low.toml", "high.toml", "--on", "b")["troubles"] == [], "configs decide anew"
+    decide_by(Storage("b"), {"caption_words": {"min": 6}})
+    assert answer(capsys, "a", "b")["troubles"] == []
 
 
 def test_a_damaged_record_is_an_error_in_words(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
