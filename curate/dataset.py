@@ -10,20 +10,28 @@
 
 Tables have every row, dropped ones too, since whoever looks at columns wants to know why; samples are the kept ones,
 since whoever takes pictures wants to train. `kept=` turns either. A row that is dead, or on a hash list, is in neither.
-Everything is read shard by shard, so only `to_arrow` and `to_pandas` take the memory of all they return.
+While a run goes on, the rows of shards without a verdict are not kept; where nothing was ever judged, all are.
+
+A column has one type in all shards and all views, that of `curate.column_files`: text for dictionaries, float32 for
+float16, nulls where a shard lacks it. What columns there are is looked at once, so open the folder anew to see what a
+run has added. Everything is read shard by shard: only `to_arrow` and `to_pandas` take the memory of all they return.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curate.column_files import ColumnFiles
 from curate.document.read import read_documents
 from curate.errors import ConfigError, ShardError
 from curate.registry import nearest
@@ -45,6 +53,8 @@ __all__ = ["UNITS", "Dataset", "open_dataset"]
 
 UNITS = ("samples", "documents", "parts")
 KEPT = "keep"
+HANDED_OVER = {"kind", "source_key"}
+"""Columns by which a hand-over is told."""
 
 
 @dataclass(frozen=True)
@@ -72,21 +82,19 @@ class Dataset:
         return UNITS[1:] if self.storage.exists(first.parts.table_name()) else UNITS[:1]
 
     def columns(self, unit: str = "") -> dict[str, pa.DataType]:
-        """Names and types of a unit's columns, as the first shard has them; the first unit's unless it is named."""
-        table = self._tables(unit)[0]
-        schemas = {family: table.schema(family) for family in dict.fromkeys(table.column_files.values())}
-        return {name: schemas[family].field(name).type for name, family in table.column_files.items()}
+        """Names and types of a unit's columns, those of all shards together; the first unit's unless it is named."""
+        schema = self._files(unit).schema()
+        return dict(zip(schema.names, schema.types, strict=True))
 
     def batches(self, *columns: str, unit: str = "", kept: bool = False) -> Iterator[pa.Table]:
         """A table for each shard: these columns, in that order (all, where none is named), a row for each row of the
         source that may be shown; `kept`: only those that were kept. Raises ShardError, ConfigError."""
-        names = columns or tuple(self.columns(unit))
-        for number, table in enumerate(self._tables(unit)):
-            yield _shown(self.shards[number], table, names, kept)
+        names = self._names(columns, unit)
+        return (self._table(id, names, unit, kept) for id in self._ids(unit))
 
     def to_arrow(self, *columns: str, unit: str = "", kept: bool = False) -> pa.Table:
         """All of `batches` as one table."""
-        return pa.concat_tables(list(self.batches(*columns, unit=unit, kept=kept)), promote_options="permissive")
+        return pa.concat_tables(list(self.batches(*columns, unit=unit, kept=kept)))
 
     def to_pandas(self, *columns: str, unit: str = "", kept: bool = False) -> pandas.DataFrame:
         """The same as a DataFrame."""
@@ -95,12 +103,12 @@ class Dataset:
     def samples(self, *, kept: bool = True) -> Iterator[Sample]:
         """Samples of pairs with their pictures, in order of shards and rows; those that never arrived are not there."""
         self._require("samples")
-        return (sample for shard in self.shards for sample in shard_samples(shard, kept=kept))
+        return (sample for read in self._parts(kept) for sample in read())
 
     def documents(self, *, kept: bool = True) -> Iterator[Document]:
         """Interleaved documents with their pictures; with `kept` the kept parts of kept documents, else all."""
         self._require("documents")
-        return (document for shard in self.shards for document in shard_documents(shard, kept=kept))
+        return (document for read in self._parts(kept) for document in read())
 
     def to_duckdb(self) -> duckdb.DuckDBPyConnection:
         """A connection of its own with a view for each unit, over the column files; nothing is read before a query."""
@@ -131,21 +139,72 @@ class Dataset:
         """Columns as a Ray Data data set, a block for each shard."""
         from curate.run.ray_data import read_parts
 
-        names = columns or tuple(self.columns(unit))
-        tables = zip(self.shards, self._tables(unit), strict=True)
-        return read_parts(partial(_block, names=names, kept=kept), list(tables))
+        table = {"names": self._names(columns, unit), "unit": unit, "kept": kept}
+        return read_parts(partial(_block, self.storage, uuid.uuid4().hex, table), self._ids(unit))
 
     def __len__(self) -> int:
-        """Rows of the first unit, dropped ones too."""
-        return sum(shard.rows() for shard in self.shards)
+        """Rows of the first unit that may be shown, dropped ones too."""
+        files = self._files("")
+        return sum(files.rows(id) - len(files.gone(id)) for id in self._ids(""))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Dataset, (self.storage,)  # what was read of the footers stays here
 
     def __repr__(self) -> str:
         return f"<data set {self.storage.root}: {len(self.shards)} shards of {' and '.join(self.units)}>"
 
-    def _tables(self, unit: str) -> tuple[Shard, ...]:
-        unit = unit or self.units[0]
-        self._require(unit)
-        return tuple(shard.parts for shard in self.shards) if unit == "parts" else self.shards
+    @cached_property
+    def _first(self) -> ColumnFiles:
+        return ColumnFiles(self.storage)
+
+    @cached_property
+    def _second(self) -> ColumnFiles:
+        return ColumnFiles(self.storage, parts=True)
+
+    def _files(self, unit: str) -> ColumnFiles:
+        self._require(unit or self.units[0])
+        return self._second if unit == "parts" else self._first
+
+    def _ids(self, unit: str) -> list[str]:
+        there = set(self._files(unit).shards)
+        return [shard.id for shard in self.shards if shard.id in there]
+
+    def _names(self, columns: Sequence[str], unit: str) -> tuple[str, ...]:
+        """The columns that were asked for, else all. Raises ShardError for one that is not there."""
+        there = self.columns(unit)
+        missing = [name for name in columns if name not in there]
+        if missing:
+            raise ShardError(
+                f"{self.storage.root} has no column {missing[0]!r}; {nearest(missing[0], sorted(there))}. It has "
+                f"{', '.join(sorted(there))}"
+            )
+        return tuple(dict.fromkeys(columns or there))
+
+    def _table(self, id: str, names: Sequence[str], unit: str, kept: bool) -> pa.Table:
+        """The columns of a shard, of the rows that may be shown."""
+        files = self._files(unit)
+        fine = np.ones(files.rows(id), bool)
+        fine[list(files.gone(id))] = False
+        if kept:
+            fine &= self._verdicts(id, unit)
+        return files.table(id, names).filter(pa.array(fine, pa.bool_()))
+
+    def _verdicts(self, id: str, unit: str) -> npt.NDArray[np.bool_]:
+        """Which rows of a shard are kept, bool (rows,); of parts, those of kept documents."""
+        files = self._files(unit)
+        keep = np.ones(files.rows(id), bool)
+        if self._judged(unit):
+            keep = np.array(pc.fill_null(files.table(id, [KEPT])[KEPT].combine_chunks(), False), bool)
+        if unit == "parts":
+            keep &= self._verdicts(id, "")[np.asarray(files.table(id, ["document"])["document"])]
+        return keep
+
+    def _judged(self, unit: str) -> bool:
+        """Whether some rows have a verdict. Raises ShardError for a column `keep` that is none."""
+        kind = self.columns(unit).get(KEPT)
+        if kind not in (None, pa.bool_()):
+            raise ShardError(f"`keep` in {self.storage.root} is {kind}, not true or false; ask with kept=False")
+        return kind is not None
 
     def _require(self, unit: str) -> None:
         if unit not in self.units:
@@ -154,10 +213,23 @@ class Dataset:
 
     def _parts(self, kept: bool) -> tuple[Callable[[], Iterable[Any]], ...]:
         read = shard_samples if self.units[0] == "samples" else shard_documents
+        kept = kept and self._judged("")
+        self._require_pictures()
         return tuple(partial(read, shard, kept=kept) for shard in self.shards)
 
+    def _require_pictures(self) -> None:
+        """Raise ConfigError for a hand-over of other than pairs, whose tars are laid out otherwise."""
+        if not set(self.columns()) >= HANDED_OVER:
+            return
+        kinds = {kind for table in self.batches("kind") for kind in table["kind"].unique().to_pylist()}
+        if others := sorted(kinds - {"pairs"}):
+            raise ConfigError(
+                f"{self.storage.root} is a hand-over with {' and '.join(others)}; curate.train.data.open_handover "
+                "reads its examples, here are its columns"
+            )
 
-def open_dataset(place: str) -> Dataset:
+
+def open_dataset(place: str | PathLike[str]) -> Dataset:
     """The data set in a folder or at an fsspec URL. Raises ShardError where there is none."""
     found = Dataset(Storage(str(place)))
     if not found.shards:
@@ -165,34 +237,38 @@ def open_dataset(place: str) -> Dataset:
     return found
 
 
-def shard_samples(shard: Shard, *, kept: bool = True) -> Iterator[Sample]:
-    """The samples of a shard that may be shown; `kept`: only those that were kept."""
-    wanted = set(_shown(shard, shard, ("key",), kept)["key"].to_pylist())
-    return (sample for sample in shard.samples() if sample.key in wanted)
+def shard_samples(shard: Shard, *, kept: bool) -> Iterator[Sample]:
+    """The samples of a shard that may be shown; `kept`: only those that were kept, none before its verdict."""
+    shown = _shown_keys(shard, kept)
+    return (sample for sample in shard.samples() if sample.key in shown)
 
 
-def shard_documents(shard: Shard, *, kept: bool = True) -> Iterator[Document]:
+def shard_documents(shard: Shard, *, kept: bool) -> Iterator[Document]:
     """The documents of a shard that may be shown; `kept`: the kept parts of those that were kept."""
-    shown = set(_shown(shard, shard, ("key",), kept)["key"].to_pylist())
+    shown = _shown_keys(shard, kept)
     return (document for document in read_documents(shard, kept) if document.key in shown)
 
 
-def _shown(shard: Shard, table: Shard, names: Iterable[str], kept: bool) -> pa.Table:
-    """Rows of `table`, which is the shard or its parts, without those of samples and documents that are dead or on a
-    hash list."""
-    names = tuple(names)
-    rows = table.columns(list(dict.fromkeys((*names, *(c for c in (KEPT,) if kept and c in table.column_files)))))
-    keys = shard.columns(["key"])["key"]
-    fine = alive(shard, keys) & ~np.asarray(pc.is_in(keys, value_set=pa.array(sorted(hidden_keys(shard)), pa.string())))
-    if table.id != shard.id:
-        fine = fine[np.asarray(table.columns(["document"])["document"])]
-    if kept and KEPT in rows.column_names:
-        fine = fine & np.asarray(pc.fill_null(rows[KEPT].combine_chunks(), False), bool)
-    return rows.select(names).filter(pa.array(fine, pa.bool_()))
+def _shown_keys(shard: Shard, kept: bool) -> set[str]:
+    """Keys of rows that are neither dead nor on a hash list."""
+    if kept and KEPT not in shard.column_files:
+        return set()
+    rows = shard.columns(["key", KEPT] if kept else ["key"])
+    keys = rows["key"].cast(pa.string())
+    fine = alive(shard, keys) & ~np.asarray(pc.is_in(keys, value_set=pa.array(hidden_keys(shard), pa.string())))
+    if kept:
+        fine &= np.asarray(pc.fill_null(rows[KEPT].combine_chunks(), False), bool)
+    return set(keys.filter(pa.array(fine, pa.bool_())).to_pylist())
 
 
-def _block(part: tuple[Shard, Shard], names: Iterable[str], kept: bool) -> Iterator[pa.Table]:
-    yield _shown(*part, names, kept)
+@lru_cache(maxsize=4)
+def _opened(storage: Storage, call: str) -> Dataset:
+    """A data set for all blocks of one call that a worker of Ray reads: footers are looked at once."""
+    return Dataset(storage)
+
+
+def _block(storage: Storage, call: str, table: Mapping[str, Any], id: str) -> Iterator[pa.Table]:
+    yield _opened(storage, call)._table(id, **table)
 
 
 def _hf_rows(parts: list[Callable[[], Iterable[Any]]]) -> Iterator[dict[str, Any]]:

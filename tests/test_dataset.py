@@ -1,13 +1,16 @@
 """`curate.open(DIR)`: shards, and columns and samples as each library sees them."""
 
 import io
+import pickle
+from operator import attrgetter
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from datasets.distributed import split_dataset_by_node
 from document_sets import Page, Slot, Words, jpeg, put_pages
 from PIL import Image
-from tombstone_sets import ROWS, put, put_shard
+from tombstone_sets import ROWS, copied, put, put_shard
 
 import curate
 from curate.errors import ConfigError, ShardError
@@ -53,7 +56,7 @@ def pages(tmp_path_factory) -> str:
 def test_tables_have_all_rows_and_samples_the_kept_ones(pairs: str) -> None:
     data = curate.open(pairs)
     assert [shard.id for shard in data.shards] == ["00000", "00001"]
-    assert (len(data), data.units) == (16, ("samples",))
+    assert (len(data), data.units) == (14, ("samples",))
     assert data.to_arrow("key")["key"].to_pylist() == SHOWN
     assert data.to_arrow("drop_reason", "key", kept=True).to_pydict() == {
         "drop_reason": [None] * 6,
@@ -79,13 +82,9 @@ def test_torch_in_order_and_with_workers(pairs: str) -> None:
     wanted = [key for key in KEPT if key in SHOWN]
     plain = curate.open(pairs).to_torch(lambda sample: sample.key)
     assert list(plain) == wanted
-    several = curate.open(pairs).to_torch(key_of)
-    found = list(DataLoader(several, batch_size=None, num_workers=2, multiprocessing_context="spawn"))
+    several = pickle.loads(pickle.dumps(curate.open(pairs).to_torch(attrgetter("key"))))  # as spawned workers get it
+    found = list(DataLoader(several, batch_size=None, num_workers=2))
     assert sorted(found) == wanted
-
-
-def key_of(sample) -> str:
-    return sample.key
 
 
 def test_hugging_face_sees_pictures_and_captions(pairs: str) -> None:
@@ -96,6 +95,11 @@ def test_hugging_face_sees_pictures_and_captions(pairs: str) -> None:
     assert rows[0]["image"].size == (96, 96)
     assert rows[0]["caption"] == "secret-words"
     assert found.num_shards == 2
+    halves = [split_dataset_by_node(found, rank=rank, world_size=2) for rank in range(2)]
+    assert [[row["key"] for row in half] for half in halves] == [
+        [r["key"] for r in rows[:3]],
+        [r["key"] for r in rows[3:]],
+    ]
 
 
 def test_duckdb_queries_the_columns(pairs: str) -> None:
@@ -109,7 +113,8 @@ def test_documents_and_their_parts(pages: str) -> None:
     assert [len(d.parts) for d in data.documents()] == [2, 1]
     assert [len(d.parts) for d in data.documents(kept=False)] == [3, 1, 2]
     assert data.to_arrow("kind", unit="parts")["kind"].to_pylist() == ["text", "image", "text", "text", "image", "text"]
-    assert data.to_arrow("text", unit="parts", kept=True).num_rows == 4
+    kept = data.to_arrow("text", unit="parts", kept=True)["text"].to_pylist()
+    assert kept == ["One.", None, "Two."], "kept parts of kept documents"
     assert data.to_arrow("url")["url"].to_pylist() == ["http://a.test/", "http://b.test/", "http://c.test/"]
     rows = list(data.to_hf())
     assert [row["texts"] for row in rows] == [["One.", None], ["Two."]]
@@ -131,12 +136,10 @@ def test_what_is_not_there_is_said(pairs: str, pages: str, tmp_path: Path) -> No
 
 
 def test_parts_of_dead_documents_are_not_shown(pages: str, tmp_path: Path) -> None:
-    from tombstone_sets import copied
-
     storage = copied(Path(pages), tmp_path / "copy")
+    first = curate.open(pages).to_arrow("key")["key"][0].as_py()
+    write_dead(Shard(storage, "00000"), {first: "host"})
     data = curate.open(storage.root)
-    first = data.to_arrow("key")["key"][0].as_py()
-    write_dead(data.shards[0], {first: "host"})
     assert data.to_arrow("key").num_rows == 2
     assert data.to_arrow("kind", unit="parts").num_rows == 3
     assert len(list(data.documents(kept=False))) == 2
@@ -145,3 +148,78 @@ def test_parts_of_dead_documents_are_not_shown(pages: str, tmp_path: Path) -> No
 def test_a_picture_is_the_bytes_of_the_tar(pairs: str) -> None:
     sample = next(iter(curate.open(pairs).samples()))
     assert Image.open(io.BytesIO(sample.image)).size == (96, 96)
+
+
+@pytest.fixture
+def uneven(pairs: str, tmp_path: Path) -> Storage:
+    """The pairs in the middle of a run: the second shard has no verdict yet, and a column in other types."""
+    storage = copied(Path(pairs), tmp_path / "copy")
+    put(storage, "00000.size.parquet", pa.table({"key": KEYS[:ROWS], "size": pa.array([1] * ROWS, pa.int32())}))
+    put(storage, "00001.size.parquet", pa.table({"key": KEYS[ROWS:], "size": pa.array([0.5] * ROWS, pa.float16())}))
+    put(
+        storage,
+        "00001.late.parquet",
+        pa.table({"key": KEYS[ROWS:], "late": pa.array(["x"] * ROWS).dictionary_encode()}),
+    )
+    storage.delete("00001.select.parquet")
+    return storage
+
+
+def test_shards_that_differ_are_one_table_in_every_view(uneven: Storage) -> None:
+    data = curate.open(uneven.root)
+    assert {"size": pa.float64(), "late": pa.string()}.items() <= data.columns().items()
+    table = data.to_arrow("late", "size", "keep")
+    assert table["size"].to_pylist() == [1.0] * 7 + [0.5] * 7
+    assert table["late"].to_pylist() == [None] * 7 + ["x"] * 7
+    assert data.to_arrow("late", "size", "late").column_names == ["late", "size"]
+    assert data.to_duckdb().sql("select late, size, keep from samples").fetchall() == [
+        tuple(r.values()) for r in table.to_pylist()
+    ]
+
+
+def test_shards_without_a_verdict_are_not_kept_and_without_any_all_are(uneven: Storage) -> None:
+    wanted = [key for key in KEPT[:4] if key in SHOWN]
+    data = curate.open(uneven.root)
+    assert data.to_arrow("key", kept=True)["key"].to_pylist() == wanted
+    assert [s.key for s in data.samples()] == [s.key for s in data.to_torch()] == wanted
+    assert [row["key"] for row in data.to_hf()] == wanted
+    uneven.delete("00000.select.parquet")
+    data = curate.open(uneven.root)
+    assert data.to_arrow("key", kept=True)["key"].to_pylist() == [s.key for s in data.samples()] == SHOWN
+
+
+def test_broken_shards_are_errors_with_a_name(uneven: Storage) -> None:
+    put(uneven, "00001.size.parquet", pa.table({"key": KEYS[:3], "size": [0.5] * 3}))
+    with pytest.raises(ShardError, match=r"00001\.size\.parquet .* has 3 rows"):
+        curate.open(uneven.root).to_arrow("size")
+    uneven.write("00001.tar", b"no tar")
+    uneven.write("00000.late.parquet", b"PAR1 no parquet PAR1")
+    with pytest.raises(ShardError, match=r"00000\.late\.parquet"):
+        curate.open(uneven.root).to_arrow("late")
+    with pytest.raises(ShardError, match=r"00001\.tar|00000\.late"):
+        list(curate.open(uneven.root).samples(kept=False))
+    put(uneven, "00000.select.parquet", pa.table({"key": KEYS[:ROWS], "keep": ["yes"] * ROWS}))
+    with pytest.raises(ShardError, match=r"`keep` in .* is string"):
+        curate.open(uneven.root).samples()
+
+
+def test_an_open_data_set_can_be_sent_to_workers(pairs: str) -> None:
+    data = curate.open(Path(pairs))
+    assert len(data) == len(SHOWN)
+    assert pickle.loads(pickle.dumps(data)) == data
+
+
+def test_a_hand_over_has_columns_and_its_pages_are_not_passed_over(tmp_path: Path) -> None:
+    storage = Storage(str(tmp_path))
+    for number, kind in enumerate(("pairs", "interleaved")):
+        put_shard(storage, f"{number:05d}", number * ROWS)
+        keys = [f"{number:05d}{row:04d}" for row in range(ROWS)]
+        more = {} if kind == "pairs" else {"texts": [1] * ROWS}
+        put(
+            storage, f"{number:05d}.parquet", pa.table({"key": keys, "source_key": keys, "kind": [kind] * ROWS, **more})
+        )
+    assert curate.open(str(tmp_path)).to_arrow().num_rows == 2 * ROWS
+    with pytest.raises(ConfigError, match="a hand-over with interleaved"):
+        curate.open(str(tmp_path)).samples()
+    put(storage, "00001.parquet", pa.table({"key": keys, "source_key": keys, "kind": ["pairs"] * ROWS}))
+    assert len(list(curate.open(str(tmp_path)).samples())) == 2 * ROWS

@@ -10,6 +10,7 @@ import pytest
 from handover_sets import make_handover, page, pair
 from loader_stages import stage
 
+import curate
 from curate.errors import ConfigError
 from curate.handover.stages import MixtureSource
 from curate.train.data import OK, Loader, open_handover
@@ -75,23 +76,35 @@ def test_a_stage_without_an_end_has_no_spans(folder):
         spans(load(folder, epochs=0), 2)
 
 
-@pytest.mark.slow
-def test_ray_data_reads_the_stage(folder):
+@pytest.fixture(scope="module")
+def ray():
+    """Ray on this machine with one CPU, blocks in the order of the parts."""
     ray = pytest.importorskip("ray")
-    from curate.run.ray_data import PartsDatasource
-
     os.environ.update(RAY_AUTH_MODE="disabled", RAY_USAGE_STATS_ENABLED="0")
     os.environ["PYTHONPATH"] = f"{HERE.parents[1]}{os.pathsep}{HERE}"
     ray.init(address="local", num_cpus=1, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
-    try:
-        own = load(folder)
-        parts = spans(own, 9)
-        source = PartsDatasource(partial(span_tables, own), parts, [part.examples for part in parts])
-        ray.data.DataContext.get_current().execution_options.preserve_order = True
-        rows = ray.data.read_datasource(source).take_all()
-    finally:
-        ray.shutdown()
+    ray.data.DataContext.get_current().execution_options.preserve_order = True
+    yield ray
+    ray.shutdown()
+
+
+@pytest.mark.slow
+def test_ray_data_reads_the_stage(folder, ray):
+    from curate.run.ray_data import PartsDatasource
+
+    own = load(folder)
+    parts = spans(own, 9)
+    source = PartsDatasource(partial(span_tables, own), parts, [part.examples for part in parts])
+    rows = ray.data.read_datasource(source).take_all()
     expected = [row for batch in load(folder) for row in batch_table(batch).to_pylist()]
     names = ("batch", "row", "key", "caption", "status", "tokens")
     assert [[row[name] for name in names] for row in rows] == [[row[name] for name in names] for row in expected]
     assert [list(row["pictures"]) for row in rows] == [row["pictures"] for row in expected]
+
+
+@pytest.mark.slow
+def test_ray_data_reads_the_columns_of_a_data_set(folder, ray):
+    data = curate.open(folder)
+    found = data.to_ray("kind", "key", "captions")
+    assert found.take_all() == data.to_arrow("kind", "key", "captions").to_pylist()
+    assert found.count() == 33
