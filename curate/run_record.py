@@ -96,8 +96,10 @@ def record_of(name: str, config: Mapping[str, Any], steps: Sequence[Step]) -> Ru
 
 
 def write_record(storage: Storage, record: RunRecord) -> None:
-    """Keep a run's record; nothing is written where it is there already."""
-    data = json.dumps(asdict(record), indent=1, sort_keys=True, ensure_ascii=False, default=str).encode()
+    """Keep a run's record; nothing is written where it is there already. A bound at infinity is none: JSON has no such
+    number (RFC 8259)."""
+    told = json.loads(json.dumps(asdict(record), default=str), parse_constant=lambda name: None)
+    data = json.dumps(told, indent=1, sort_keys=True, ensure_ascii=False).encode()
     try:
         there = storage.read(RUN_RECORD)
     except FileNotFoundError:
@@ -146,8 +148,10 @@ def _is_sound(record: RunRecord) -> bool:
     """Whether a record holds what one should: it may have been written by anybody."""
     filters = [one for decision in record.decisions for one in decision.filters]
     gauges = [gauge for one in filters for gauge in one.gauges]
-    tables = [record.created_by, record.config, record.versions, *(one.reasons for one in filters)]
-    words: list[object] = [record.name, *record.steps, *(own for one in filters for own in (one.name, *one.reasons))]
+    tables = [record.created_by, record.config, record.versions]
+    tables += [table for one in filters for table in (one.reasons, one.settings)]
+    words: list[object] = [record.name, *record.steps]
+    words += [own for one in filters for own in (one.name, *one.columns, *one.reasons)]
     words += [own for decision in record.decisions for own in (decision.step, decision.unit, decision.keep)]
     words += [text for one in filters if isinstance(one.reasons, Mapping) for text in one.reasons.values()]
     words += [own for g in gauges for own in (g.name, g.kind, g.too_low, g.too_high, g.min_setting, g.max_setting)]

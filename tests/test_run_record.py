@@ -110,6 +110,15 @@ def test_labels_have_reasons_of_their_own(tmp_path: Path) -> None:
     assert (words.name, words.gauges[0].too_low) == ("caption_words-short", "too_few_words_short")
 
 
+def test_it_is_strict_json_where_a_bound_is_at_infinity(tmp_path: Path) -> None:
+    storage = job_of(tmp_path, PAGES + "[image_filters.slot_aspect_ratio]\nmax = inf\n")
+    assert b"Infinity" not in storage.read(RUN_RECORD)
+    record = read_record(storage)
+    assert record is not None
+    (ratio,) = (one for one in record.filters("parts") if one.name == "slot_aspect_ratio")
+    assert ratio.gauges[0].max is None
+
+
 def test_no_record_is_none(tmp_path: Path) -> None:
     assert read_record(Storage(str(tmp_path))) is None
 

@@ -126,7 +126,7 @@ def _settings(a: Side, b: Side) -> tuple[SettingChange, ...] | None:
         return None
     try:
         return setting_changes(a.record, b.record)
-    except (AttributeError, TypeError, ValueError, RecursionError) as error:
+    except RecursionError as error:
         raise StorageError(f"run.json of {a.name} or {b.name} is damaged: {error}; run its config again") from error
 
 

@@ -13,6 +13,7 @@ from curate.cli import main
 from curate.compare.compare import compare
 from curate.compare.sides import data_side
 from curate.compare.terminal import terminal
+from curate.errors import StorageError
 from curate.storage import Storage
 
 CONFIG = """
@@ -102,10 +103,20 @@ def test_a_damaged_record_is_an_error_in_words(place: Path, capsys: pytest.Captu
     assert main(["compare", "a", "b"]) == 2
     assert "run.json" in capsys.readouterr().err
     record = json.loads((place / "a" / "run.json").read_text())
-    record["created_by"]["config"] = [1]
+    record["decisions"][0]["filters"][0]["settings"] = 3
     (place / "b" / "run.json").write_text(json.dumps(record))
     assert main(["compare", "a", "b"]) == 2
-    assert "run.json of a or b is damaged" in capsys.readouterr().err
+    assert "b is damaged: a value in it is of another type" in capsys.readouterr().err
+
+
+def test_settings_too_deep_to_be_told_are_an_error_in_words(place: Path) -> None:
+    a, b = (data_side(name, Storage(name)) for name in "ab")
+    deep: dict[str, object] = {}
+    for _ in range(2_000):
+        deep = {"a": deep}
+    assert b.record is not None
+    with pytest.raises(StorageError, match=r"run\.json of a or b is damaged: maximum recursion"):
+        compare(a, replace(b, record=replace(b.record, created_by={"config": {"fetch": deep}})))
 
 
 def test_a_terminal_gets_tables(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
