@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,34 @@ def test_a_config_that_does_not_build_would_be_found(tmp_path: Path) -> None:
     text = "[filters.caption_words]\nleast = 3"
     with pytest.raises(ConfigError, match="least"):
         test_configs_build(Block("a.md", 1, "toml", text), tomllib.loads(text), tmp_path)
+
+
+PSEUDO = re.compile("audit|contents|page|image|image_cluster_centroids|.*: .*")
+"""What a step writes that is no column of a shard."""
+
+
+def as_the_page_writes(column: str, config: Mapping[str, Any]) -> str:
+    """A column that is called by a config's own names as docs/formats.md writes it, with NAME, KIND and so on."""
+    own = [n for section in ("models", "views", "instructions", "tokenizers") for n in config.get(section, {})]
+    own += [view.get("captioner", "reworded") for view in config.get("views", {}).values()]
+    column = re.sub("^(read|unique)_", "", column.removeprefix("part."))
+    for name in own:
+        column = re.sub(rf"_{name}_(?=(similarity|probability|reasons)$)", "_CAPTIONER_", column)
+        column = re.sub(rf"^{name}_", "NAME_", re.sub(f"tokens_{name}$", "tokens_TOKENIZER", column))
+    column = re.sub("^(pair|bytes|pixels|caption|near_caption|near_image)_(?=dup|clu|cap|hosts)", "KIND_", column)
+    column = re.sub("^.*_left_(rank|above|total)$", "COLUMN_left_rank", column)
+    return re.sub("^.*_(?=(rank|above|total|place|of_best_0_3)$)", "COLUMN_", column)
+
+
+def test_every_column_that_a_preset_writes_is_told() -> None:
+    known = set(re.findall("`(\\w+)`", (ROOT / "docs/formats.md").read_text("utf-8")))
+    missing = set()
+    for config in sorted((ROOT / "configs").glob("*.toml")):
+        steps = load_job(config).job.steps
+        named = {w for step in steps for w in step.writes if not PSEUDO.fullmatch(w.removeprefix("part."))}
+        told = tomllib.loads(config.read_text("utf-8"))
+        missing |= {(config.stem, name) for name in named if as_the_page_writes(name, told) not in known}
+    assert missing == set()
 
 
 CODE = [block for block in ALL if block.language == "python" or re.match(r"(from|import) \w", block.text)]
