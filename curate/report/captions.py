@@ -15,6 +15,7 @@ import pyarrow.types as pt
 from curate.caption.choose import reasons_column, view_columns, view_family, web_reason_column
 from curate.caption.rule import WEB
 from curate.errors import ShardError
+from curate.report.long_texts import rows_of
 from curate.sample import Document, Part, Picture
 from curate.shard import Shard
 from curate.tombstones import dead_rows, hidden_keys, refuse_hidden
@@ -25,7 +26,7 @@ __all__ = [
     "caption_examples",
     "caption_rows",
     "captions_document",
-    "require_current",
+    "made_anew",
     "told_columns",
     "views_of",
 ]
@@ -54,14 +55,18 @@ def views_of(shard: Shard) -> list[str]:
 
 
 def caption_rows(shard: Shard, view: str, only: Sequence[int] | None = None) -> Iterator[Row]:
-    """Every row (of the numbers in `only`) that has a text and may be shown, in order: `fate`, `web` with its score and
-    the reason against it, `synthetic` likewise (the first one that is kept, else the best), each text cut at 1,000
-    characters. Rows that are tombstoned, or on a hash list, are passed over. Raises ShardError for a view that is not
-    there, or was made of captions that are not there any more."""
+    """Every row (of the rising numbers in `only`) that has a text and may be shown, in order: `fate`, `web` with its
+    score and the reason against it, `synthetic` likewise (the first one that is kept, else the best), each text cut at
+    1,000 characters. Rows that are tombstoned, or on a hash list, are passed over. Raises ShardError for a view that is
+    not there, or was made of captions that are not there any more."""
     if view not in views_of(shard):
         there = ", ".join(views_of(shard)) or "none"
         raise ShardError(f"shard {shard.id} has no view {view!r}; its views: {there}")
-    require_current(shard, view)
+    if anew := made_anew(shard, view):
+        raise ShardError(
+            f"view {view!r} of shard {shard.id} was made of other {anew[0]} than are there now; run a config with "
+            "its table again"
+        )
     names = told_columns(shard, view)
     captioners = _captioners(names)
     unshown = hidden_keys(shard) | dead_rows(shard).keys()
@@ -117,17 +122,13 @@ def _score(value: float | None) -> str:
     return "" if value is None else f" ({value:.3f})"
 
 
-def require_current(shard: Shard, view: str) -> None:
-    """Raise ShardError where a column that the view was made of is by another model now: a run without this view, after
-    it, wrote other captions."""
+def made_anew(shard: Shard, view: str) -> list[str]:
+    """The columns that the view was made of and that are by another model now: a run without this view, after it, wrote
+    other captions."""
     about = shard.provenance(view_columns(view)[0])
     marks = {n.removesuffix(MARK): mark for n, mark in about.items() if n.endswith(MARK)}
-    for column, mark in marks.items():
-        if column in shard.column_files and shard.provenance(column).get(MARK[1:]) != mark:
-            raise ShardError(
-                f"view {view!r} of shard {shard.id} was made of other {column} than are there now; run a config with "
-                "its table again"
-            )
+    there = [column for column in marks if column in shard.column_files]
+    return [column for column in there if shard.provenance(column).get(MARK[1:]) != marks[column]]
 
 
 def _cut(text: str | None) -> str | None:
@@ -136,8 +137,8 @@ def _cut(text: str | None) -> str | None:
 
 def _rows(shard: Shard, names: Mapping[str, str], only: Sequence[int] | None) -> Iterator[Row]:
     """The columns under the names that they have here."""
-    columns = shard.columns(list(dict.fromkeys(names.values())))
-    columns = columns if only is None else columns.take(pa.array(only, pa.int64()))
+    asked = list(dict.fromkeys(names.values()))
+    columns = shard.columns(asked) if only is None else rows_of(shard, asked, only)
     table = pa.table([columns[column] for column in names.values()], list(names))
     for batch in table.to_batches(AT_ONCE):
         yield from batch.to_pylist()

@@ -74,7 +74,7 @@ def collect(storage: Storage, look: Look = Look()) -> Facts:
         units=units,
         downloads=downloads,
         copies=_shown(lambda: copies(shards, draw), (), troubles),
-        captions=_shown(lambda: captions(shards, draw), (), troubles),
+        captions=_shown(lambda: captions(shards, draw, troubles.add), (), troubles),
         shown=_shown(lambda: documents(shards, draw), (), troubles),
         withheld=withheld_rows,
         costs=ledger.costs(_rates(ledger, look, model_steps(storage, models))),
@@ -100,7 +100,8 @@ def _units(
     asked = {name: _asked(name, own, record) for name, own in tables.items()}
     counts = {name: count_unit(own, asked[name].prefix, asked[name].filters, troubles) for name, own in tables.items()}
     units = tuple(_unit(asked[name], counts[name], ledger, layout, draw, troubles) for name in tables)
-    return units, _downloads(counts)
+    downloads = {name: own.downloads for name, own in counts.items()}
+    return units, downloads[[*tables][-1]].download(downloads.get("documents"))
 
 
 @dataclass(frozen=True)
@@ -165,16 +166,6 @@ def _found(asked: Asked, counts: Counts) -> DecisionRecord | None:
         return None
     filters = tuple(FilterRecord(name, {name: ""}, (), {}) for name in counts.reasons.numbers)
     return DecisionRecord(SELECT, asked.unit, f"{asked.prefix}keep", filters)
-
-
-def _downloads(counts: Mapping[str, Counts]) -> Download | None:
-    """Of pictures; and of pages, by the same classes after the word `pages`."""
-    own = next((counts[name].downloads.download() for name in ("samples", "parts") if name in counts), None)
-    pages = counts["documents"].downloads.download() if "documents" in counts else None
-    if own is None or pages is None:
-        return own or pages
-    more = tuple((f"pages: {kind}", status, rows) for kind, status, rows in pages.statuses)
-    return Download((*own.statuses, *more), own.hosts)
 
 
 def _rates(ledger: Ledger, look: Look, by_model: set[str]) -> dict[str, float | None]:

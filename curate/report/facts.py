@@ -139,8 +139,8 @@ class Captions:
 
 @dataclass(frozen=True)
 class Download:
-    """Fetches. `statuses`: (class such as `success`, `http`, `robots`; status; rows); `hosts`: rows of the hosts with
-    most rows: (host, rows, succeeded, most frequent failure)."""
+    """Fetches, of pages too. `statuses`: (class such as `success`, `http`, `robots`; status; rows); `hosts`: those that
+    were asked most often: (host, rows that were fetched from it, succeeded, most frequent failure)."""
 
     statuses: tuple[tuple[str, str, int], ...]
     hosts: tuple[tuple[str, int, int, str], ...]

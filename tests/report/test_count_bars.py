@@ -215,3 +215,18 @@ def test_a_gauge_of_one_kind_of_parts_leaves_the_others_without() -> None:
     counts = count_unit(layout_of(made.storage).samples, "", (told,), Troubles())
     (own,) = (h for h in counts.histograms(Troubles()) if h.filter)
     assert (sum(own.rows), own.without, own.without_kept, left(own)) == (2, 2, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("values", "edges"),
+    [
+        (pa.array([1.0] * 9 + [None]), (1.0, 1.0)),
+        (pa.array([7] * 10, pa.int32()), (7.0, 7.0)),
+        (pa.array([0.5] * 1_999 + [90.0]), (0.5, 90.0)),
+    ],
+)
+def test_numbers_that_lie_in_one_bin_are_told_as_they_are(values: pa.Array, edges: tuple[float, float]) -> None:
+    rows = len(values) - values.null_count
+    found = counted([pairs(len(values), odd_score=values)], ()).histograms(Troubles())
+    (told,) = [own for own in found if own.name == "odd_score"]
+    assert (told.edges, told.rows, told.left) == (edges, (rows,), (rows,))

@@ -148,6 +148,19 @@ def test_downloads_by_class_and_host() -> None:
     assert (counted.values, counted.without) == ((("a", 3, 2), ("b", 1, 0)), 1)
 
 
+def test_hosts_that_were_never_asked_are_no_downloads() -> None:
+    parts, pages = Downloads(), Downloads()
+    status = pa.array([None, None, None, "success", "gone"])
+    parts.add(pa.table({HOST: ["ads", "ads", "stories", "cdn", "cdn"], "fetch_status": status}), KEEP)
+    pages.add(pa.table({HOST: ["stories"] * 3, "page_status": ["ok", "ok", "timeout"]}), KEEP[:3])
+    told, counted = parts.download(pages), parts.counted()
+    assert told is not None
+    assert counted is not None
+    assert told.hosts == (("stories", 3, 2, "timeout"), ("cdn", 2, 1, "gone"))
+    assert ("pages: success", "ok", 2) in told.statuses
+    assert [name for name, _, _ in counted.values] == ["ads", "cdn", "stories"]
+
+
 def test_downloads_of_others_are_told_by_their_errors() -> None:
     errors = pa.array([None, "HTTP Error 404: Not Found", None], pa.string())
     status = ["success", "failed_to_download", "failed_to_resize"]

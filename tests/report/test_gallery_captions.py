@@ -60,7 +60,7 @@ def shards(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def view(shards):
-    (found,) = captions(shards, Draw())
+    (found,) = captions(shards, Draw(), print)
     return found
 
 
@@ -100,7 +100,7 @@ def test_examples_have_their_picture_and_both_texts(view):
 
 
 def test_the_same_whatever_the_packing(view, tmp_path):
-    (other,) = captions(put(tmp_path, (1, 5)), Draw())
+    (other,) = captions(put(tmp_path, (1, 5)), Draw(), print)
     for one, own in zip(view.examples, other.examples, strict=True):
         assert [(t.picture, t.numbers) for t in one.tiles] == [(t.picture, t.numbers) for t in own.tiles]
     assert (view.counts, dict(view.reasons), view.web_words) == (other.counts, dict(other.reasons), other.web_words)
@@ -109,7 +109,7 @@ def test_the_same_whatever_the_packing(view, tmp_path):
 def test_withheld_rows_are_counted_and_not_told(tmp_path):
     shards = put(tmp_path)
     write_dead(shards[0], {"000000001": "url", "000000002": "sha256"})
-    (found,) = captions(shards, Draw())
+    (found,) = captions(shards, Draw(), print)
     assert [(one.title, one.of, len(one.tiles), one.withheld) for one in found.examples] == [
         ("both", 2, 2, 0),
         ("web only", 1, 0, 1),
@@ -123,23 +123,26 @@ def test_captions_that_were_made_anew_are_not_shown_beside_an_old_view(tmp_path)
     table = shards[0].table("scores")
     marked = [f.with_metadata({"model_fingerprint": "new"}) if f.name != "key" else f for f in table.schema]
     put_table(shards[0].storage, "00000.scores.parquet", table.cast(pa.schema(marked)))
-    (found,) = captions(list_shards(shards[0].storage), Draw())
+    said: list[str] = []
+    (found,) = captions(list_shards(shards[0].storage), Draw(), said.append)
     assert sum(found.counts.values()) == 2
+    (words,) = said
+    assert words.startswith("view 'capfilt' was made of other captions than are there now in 1 shards")
     put_table(shards[0].storage, "00000.view_capfilt.parquet", pa.table({"key": ["x"], "capfilt_texts": [["y"]]}))
-    assert sum(captions(list_shards(shards[0].storage), Draw())[0].counts.values()) == 2
+    assert sum(captions(list_shards(shards[0].storage), Draw(), print)[0].counts.values()) == 2
     shards[0].storage.write("00000.view_capfilt.parquet", b"PAR1 no")
-    assert sum(captions(list_shards(shards[0].storage), Draw())[0].counts.values()) == 2
+    assert sum(captions(list_shards(shards[0].storage), Draw(), print)[0].counts.values()) == 2
 
 
 def test_without_a_view_there_is_nothing(tmp_path):
-    assert captions(pack(tmp_path, [row(0)], [1]), Draw()) == ()
+    assert captions(pack(tmp_path, [row(0)], [1]), Draw(), print) == ()
 
 
 @pytest.mark.parametrize(
     ("texts", "edges", "rows", "without"),
     [
         (["a", "a b", " a  b\tc "], (1.0, 2.0, 3.0, 4.0), (1, 1, 1), 0),
-        (["", None, " \n", "a"], (1.0, 2.0), (1,), 3),
+        (["", None, " \n", "a"], (1.0, 1.0), (1,), 3),
         ([" ".join("x" * 9)], tuple(map(float, (1, 2, 3, 4, 5, 6, 7, 8, 10))), (0,) * 7 + (1,), 0),
         (["x " * 4_096], (*map(float, EDGES), 4_097.0), (0,) * 43 + (1,), 0),
         (["x " * 9_000, "x " * 4_095], (*map(float, EDGES), 9_000.0), (0,) * 42 + (1, 1), 0),

@@ -383,3 +383,18 @@ def test_templates_of_another_package_have_its_name_before_them() -> None:
     assert "script-src 'none'" in policy()
     assert "sha256-" in policy(["x"])
     assert "'unsafe" not in policy(["x"])
+
+
+@pytest.mark.parametrize(
+    ("edges", "rows", "words"),
+    [
+        ((1.0, 1.0), (9,), "All 9 samples that have a number: 1; 9 kept."),
+        ((0.5, 90.0), (9,), "All 9 samples that have a number: 0.5 to 90; 9 kept."),
+        ((1.0, 2.0, 5.0), (0, 9), "All 9 samples that have a number: 2 to 4; 9 kept."),
+        ((0.5, 1.0, 1.5), (9, 0), "All 9 samples that have a number: 0.5 to 1; 9 kept."),
+    ],
+)
+def test_a_single_bar_is_told_in_words(edges: tuple[float, ...], rows: tuple[int, ...], words: str) -> None:
+    unit = Unit("samples", 9, 9, (), {}, None, (Histogram("odd", edges, rows, rows),), ())
+    (told_one,) = view(Facts("one", (1, 1), (unit,))).units[0].histograms
+    assert (told_one.words, told_one.plot) == (words, None)

@@ -112,7 +112,7 @@ def test_our_own_reasons_are_known_without_a_record_of_the_run(tmp_path):
     assert flagged(shard) == {0: "not_safe_for_work"}
     shard.storage.write("run.json", b"{ damaged")
     assert flagged(shard) == {0: "not_safe_for_work"}
-    record(shard.storage, FilterRecord("nsfw", {"too_rude": ""}, (), {}, (Gauge("a", ("punsafe",), max="high"),)))
+    record(shard.storage, FilterRecord("nsfw", {"too_rude": ""}, (), {}))
     assert flagged(shard) == {0: "not_safe_for_work", 1: "too_rude"}
 
 
@@ -122,6 +122,15 @@ def test_what_could_not_be_judged_is_withheld_where_a_picture_came(tmp_path):
     assert flagged(shard) == {0: "nsfw_unknown"}
     found = galleries([shard], SAMPLES, FILTERS, ALL)
     assert {tile.status for tile in tiles_of(found) if tile.caption == "picture 1"} == {"not_found"}
+
+
+@pytest.mark.parametrize("reason", ["imported_score_unknown_nsfw", "nsfw_unknown", "unknown_unsafe_score"])
+def test_a_row_without_a_picture_withholds_nothing(reason, tmp_path):
+    lost = [row(n, [reason], fetch_status="not_found", picture=None) for n in (1, 2)]
+    shard = put(tmp_path, [row(0, [reason]), *lost], nsfw_probability=[0.0, 0.0, 0.9])
+    record(shard.storage, FilterRecord("imported-nsfw", {reason: ""}, (), {}))
+    assert flagged(shard) == {0: reason, 2: "nsfw_probability"}
+    assert withheld([shard]) == {reason: 1}
 
 
 def test_hidden_and_dead_rows(tmp_path):

@@ -81,7 +81,7 @@ def numbers_of(gauge: Gauge, columns: pa.Table) -> Numbers | None:
 @dataclass
 class Bars:
     """One histogram while it is counted. `stale`: kept rows that are outside the bounds, so that these cannot be the
-    bounds that they were judged by."""
+    bounds that they were judged by. `least`, `most`: of the numbers."""
 
     measure: Measure
     edges: Edges
@@ -91,6 +91,8 @@ class Bars:
     without: int = 0
     without_kept: int = 0
     stale: int = 0
+    least: float = float("inf")
+    most: float = float("-inf")
     _exact: dict[str, npt.NDArray[np.float64]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -105,7 +107,9 @@ class Bars:
             return
         left = kept | self._alone(own, numbers, verdicts, reasons) if self.measure.filter else kept
         self.stale += int((kept & own.outside).sum())
-        places = np.searchsorted(self._edges(own.kind), own.values[own.known], side="right") - 1
+        values = own.values[own.known]
+        self.least, self.most = min(self.least, values.min(initial=np.inf)), max(self.most, values.max(initial=-np.inf))
+        places = np.searchsorted(self._edges(own.kind), values, side="right") - 1
         places = np.clip(places, 0, len(self.rows) - 1)
         self.rows += np.bincount(places, minlength=len(self.rows))
         self.left += np.bincount(places[left[own.known]], minlength=len(self.rows))
@@ -114,17 +118,14 @@ class Bars:
         self.without_kept += int((kept & ~own.known).sum())
 
     def histogram(self) -> Histogram:
-        """As it is told. Where kept rows are outside the bounds, without them: nobody knows what would stay."""
+        """As it is told. Where kept rows are outside the bounds, without them: nobody knows what would stay. Where
+        nothing bounds numbers that lie in one bin, that is from the least to the largest of them."""
         gauge, whole = self.measure.gauge, not self.stale and bool(self.measure.filter)
-        told = Histogram(
-            gauge.name,
-            self.edges.values,
-            tuple(self.rows.tolist()),
-            tuple((self.left if whole else self.kept).tolist()),
-            self.without,
-            self.without_kept,
-            log=self.edges.log,
-        )
+        edges, counts = self.edges.values, [self.rows, self.left if whole else self.kept]
+        if not self.measure.filter and np.count_nonzero(self.rows) == 1:
+            edges, counts = (float(self.least), float(self.most)), [own[self.rows > 0] for own in counts]
+        rows, left = (tuple(own.tolist()) for own in counts)
+        told = Histogram(gauge.name, edges, rows, left, self.without, self.without_kept, log=self.edges.log)
         if not whole:
             return told
         low = gauge.min_setting if gauge.too_low else ""

@@ -67,6 +67,11 @@ class Host:
     succeeded: int = 0
     failures: Counter[str] = field(default_factory=Counter)
 
+    @property
+    def fetched(self) -> int:
+        """Rows of which it is known what became of their fetch; the others were never asked for."""
+        return self.succeeded + self.failures.total()
+
 
 @dataclass
 class Downloads:
@@ -100,15 +105,18 @@ class Downloads:
         if len(self.hosts) > self.most:
             self._forget()
 
-    def download(self) -> Download | None:
-        """Statuses, the most frequent first, and hosts by rows; None where nothing was fetched."""
-        if not self.statuses.rows:
-            return None
-        ordered = sorted(self.statuses.counts.items(), key=lambda one: (-one[1][0], one[0]))
-        statuses = tuple((class_of(status), status, rows) for status, (rows, _) in ordered[:MOST_SHOWN])
-        rest = self.statuses.rows - sum(rows for _, _, rows in statuses)
-        statuses += (("other", "all others", rest),) if rest else ()
-        return Download(statuses, tuple(_told(name, host) for name, host in self._ordered()[:MOST_SHOWN]))
+    def download(self, pages: Downloads | None = None) -> Download | None:
+        """Statuses, those of `pages` by the same classes after the word `pages`, and the hosts that were asked for
+        either, by fetches; None where nothing was fetched."""
+        units = (self, pages or Downloads())
+        statuses = (*self._told(), *((f"pages: {kind}", status, rows) for kind, status, rows in units[1]._told()))
+        hosts: dict[str, Host] = {}
+        for name, own in (pair for unit in units for pair in unit.hosts.items() if pair[1].fetched):
+            host = hosts.setdefault(name, Host())
+            host.succeeded += own.succeeded
+            host.failures.update(own.failures)
+        asked = sorted(hosts.items(), key=lambda one: (-one[1].fetched, one[0]))[:MOST_SHOWN]
+        return Download(statuses, tuple(_told(*one) for one in asked)) if statuses else None
 
     def counted(self) -> Counted | None:
         """Hosts as counted values; None where no row has one."""
@@ -117,6 +125,13 @@ class Downloads:
         shown = self._ordered()[:MOST_SHOWN]
         others = self.rows - sum(own.rows for _, own in shown), self.kept - sum(own.kept for _, own in shown)
         return Counted("hosts", tuple((n, own.rows, own.kept) for n, own in shown), others, self.without, self.least)
+
+    def _told(self) -> tuple[tuple[str, str, int], ...]:
+        """Class, status and rows, the most frequent first."""
+        ordered = sorted(self.statuses.counts.items(), key=lambda one: (-one[1][0], one[0]))
+        told = tuple((class_of(status), status, rows) for status, (rows, _) in ordered[:MOST_SHOWN])
+        rest = self.statuses.rows - sum(rows for _, _, rows in told)
+        return told + ((("other", "all others", rest),) if rest else ())
 
     def _outcomes(self, hosts: pa.Array, status: pa.Array) -> None:
         known = pc.and_(pc.is_valid(hosts), pc.is_valid(status))
@@ -142,4 +157,4 @@ class Downloads:
 
 def _told(name: str, host: Host) -> tuple[str, int, int, str]:
     worst = min(host.failures.items(), key=lambda one: (-one[1], one[0]), default=("", 0))
-    return name, host.rows, host.succeeded, worst[0]
+    return name, host.fetched, host.succeeded, worst[0]

@@ -225,8 +225,8 @@ def _one_bin(histogram: Histogram, unit: str) -> str:
     """What is said instead of a drawing of one bar."""
     place = next(place for place, rows in enumerate(histogram.rows) if rows)
     low, high = histogram.edges[place : place + 2]
-    if all(edge == int(edge) for edge in histogram.edges):
-        high -= 1
+    if len(histogram.rows) > 1 and all(edge == int(edge) for edge in histogram.edges):
+        high -= 1  # of a single bin, both edges are in it
     ends = " to ".join(dict.fromkeys(with_unit(edge, histogram.name) for edge in (low, high)))
     return (
         f"All {number(histogram.rows[place])} {unit} that have a number: {ends}; {number(histogram.left[place])} kept."

@@ -7,7 +7,7 @@ What became of every text is counted in Arrow, column by column; only the drawn 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,8 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.caption.rule import WEB
-from curate.report.captions import FATES, caption_rows, require_current, told_columns, views_of
+from curate.report.captions import FATES, caption_rows, made_anew, told_columns, views_of
 from curate.report.facts import Captions, Gallery, Tile
+from curate.report.long_texts import batches
 from curate.report.pictures.decided import rows_by_value
 from curate.report.pictures.drawing import UNREADABLE, Draw, Drawn, Lot, row_numbers
 from curate.report.pictures.tiles import Tiles, fitted_galleries, read_tiles
@@ -38,18 +39,26 @@ Mask = npt.NDArray[np.bool_]
 Row = Mapping[str, Any]
 
 
-def captions(shards: Sequence[Shard], draw: Draw) -> tuple[Captions, ...]:
+def captions(shards: Sequence[Shard], draw: Draw, tell: Callable[[str], None]) -> tuple[Captions, ...]:
     """Every view, by name. Fates count rows, those without a picture too; lengths count texts, and `left` are those
     that the view keeps; reasons count texts, most frequent first. An example's `numbers` hold its `web` and `synthetic`
-    texts, `SCORE` and `refused` of each, where there are some. Shards that cannot be read, or whose captions were made
-    anew since, are passed over."""
+    texts, `SCORE` and `refused` of each, where there are some. Shards that cannot be read are passed over; so are those
+    whose captions were made anew since, and `tell` is told how many."""
     found: dict[str, _View] = {}
     for place, shard in enumerate(shards):
         try:
-            for view in views_of(shard):
-                _look(found.setdefault(view, _View(view, draw)), place, shard)
+            for name in views_of(shard):
+                view = found.setdefault(name, _View(name, draw))
+                if made_anew(shard, name):
+                    view.stale += 1
+                else:
+                    _look(view, place, shard)
         except UNREADABLE:  # whoever counts its rows says that it cannot be read
             continue
+    for view in found.values():
+        if view.stale:
+            others = f"was made of other captions than are there now in {view.stale:,} shards, which are not counted"
+            tell(f"view {view.name!r} {others}; run a config with its table again")
     views = [found[name] for name in sorted(found) if found[name].rows][:MOST_VIEWS]
     drawn = [row for view in views for lot in view.lots.values() for row in lot.rows()]
     tiles = read_tiles(shards, drawn, draw, watch(shards)) if drawn else Tiles({}, frozenset())
@@ -62,7 +71,7 @@ class _View:
     """What was counted of one view so far, and its examples."""
 
     def __init__(self, name: str, draw: Draw) -> None:
-        self.name, self.seed, self.rows = name, draw.seed, 0
+        self.name, self.seed, self.rows, self.stale = name, draw.seed, 0, 0
         self.fates: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
         self.web, self.synthetic = (
@@ -80,12 +89,13 @@ class _View:
 
 
 def _look(view: _View, place: int, shard: Shard) -> None:
-    require_current(shard, view.name)
     names = told_columns(shard, view.name)
-    columns = shard.columns(list(dict.fromkeys(names.values())))
+    columns = shard.columns(list(dict.fromkeys(own for name, own in names.items() if name != WEB)))
     rows = len(columns)
     web_kept, other_kept = _kept(columns[names["origins"]], rows)
-    has_text = _count_texts(view, columns, names, web_kept)
+    has_text = _count_texts(view, columns, names)
+    if WEB in names:
+        has_text |= _count_web(view, shard, names[WEB], web_kept)
     masks = (web_kept & other_kept, web_kept & ~other_kept, ~web_kept & other_kept, ~web_kept & ~other_kept)
     shown = has_text & with_picture(shard)
     numbers = row_numbers(shard, view.seed)
@@ -103,12 +113,21 @@ def _kept(origins: pa.ChunkedArray, rows: int) -> tuple[Mask, Mask]:
     return web, other
 
 
-def _count_texts(view: _View, columns: pa.Table, names: Mapping[str, str], web_kept: Mask) -> Mask:
-    """Count lengths and reasons; which rows have a text of either kind."""
+def _count_web(view: _View, shard: Shard, column: str, kept: Mask) -> Mask:
+    """Count lengths of the web's texts; which rows have one."""
+    found = [np.zeros(0, bool)]
+    start = 0
+    for batch in batches(shard, shard.column_files[column], [column]):
+        texts = batch.column(0)
+        view.web.add(texts, kept[start : start + len(texts)])
+        found.append(np.asarray(pc.is_valid(texts), bool))
+        start += len(texts)
+    return np.concatenate(found)
+
+
+def _count_texts(view: _View, columns: pa.Table, names: Mapping[str, str]) -> Mask:
+    """Count reasons, and lengths of synthetic texts; which rows have one."""
     has_text = np.zeros(len(columns), bool)
-    if "web" in names:
-        view.web.add(columns[names["web"]], web_kept)
-        has_text |= np.asarray(pc.is_valid(columns[names["web"]]), bool)
     _count_reasons(view, columns[names["web_reason"]])
     for name in (name for name in names if name.endswith(f"/{SYNTHETIC}")):
         texts, reasons = columns[names[name]], columns[names[f"{name}_reason"]]

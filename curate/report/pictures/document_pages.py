@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from curate.document.columns import IMAGE
 from curate.document.render import plain
+from curate.report.long_texts import rows_of
 from curate.report.pictures.drawing import UNREADABLE, Draw, Drawn, Lot, row_numbers
 from curate.report.pictures.in_tar import Wanted, pictures_in_tar
 from curate.report.pictures.thumbnails import fitted, thumbnail
@@ -86,7 +87,7 @@ def _document(shards: Sequence[Shard], drawn: Drawn, draw: Draw, seen: Watch) ->
     shard = shards[drawn.shard]
     try:
         names = [name for name in ABOUT if name in shard.column_files]
-        about = shard.columns(["key", *names]).slice(drawn.row, 1)
+        about = rows_of(shard, ["key", *names], [drawn.row])
         columns: dict[str, object] = {name: told(texts_of(about[name])[0]) or None for name in names}
         kept = bool(_keep(shard, shard.rows())[drawn.row])
         cut = _cut(_rows(shard.parts, drawn.row))
@@ -106,7 +107,7 @@ def _rows(parts: Shard, document: int) -> pa.Table:
     owners = parts.columns(["document"])[0]
     own = np.asarray(pc.equal(owners, document), bool)
     kept = own & _keep(parts, len(own))
-    return parts.columns(names).take(pa.array(np.flatnonzero(kept if kept.any() else own)))
+    return rows_of(parts, names, np.flatnonzero(kept if kept.any() else own))
 
 
 def _cut(table: pa.Table) -> _Cut:

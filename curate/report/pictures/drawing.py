@@ -8,7 +8,7 @@ caption and file; the same logo on every page): one of them is enough to look at
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,9 +18,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.config import require_range
-from curate.dedup.digest import digest_strings
-from curate.dedup.identity import CAPTION, IDENTITY, identities_of, keyed
-from curate.errors import CurateError
+from curate.dedup.digest import Digests, digest_strings, join_digests
+from curate.dedup.identity import CAPTION, IDENTITY, keyed
+from curate.errors import CurateError, ShardError
+from curate.report.long_texts import batches
 from curate.shard import Shard
 
 __all__ = ["UNREADABLE", "Draw", "Drawn", "Lot", "Numbers", "Rows", "row_numbers"]
@@ -31,6 +32,9 @@ Floats = npt.NDArray[np.float64]
 
 UNREADABLE = (CurateError, pa.ArrowException, OSError, ValueError, LookupError, TypeError, OverflowError)
 """What reading the columns of a damaged shard may raise; the shard is then passed over."""
+
+AT_ONCE_BYTES = 1 << 20
+"""Of texts that are digested together: enough that short ones lie side by side."""
 
 
 @dataclass(frozen=True)
@@ -116,26 +120,51 @@ class Lot:
 def row_numbers(table: Shard, seed: int, words: str = CAPTION) -> Numbers:
     """The number of each row of a table, uint64 (rows,), by its URL, its SHA-256 and its column of `words` ("text" of
     parts of documents); by its key where it has none of them. Raises what UNREADABLE says."""
-    found = {name: name for name in IDENTITY} | {CAPTION: words}
-    names = [name for name in found.values() if name in table.column_files]
-    columns = table.columns(["key", *names])
-    texts = {name: _text(columns[name]) for name in names}
-    nothing = pa.chunked_array([pa.nulls(len(columns), pa.large_string())])
-    digests = identities_of(pa.table({name: texts.get(own, nothing) for name, own in found.items()}))
-    known = np.zeros(len(columns), bool)
-    for text in texts.values():
-        known |= np.asarray(pc.greater(pc.fill_null(pc.binary_length(text), 0), 0))
-    rows = np.flatnonzero(~known)
+    keys = table.columns(["key"])[0]
+    url, sha256, text = (_digests(table, name, len(keys)) for name in (*IDENTITY, words))
+    digests = join_digests(join_digests(url.digests, text.digests), sha256.digests)
+    rows = np.flatnonzero(~(url.known | sha256.known | text.known))
     if len(rows):
-        digests[rows] = digest_strings(pc.fill_null(_text(columns["key"]).take(rows), ""))
+        digests[rows] = digest_strings(pc.fill_null(pc.take(_text(keys), rows), ""))
     return keyed(digests, seed)
 
 
-def _text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+class _Digested(NamedTuple):
+    """A column of texts: the digest of each, of no letters where there is none, and which have a letter."""
+
+    digests: Digests
+    known: npt.NDArray[np.bool_]
+
+
+def _digests(table: Shard, name: str, rows: int) -> _Digested:
+    """Of a column, or of one that the table has not."""
+    found = [_digested([])]
+    if name not in table.column_files:
+        found = [_digested([pa.nulls(rows, pa.large_string())])]
+    else:
+        waiting: list[pa.Array] = []
+        for batch in batches(table, table.column_files[name], [name]):
+            waiting.append(_text(batch.column(0)))
+            if sum(own.nbytes for own in waiting) >= AT_ONCE_BYTES:
+                found.append(_digested(waiting))
+                waiting = []
+        found.append(_digested(waiting))
+    digests, known = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    if len(known) != rows:
+        raise ShardError(f"column {name!r} of {table.id} has {len(known):,} rows, and its keys {rows:,}")
+    return _Digested(digests, known)
+
+
+def _digested(texts: Sequence[pa.Array]) -> _Digested:
+    whole = pc.fill_null(pa.chunked_array(texts, pa.large_string()).combine_chunks(), "")
+    return _Digested(digest_strings(whole), np.asarray(pc.greater(pc.binary_length(whole), 0), bool))
+
+
+def _text(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
     """A column as text; as nulls where it is none. Its bytes are not looked at: text of strangers may be no UTF-8."""
     kind = column.type
     if pa.types.is_dictionary(kind):
         column, kind = column.cast(kind.value_type), kind.value_type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         return column.cast(pa.large_string())
-    return pa.chunked_array([pa.nulls(len(column), pa.large_string())])
+    return pa.nulls(len(column), pa.large_string())

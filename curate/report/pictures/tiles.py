@@ -13,6 +13,7 @@ from typing import TypeAlias
 import pyarrow as pa
 
 from curate.report.facts import Gallery, Tile
+from curate.report.long_texts import rows_of
 from curate.report.pictures.decided import rows_by_value
 from curate.report.pictures.drawing import UNREADABLE, Draw, Drawn
 from curate.report.pictures.in_tar import Wanted, pictures_in_tar
@@ -85,8 +86,7 @@ def _of_shard(
 ) -> Iterator[tuple[int, Tile | None]]:
     table = shard.parts if parts else shard
     words = ("key", *READ, *(OF_PARTS if parts else ()))
-    columns = table.columns([name for name in (*words, *SIZES, ALL_REASONS) if name in table.column_files])
-    columns = columns.take(pa.array(rows, pa.int64()))
+    columns = rows_of(table, [name for name in (*words, *SIZES, ALL_REASONS) if name in table.column_files], rows)
     texts = {name: texts_of(columns[name]) for name in words if name in columns.column_names}
     hidden = withheld_keys(table, seen)
     keys = [key or "" for key in texts["key"]]

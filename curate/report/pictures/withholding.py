@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -48,7 +47,8 @@ SAFETY: Mapping[str, tuple[str, ...]] = {
 """Filters for safety and their reasons; of others whose names have a word of NAMED all reasons count too, and every
 reason that has one."""
 NAMED = ("nsfw", "unsafe", "porn", "csam")
-UNKNOWN = "_unknown"
+UNKNOWN = "unknown"
+"""In a reason: nobody could judge the row."""
 
 COLUMNS: Mapping[str, float] = {
     "nsfw_probability": 0.1,
@@ -80,21 +80,22 @@ def watch(shards: Sequence[Shard]) -> Watch:
     reasons = {reason for own in SAFETY.values() for reason in own}
     bounds: dict[str, float] = {}
     for rule in _filters(shards[0].storage) if shards else ():
-        with suppress(*UNREADABLE):  # a record of the run that somebody has edited
-            reasons |= _reasons(rule)
-            for column, bound in _bounds(rule):
-                bounds[column] = min(bound, bounds.get(column, bound))
+        reasons |= _reasons(rule)
+        for column, bound in _bounds(rule):
+            bounds[column] = min(bound, bounds.get(column, bound))
     return Watch(frozenset(reasons), bounds, hidden_copies(shards))
 
 
 def withheld(shards: Sequence[Shard], seen: Watch | None = None) -> Mapping[str, int]:
-    """How many rows' pictures are shown nowhere, by what flagged them, most first. Of documents their slots count."""
+    """How many rows' pictures are shown nowhere, by what flagged them, most first. Of documents their slots count. A
+    row without a picture does not, whatever flags its words."""
     seen = seen or watch(shards)
     counts: Counter[str] = Counter()
     for shard in shards:
-        has_parts = shard.storage.exists(shard.parts.table_name())
+        table = shard.parts if shard.storage.exists(shard.parts.table_name()) else shard
         try:
-            counts.update(withheld_keys(shard.parts if has_parts else shard, seen).values())
+            flagged = withheld_keys(table, seen)
+            counts.update(flagged[key] for key in (_pictured(table) if flagged else ()) if key in flagged)
         except UNREADABLE:  # nothing of it is shown, and who counts its rows says that it cannot be read
             continue
     return dict(sorted(counts.items(), key=lambda own: (-own[1], own[0])))
@@ -160,7 +161,7 @@ def _suspected(shard: Shard, seen: Watch) -> Iterator[tuple[str, Mask]]:
                 continue
             flags = np.zeros(shard.rows(), bool)
             flags[rows] = True
-            if reason.endswith(UNKNOWN):
+            if UNKNOWN in reason:
                 came = with_picture(shard) if came is None else came
                 flags &= came
             yield reason, flags
@@ -192,6 +193,16 @@ def with_picture(shard: Shard) -> Mask:
             there = pc.is_valid(column) if name == "image_member" else pc.equal(column.cast(pa.string()), "success")
             return np.asarray(pc.fill_null(there, False), bool)
     return np.ones(shard.rows(), bool)
+
+
+def _pictured(table: Shard) -> Iterator[str]:
+    """The keys of rows whose picture came; of all, where that cannot be read."""
+    keys = texts_of(table.columns(["key"])["key"])
+    try:
+        came = with_picture(table)
+    except UNREADABLE:
+        came = np.ones(len(keys), bool)
+    return (key or "" for key, own in zip(keys, came.tolist(), strict=True) if own)
 
 
 def _slots(shard: Shard) -> Mask:

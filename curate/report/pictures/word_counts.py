@@ -42,6 +42,7 @@ class WordCounts:
             return None
         bins = int(np.flatnonzero(self.rows)[-1]) + 1
         end = EDGES[bins] if bins < len(EDGES) else max(self.longest, int(EDGES[-1]) + 1)
+        end = end if bins > 1 else 1  # the last edge is in its bin
         edges = tuple(float(edge) for edge in (*EDGES[:bins], end))
         rows, left = (tuple(counts[:bins].tolist()) for counts in (self.rows, self.left))
         return Histogram(self.name, edges, rows, left, self.without, self.without_kept, log=True)
