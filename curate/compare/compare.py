@@ -84,7 +84,7 @@ class UnitChange:
 @dataclass(frozen=True)
 class Comparison:
     """All that is told of two sides. `settings`: None where a side has no `run.json`. `troubles`: what could not be
-    read, in words."""
+    read, or not be relied on, in words."""
 
     a: Side
     b: Side

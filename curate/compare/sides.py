@@ -108,7 +108,7 @@ def not_ended(side: Side) -> ShardError | None:
 
 @dataclass
 class Troubles:
-    """What could not be read, in words, each once and at most 20 of them."""
+    """What could not be read, or not be relied on, in words, each once and at most 20 of them."""
 
     told: dict[str, None] = field(default_factory=dict)
 

@@ -29,7 +29,7 @@ def terminal(found: Comparison, most: int = 40) -> Iterator[tuple[str, Any]]:
             cut = [{column: _cell(value) for column, value in row.items() if column not in silent} for row in rows]
             yield f"{_TITLES[name]}{more}", cut[:most]
     if tables["troubles"]:
-        yield "could not be read", [{"what": text} for text in tables["troubles"]]
+        yield "troubles", [{"what": text} for text in tables["troubles"]]
 
 
 _TITLES = {
