@@ -23,6 +23,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
+from importlib.util import find_spec
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curate.balance.extras import require_modules
 from curate.column_files import ColumnFiles
 from curate.document.read import read_documents
 from curate.errors import ConfigError, ShardError
@@ -98,6 +100,7 @@ class Dataset:
 
     def to_pandas(self, *columns: str, unit: str = "", kept: bool = False) -> pandas.DataFrame:
         """The same as a DataFrame."""
+        require_modules("to_pandas", "report", "pandas")
         return self.to_arrow(*columns, unit=unit, kept=kept).to_pandas()
 
     def samples(self, *, kept: bool = True) -> Iterator[Sample]:
@@ -119,6 +122,7 @@ class Dataset:
     def to_torch(self, transform: Callable[[Any], Any] | None = None, *, kept: bool = True) -> ShardsDataset:
         """What `samples` or `documents` gives as a data set of PyTorch, each passed through `transform`. Workers of a
         DataLoader read every n-th shard. For exact order, mixtures and resume there is `curate.train.data`."""
+        require_modules("to_torch", "models", "torch")
         from curate.train.data.samples import ShardsDataset
 
         return ShardsDataset(self._parts(kept), transform)
@@ -126,6 +130,8 @@ class Dataset:
     def to_hf(self, *, kept: bool = True) -> datasets.IterableDataset:
         """As Hugging Face's IterableDataset, a part for each shard: pairs as `key image caption`, documents as `key
         images texts` (OBELICS' form: at each place one of the two, the other None)."""
+        if find_spec("datasets") is None:
+            raise ConfigError("to_hf needs datasets; pip install datasets")
         import datasets as hf
 
         image: Any = hf.Image()
