@@ -10,7 +10,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -115,8 +115,11 @@ class Lines:
         return record | {"done": done, "total": planned, "left_s": _rounded(left)}
 
     def _say(self, event: str, record: dict[str, Any]) -> None:
+        """A log that takes no more, as its disk is full or its reader has gone, does not end the run."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00")
-        print(_line({"time": f"{now}Z", "event": event, **record}), file=self._stream, flush=True)
+        line = _line({"time": f"{now}Z", "event": event, **record})
+        with suppress(OSError, ValueError):
+            print(line, file=self._stream, flush=True)
 
 
 def _failure(event: Retried | SetAside) -> dict[str, Any]:

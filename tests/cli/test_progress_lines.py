@@ -295,6 +295,15 @@ def test_hostile_words_and_numbers_are_strict_json() -> None:
     assert (done["seconds"], done["rows_per_s"]) == (None, None)
 
 
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), BrokenPipeError(), ValueError("closed")])
+def test_a_log_that_takes_no_more_does_not_end_the_run(error: Exception) -> None:
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise error
+
+    Lines(Ledger(), Full())(Trouble("two models share weights"))
+
+
 def test_a_step_that_takes_no_time_has_no_rate() -> None:
     (line,) = lines_of(Finished(commit("score", seconds=0.0), 100))
     assert (line["rows"], line["seconds"], line["rows_per_s"]) == (100, 0.0, None)
