@@ -184,7 +184,7 @@ class Dataset:
                 f"{self.storage.root} has no column {missing[0]!r}; {nearest(missing[0], sorted(there))}. It has "
                 f"{', '.join(sorted(there))}"
             )
-        return tuple(dict.fromkeys(columns or there))
+        return tuple(columns or there)
 
     def _table(self, id: str, names: Sequence[str], unit: str, kept: bool) -> pa.Table:
         """The columns of a shard, of the rows that may be shown."""
@@ -261,7 +261,8 @@ def _shown_keys(shard: Shard, kept: bool) -> set[str]:
         return set()
     rows = shard.columns(["key", KEPT] if kept else ["key"])
     keys = rows["key"].cast(pa.string())
-    fine = alive(shard, keys) & ~np.asarray(pc.is_in(keys, value_set=pa.array(hidden_keys(shard), pa.string())))
+    hidden = pa.array([str(key) for key in hidden_keys(shard)], pa.string())
+    fine = alive(shard, keys) & ~np.asarray(pc.is_in(keys, value_set=hidden))
     if kept:
         fine &= np.asarray(pc.fill_null(rows[KEPT].combine_chunks(), False), bool)
     return set(keys.filter(pa.array(fine, pa.bool_())).to_pylist())
