@@ -23,12 +23,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.errors import ShardError
+from curate.fetch.members import python_values
 from curate.shard import NO_SHARD, PARTS, Shard
 from curate.source.columns import cast_column
 from curate.storage import Storage
 from curate.tombstones import HASH_LIST_MATCH, dead_rows, hidden_keys
 
-__all__ = ["ColumnFiles", "Field", "Kept", "is_vector", "plain_column", "plain_kind"]
+__all__ = ["ColumnFiles", "Field", "Kept", "is_vector", "plain_column", "plain_kind", "python_rows"]
 
 LOOKED_AT = 32
 """Shards whose footers say which columns there are."""
@@ -138,7 +139,7 @@ class ColumnFiles:
         if not self.listed:
             return frozenset()
         own, above = self.shard(id), Shard(self.storage, id)
-        keys = {*dead_rows(own), *hidden_keys(own)}
+        keys = {*map(str, (*dead_rows(own), *hidden_keys(own)))}
         found = {row for row, key in enumerate(self._values(id, "key")) if key in keys} if keys else set()
         if own != above and (keys := {*dead_rows(above), *hidden_keys(above)}):
             dead = {row for row, key in enumerate(above.columns(["key"])["key"].to_pylist()) if key in keys}
@@ -217,7 +218,8 @@ def _field(name: str, found: Mapping[str, Sequence[pa.Field]]) -> Field:
     """A column of one name. What a stage wrote goes before what came with the source, as `Shard.column_files` has
     it."""
     families = sorted(found, key=lambda family: (family == "") != (name == "key"))
-    kinds = list(dict.fromkeys(plain_kind(one.type) for family in families for one in found[family]))
+    types = (plain_kind(one.type) for family in families for one in found[family])
+    kinds = [pa.string()] if name == "key" else list(dict.fromkeys(types))
     about = {
         key.decode("utf-8", "replace"): value.decode("utf-8", "replace")
         for key, value in (found[families[0]][0].metadata or {}).items()
@@ -261,7 +263,13 @@ def plain_column(column: pa.ChunkedArray, kind: pa.DataType | None = None) -> pa
     try:
         return plain.cast(wanted)
     except pa.ArrowException:
-        return pa.array([_as_text(value) for value in plain.to_pylist()], pa.string()).cast(wanted, safe=False)
+        return pa.array([_as_text(value) for value in python_values(plain)], pa.string()).cast(wanted, safe=False)
+
+
+def python_rows(table: pa.Table) -> list[dict[str, Any]]:
+    """Rows of a table, one column at least; None for what Python cannot hold, such as the year 294247."""
+    columns = [python_values(column) for column in table.columns]
+    return [dict(zip(table.column_names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 def _plain(column: pa.Array) -> pa.Array:

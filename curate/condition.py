@@ -27,7 +27,7 @@ import pyarrow as pa
 
 from curate.column_files import plain_column
 from curate.condition_sql import OPENING, ConditionWriter, letter
-from curate.duck import sealed_connection
+from curate.duck import in_pieces, sealed_connection
 from curate.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ MEMORY = 1 << 30
 """Bytes that a condition may take on the rows of one shard."""
 
 OWN_NAME = re.compile(r"\bc([0-9]{1,3})\b")
-VALUE = re.compile("'.*'", re.DOTALL)
+SOURCE = re.compile(r" when casting from source column c[0-9]{1,3}(?=\n\nLINE)")
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,10 @@ class Condition:
     def failed(self, error: Exception, told: bool = True) -> str:
         """What DuckDB says of it when it fails on a value, with the columns by their own names. `told`: the value too;
         not where the row may be one that nobody is shown."""
-        whole = str(error) if told else VALUE.sub("a value", str(error))
-        words = whole.strip().splitlines()[0][:500] if whole.strip() else type(error).__name__
+        words = (str(error).strip() or type(error).__name__).splitlines()[0][:500]
+        if not told and type(error).__name__ != "BinderException":  # that one is of types, before a row is read
+            source = SOURCE.search(str(error))
+            words = f"{words.partition(':')[0]} of a value{source[0] if source else ''}"
         named = OWN_NAME.sub(lambda found: self._name(int(found[1]), found[0]), words)
         hint = "; TRY_CAST gives NULL where a cast fails" if "onversion" in named else ""
         return f"the condition fails: {named}{hint}"
@@ -94,7 +96,7 @@ def holds(condition: Condition, columns: pa.Table) -> npt.NDArray[np.bool_]:
     named = {f"c{number}": plain_column(columns[name]) for number, name in enumerate(condition.columns)}
     connection = _connection(os.getpid()).cursor()
     try:
-        asked = connection.from_arrow(pa.table({"place": places, **named})).filter(condition.sql)
+        asked = connection.from_arrow(in_pieces(pa.table({"place": places, **named}))).filter(condition.sql)
         found = asked.project("place").fetchnumpy()["place"]
     except duckdb.Error as error:
         raise ConfigError(condition.failed(error, told=False)) from None

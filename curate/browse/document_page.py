@@ -18,6 +18,7 @@ from curate.browse.catalog import Catalog
 from curate.browse.find import Finder
 from curate.browse.picture_shelf import PictureShelf
 from curate.browse.sample_page import families, verdict_of
+from curate.column_files import python_rows
 from curate.document.columns import IMAGE
 from curate.document.read import IMAGE_MEMBER
 from curate.hidden_rows import Hidden
@@ -90,7 +91,7 @@ def _rows(catalog: Catalog, hidden: Hidden, shard: str, key: str) -> tuple[list[
     )
     shown = np.setdiff1d(places, sorted(hidden.rows(shard)))
     read = parts.table(shard, [name for name in READ if name in parts.fields])
-    return list(read.take(shown).to_pylist()), len(places) - len(shown)
+    return python_rows(read.take(shown)), len(places) - len(shown)
 
 
 def _is_kept(one: Mapping[str, Any]) -> bool:

@@ -24,7 +24,7 @@ from curate.browse.catalog import Catalog
 from curate.browse.history import Event, history
 from curate.browse.near import Near, near
 from curate.browse.scan import MOST_ORDERED, MOST_PLACES, SHIFT, Order, Scan
-from curate.column_files import ColumnFiles, is_vector
+from curate.column_files import ColumnFiles, is_vector, python_rows
 from curate.condition import read_condition
 from curate.config import require_range
 from curate.duck import READERS, sealed_connection
@@ -36,9 +36,9 @@ from curate.storage import Storage
 __all__ = ["Event", "Finder", "Found", "Near", "Row"]
 
 SHOWN = {
-    "samples": "url caption width height original_width original_height fetch_status keep drop_reason drop_reasons",
-    "documents": "url title document_status image_count text_count parts keep drop_reason drop_reasons",
-    "parts": "document kind text url alt caption fetch_status keep drop_reason drop_reasons",
+    "samples": "caption width height original_width original_height fetch_status keep drop_reason drop_reasons",
+    "documents": "title document_status image_count text_count parts keep drop_reason drop_reasons",
+    "parts": "document kind text alt caption fetch_status keep drop_reason drop_reasons",
 }
 """Columns that are shown of a row that was found, beside those that the condition names."""
 REMEMBERED = 16
@@ -125,7 +125,7 @@ class Finder:
         files = self.catalog.files(unit)
         row = self._row_number(unit, shard, key)
         names = [name for name, field in files.fields.items() if not is_vector(field.type)]
-        found = files.table(shard, names, keep=False).slice(row, 1).to_pylist()[0]
+        found = python_rows(files.table(shard, names, keep=False).slice(row, 1))[0]
         for name in (name for name, field in files.fields.items() if is_vector(field.type)):
             vector = files.table(shard, [name], keep=False)[name][row]
             found[name] = f"{vector.type.list_size} numbers" if vector.is_valid else None
@@ -163,7 +163,7 @@ class Finder:
         files = self.catalog.files(unit)
         if shard not in files.shards:
             raise ShardError(f"{self.storage.root} has no shard {shard!r}; {nearest(shard, list(files.shards[:1000]))}")
-        keys = files.table(shard, ["key"])["key"].cast(pa.string())
+        keys = files.table(shard, ["key"])["key"]
         try:
             row = pc.index(keys, key).as_py()
         except UnicodeEncodeError:  # of half a letter
@@ -221,7 +221,7 @@ def _rows_of(
     own, above = files
     id = own.shards[number]
     try:
-        told = own.table(id, list(dict.fromkeys(("key", *names)))).take(rows).to_pylist()
+        told = python_rows(own.table(id, list(dict.fromkeys(("key", *names)))).take(rows))
         documents = above.table(id, ["key"])["key"].to_pylist() if above else []
     except (ShardError, StorageError) as error:
         return str(error)

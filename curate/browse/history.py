@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from curate.column_files import ColumnFiles, is_vector, plain_column
 from curate.errors import StorageError
+from curate.fetch.members import python_values
 from curate.gauge import Gauge, measured
 from curate.manifest import CommitLog, commit_name
 from curate.run_record import DecisionRecord, FilterRecord, RunRecord, read_record
@@ -78,7 +79,7 @@ def _values(shard: Shard, row: int) -> dict[str, list[tuple[str, str]]]:
 
 
 def _value(column: pa.ChunkedArray) -> Any:
-    return plain_column(column)[0].as_py()
+    return python_values(plain_column(column))[0]
 
 
 def _text(value: Any) -> str:

@@ -105,8 +105,8 @@ def sortable(column: Column) -> bool:
 
 
 def quoted(name: str) -> str:
-    """A column's name as SQL has it."""
-    return name if name.isidentifier() and name.isascii() else '"' + name.replace('"', '""') + '"'
+    """A column's name as SQL has it; in quotes always, for it may be one of SQL's own words."""
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _number(name: str, told: str | None, default: int, most: int) -> int:

@@ -41,7 +41,8 @@ def near(files: ColumnFiles, hidden: Hidden, place: tuple[str, str], timeout_s: 
     """The copies of a row (its shard and key), itself included, the kept one first, kind by kind, at most `SHOWN` of
     each; none of a kind without copies. What is not found in `timeout_s` is not told."""
     until = monotonic() + timeout_s
-    kinds = sorted(name.removesuffix(SUFFIX) for name in files.fields if name.endswith(SUFFIX))
+    texts = (name for name, field in files.fields.items() if pa.types.is_string(field.type))
+    kinds = sorted(name.removesuffix(SUFFIX) for name in texts if name.endswith(SUFFIX))
     return tuple(one for kind in kinds for one in _of_kind(files, hidden, place, kind, until))
 
 
@@ -54,16 +55,19 @@ def _of_kind(files: ColumnFiles, hidden: Hidden, place: tuple[str, str], kind: s
         return []
     kept, data_set = own[f"{kind}{SUFFIX}"] or key, own.get(f"{kind}{WITHIN}") or ""
     first = [Near(kind, "", kept, True, data_set)] if data_set else []
-    copies = (Near(kind, shard, one, one == kept and not data_set) for shard, one in _rows(files, kind, kept, data_set))
-    seen = (one for one in copies if not _hidden(files, hidden, one) and monotonic() < until)
-    found = sorted(islice(seen, SHOWN), key=lambda one: (not one.keep, one.shard, one.key))
+    rows = _rows(files, kind, kept, data_set, until)
+    copies = (Near(kind, shard, one, one == kept and not data_set) for shard, one in rows)
+    shown = (one for one in copies if not _hidden(files, hidden, one))
+    found = sorted(islice(shown, SHOWN), key=lambda one: (not one.keep, one.shard, one.key))
     return [*first, *found] if len(found) + len(first) > 1 else []
 
 
-def _rows(files: ColumnFiles, kind: str, kept: str, data_set: str) -> Iterator[tuple[str, str]]:
-    """Shard and key of the rows of a cluster, of this data set."""
+def _rows(files: ColumnFiles, kind: str, kept: str, data_set: str, until: float) -> Iterator[tuple[str, str]]:
+    """Shard and key of the rows of a cluster, of this data set, as far as there is time."""
     within = f"{kind}{WITHIN}"
     for id in files.shards:
+        if monotonic() > until:
+            return
         try:
             table = files.table(id, ["key", f"{kind}{SUFFIX}", *((within,) if within in files.fields else ())])
         except ShardError:

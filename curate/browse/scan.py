@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import accumulate
-from threading import Lock, Timer
+from threading import Event, Lock, Thread
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
@@ -25,6 +25,7 @@ import pyarrow as pa
 
 from curate.column_files import ColumnFiles
 from curate.condition import Condition
+from curate.duck import in_pieces
 from curate.errors import ConfigError, ShardError, StorageError
 from curate.hidden_rows import Hidden
 
@@ -40,6 +41,8 @@ Places: TypeAlias = npt.NDArray[np.int64]
 SHIFT = 32
 FIRST_SHARDS, MOST_SHARDS = 2, 64
 MOST_ROWS, MOST_BYTES, MOST_STORED = 500_000, 128 << 20, 64 << 20
+AGAIN_S = 0.02
+"""Between two words to DuckDB that the time is up."""
 MOST_PLACES = 2_000_000
 """Rows that are found are remembered up to so many, 16 MB; more are only counted."""
 MOST_ORDERED = 10_000
@@ -162,7 +165,7 @@ class Scan:
     def _ask(self, connection: duckdb.DuckDBPyConnection, read: Sequence[_Rows]) -> None:
         tables = [one.table for one in read if one.table is not None]
         if tables:
-            rows = pa.concat_tables(tables)
+            rows = in_pieces(pa.concat_tables(tables))
             self._keep(connection, rows)
             small = rows.num_rows < MOST_ROWS and rows.nbytes < MOST_BYTES
             self._together = min(self._together * 2, MOST_SHARDS) if small else max(self._together // 2, 1)
@@ -205,13 +208,22 @@ class _TimeIsUp(Exception):
 
 @contextmanager
 def interrupted_at(connection: duckdb.DuckDBPyConnection, hard: float) -> Iterator[None]:
-    """End what the connection does at a time of `time.monotonic`."""
-    timer = Timer(max(hard - monotonic(), 0), connection.interrupt)
-    timer.start()
+    """End what the connection does at a time of `time.monotonic`. It is told again and again: DuckDB forgets what it is
+    told before a query begins."""
+    ended = Event()
+
+    def watch() -> None:
+        ended.wait(max(hard - monotonic(), 0))
+        while not ended.wait(AGAIN_S):
+            connection.interrupt()
+
+    watcher = Thread(target=watch, daemon=True)
+    watcher.start()
     try:
         yield
     finally:
-        timer.cancel()
+        ended.set()
+        watcher.join()
 
 
 def _answered(ask: Callable[[], T], condition: Condition | None) -> T:

@@ -181,6 +181,7 @@ class Exchange(BaseHTTPRequestHandler):
             return refusal(500, "this page failed; the terminal where `curate browse` runs says why")
 
     def _send(self, answer: Answer) -> None:
+        self.request_version = self.protocol_version  # to a request of 0.9 the library sends no headers
         self.send_response(answer.status)
         for name, value in (*headers(), *answer.headers):
             self.send_header(name, value)

@@ -3,6 +3,7 @@
 import threading
 import time
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.browse.find import Finder
-from curate.browse.scan import Scan
-from curate.duck import open_views
+from curate.browse.scan import Scan, interrupted_at
+from curate.duck import open_views, sealed_connection
 from curate.errors import ConfigError, ShardError
 from curate.shard import Shard
 from curate.storage import Storage
@@ -229,6 +230,49 @@ def test_a_question_that_takes_too_long_is_interrupted(tmp_path):
     assert time.monotonic() - started < 10
 
 
+def test_a_question_that_begins_when_its_time_is_up_is_interrupted():
+    connection, started = sealed_connection(), time.monotonic()
+    long = "select count(*) from range(100000000) a, range(1000) b where a.range % 7 = b.range"
+    with interrupted_at(connection, started - 1):
+        time.sleep(0.1)
+        with pytest.raises(duckdb.InterruptException):
+            connection.execute(long).fetchall()
+    assert time.monotonic() - started < 5
+
+
+def test_what_takes_long_is_interrupted_within_a_few_long_texts(tmp_path, monkeypatch):
+    monkeypatch.setattr("curate.duck.PIECE_BYTES", 8_000)
+    finder = Finder(in_shards(pa.table({"caption": ["a" * 4_000] * 150}), [150], tmp_path), timeout_s=0.4)
+    finder.find("samples", "caption is null")  # reads the column
+    used = time.process_time()
+    assert finder.find("samples", "caption ~ '(a{1,30}){1,30}b'").looked_at == (0, 1)
+    assert time.process_time() - used < 2
+
+
+def test_values_that_python_cannot_hold_are_missing_and_not_the_end_of_a_page(tmp_path):
+    odd = {"far": pa.array([2**45, 0], pa.timestamp("s")), "zone": pa.array([1, 2], pa.timestamp("s", "+25:99"))}
+    mixed = {"": pa.table({"mixed": pa.array([2**31 - 1, 0], pa.date32())})}
+    files = {"00000": {"": pa.table({**odd, "mixed": ["a", "b"]})}, "00001": mixed}
+    finder = Finder(put_files(tmp_path, files))
+    found = finder.find("samples", "far is not null and zone is not null", order="far desc")
+    assert [row.columns["far"] is None for row in found.rows] == [True, False]
+    assert finder.row("samples", "00000", "000000000").keys() == {"key", "mixed"}
+    assert finder.row("samples", "00001", "000010001")["mixed"] == "1970-01-01"
+    events = finder.history("00000", "000000001")
+    assert dict(pair for event in events for pair in event.what)["far"] == '"1970-01-01 00:00:00"'
+
+
+def test_keys_may_be_numbers_and_rows_are_still_hidden(tmp_path):
+    copies = pa.table({"bytes_duplicate_of": [1, 1, 1]})
+    storage = put_files(tmp_path, {"00000": {"": pa.table({"key": [1, 2, 3]}), "bytes_clusters": copies}})
+    write_dead(Shard(storage, "00000"), {"2": "url"})
+    finder = Finder(storage)
+    assert [row.key for row in finder.find("samples", "key <> '9'").rows] == ["1", "3"]
+    assert finder.near("00000", "1") == ()
+    with pytest.raises(ShardError, match="shown to nobody"):
+        finder.row("samples", "00000", "2")
+
+
 def test_documents_and_their_parts(tmp_path):
     pages = pa.table({"url": ["http://a.test", "http://b.test"], "keep": [True, False]})
     parts = pa.table(
@@ -269,6 +313,24 @@ def test_copies_of_a_row(tmp_path):
     rest = [("bytes", "00001", "000010000", False), ("bytes", "00001", "000010001", False)]
     assert found == [("bytes", "00000", "000000000", True), *rest]
     assert finder.near("00000", "000000001") == ()
+
+
+def test_copies_are_looked_for_no_longer_than_there_is_time(tmp_path, monkeypatch):
+    alone = {"": pa.table({"caption": ["a"]}), "bytes_clusters": pa.table({"bytes_duplicate_of": ["000000000"]})}
+    others = {"": pa.table({"caption": ["b"]}), "bytes_clusters": pa.table({"bytes_duplicate_of": ["x"]})}
+    shards = {f"{n:05d}": others if n else alone for n in range(12)}
+    finder = Finder(put_files(tmp_path, shards), timeout_s=0.1)
+    files, looked = finder.catalog.files("samples"), []
+    read = files.table
+
+    def table(id, *rest, **options):
+        looked.append(id)
+        time.sleep(0.05)
+        return read(id, *rest, **options)
+
+    monkeypatch.setattr(files, "table", table)
+    assert finder.near("00000", "000000000") == ()
+    assert len(looked) < 8
 
 
 def test_views_open_only_the_files_that_are_asked_for(tmp_path):

@@ -12,6 +12,7 @@ import pytest
 from browse_sets import Site
 from document_sets import Page, Slot, Words, jpeg, put_pages, put_table
 
+from curate.run_record import RunRecord, write_record
 from curate.storage import Storage
 from curate.tombstones import HASH_LIST_MATCH
 
@@ -79,9 +80,22 @@ def test_documents_and_parts_are_listed_and_lead_to_their_pages(documents: Site)
     assert '<img src="/picture/00000/00000000000.1"' in documents.page("/samples")
     parts = documents.page("/samples", unit="parts", where="kind = 'image'")
     assert 'href="/sample/00000/00000000000.1?unit=parts"' in parts
+    assert "/selection?" not in parts
     part = documents.page("/sample/00000/00000000000.1", unit="parts")
     assert 'href="/document/00000/00000000000"' in part
     assert documents.get("/sample/00000/00000000000", unit="documents")[0] == 404
+
+
+def test_a_selection_of_documents_is_offered_and_says_what_it_keeps(tmp_path: Path) -> None:
+    storage = Storage(str(tmp_path))
+    put_pages(storage, "00000", [Page([Words("a story")])])
+    record = RunRecord("pages", {"config": {"name": "pages"}}, {"python": "3"}, ("select",), ())
+    write_record(storage, record)
+    with closing(Site(tmp_path)) as running:
+        link = re.search(r'href="(/selection\?[^"]*)"', running.page("/samples", where="title is not null"))
+        page = running.page(html.unescape(link[1]))
+    assert "documents that the run keeps" in page
+    assert "title is not null" in page
 
 
 def test_what_no_run_told_is_counted_by_looking(documents: Site, tmp_path: Path) -> None:

@@ -104,6 +104,13 @@ def test_every_answer_has_the_headers_that_keep_a_page_to_itself(server: BrowseS
         assert "Python" not in headers["Server"]
 
 
+def test_a_request_of_an_old_kind_is_answered_with_headers_too(server: BrowseServer) -> None:
+    for line in (b"GET / HTTP/0.9", b"GET /"):
+        answer = raw(server, line + b"\r\nHost: 127.0.0.1\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.0 200 ")
+        assert b"Content-Security-Policy" in answer
+
+
 def test_head_is_get_without_its_body(server: BrowseServer) -> None:
     got, body = ask(server, "/sample/00000/1")
     head, nothing = ask(server, "/sample/00000/1", "HEAD")

@@ -121,7 +121,8 @@ def test_a_long_list_is_cut_before_it_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "sql"), [("width", "width"), ('a"b', '"a""b"'), ("a b", '"a b"'), ("größe", '"größe"'), ("1a", '"1a"')]
+    ("name", "sql"),
+    [("width", '"width"'), ('a"b', '"a""b"'), ("a b", '"a b"'), ("größe", '"größe"'), ("order", '"order"')],
 )
 def test_a_column_is_named_as_sql_has_it(name: str, sql: str) -> None:
     assert quoted(name) == sql
