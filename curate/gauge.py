@@ -41,6 +41,8 @@ class Gauge:
     def __post_init__(self) -> None:
         if self.measure not in MEASURES:
             raise ValueError(f"measure = {self.measure!r} is none of {', '.join(MEASURES)}")
+        if not self.columns:
+            raise ValueError(f"gauge {self.name!r} measures no column")
 
 
 def measured(gauge: Gauge, columns: pa.Table) -> pa.ChunkedArray:

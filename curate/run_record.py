@@ -9,6 +9,7 @@ out. The last run's record is kept.
 from __future__ import annotations
 
 import json
+import math
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -26,6 +27,8 @@ __all__ = ["RUN_RECORD", "DecisionRecord", "FilterRecord", "RunRecord", "read_re
 RUN_RECORD = "run.json"
 MOST_BYTES = 1 << 26
 """Of a record that is read."""
+MOST_WHOLE = 1 << 63
+"""Whole numbers of a column, and so bounds on them, are smaller."""
 EARLIER = "earlier"
 """The name under which a round of documents has the verdict of the one before."""
 
@@ -114,7 +117,7 @@ def read_record(storage: Storage) -> RunRecord | None:
     try:
         if storage.size(RUN_RECORD) > MOST_BYTES:
             raise StorageError(f"{place} is larger than {MOST_BYTES} bytes; run the config again to write it anew")
-        record = _record(json.loads(storage.read(RUN_RECORD)))
+        record = _record(json.loads(storage.read(RUN_RECORD), parse_constant=lambda name: None))
         if not _is_sound(record):
             raise ValueError("a value in it is of another type than runs write")
     except FileNotFoundError:
@@ -160,8 +163,12 @@ def _is_sound(record: RunRecord) -> bool:
     return (
         all(isinstance(one, Mapping) for one in tables)
         and all(isinstance(one, str) for one in words)
-        and all(isinstance(one, int | float) for one in bounds)
+        and all(_is_bound(one) for one in bounds)
     )
+
+
+def _is_bound(value: object) -> bool:
+    return math.isfinite(value) if isinstance(value, float) else isinstance(value, int) and abs(value) < MOST_WHOLE
 
 
 def _record(told: Mapping[str, Any]) -> RunRecord:

@@ -141,6 +141,31 @@ def test_a_damaged_record_is_an_error_in_words(tmp_path: Path, damage: bytes) ->
         read_record(Storage(str(tmp_path)))
 
 
+@pytest.mark.parametrize(
+    ("gauge", "words"),
+    [
+        ({"columns": []}, "measures no column"),
+        ({"max": 10**400}, "another type"),
+        ({"min": 1 << 63}, "another type"),
+        ({"min": (1 << 63) - 1}, None),
+        ({"min": float("nan"), "max": float("inf")}, None),
+        ({"min": -1e300, "max": "1e999"}, "another type"),
+        ({"min": -1e300, "max": 1e300}, None),
+    ],
+)
+def test_gauges_of_anybody_are_held_to_what_can_be_drawn(
+    pages: Storage, gauge: dict[str, object], words: str | None
+) -> None:
+    told = json.loads(pages.read(RUN_RECORD))
+    told["decisions"][0]["filters"][0]["gauges"] = [{"name": "x", "columns": ["x"], **gauge}]
+    pages.write(RUN_RECORD, json.dumps(told).replace('"1e999"', "1e999").encode())
+    if words:
+        with pytest.raises(StorageError, match=words):
+            read_record(pages)
+    else:
+        assert read_record(pages) is not None
+
+
 def test_a_record_of_unknown_measure_is_damaged_and_a_huge_one_is_not_read(tmp_path: Path, pages: Storage) -> None:
     told = json.loads(pages.read(RUN_RECORD))
     told["decisions"][0]["filters"][0]["gauges"] = [{"name": "x", "columns": ["x"], "measure": "eval"}]
