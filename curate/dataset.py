@@ -55,8 +55,6 @@ __all__ = ["UNITS", "Dataset", "open_dataset"]
 
 UNITS = ("samples", "documents", "parts")
 KEPT = "keep"
-HANDED_OVER = {"kind", "source_key"}
-"""Columns by which a hand-over is told."""
 
 
 @dataclass(frozen=True)
@@ -106,12 +104,12 @@ class Dataset:
     def samples(self, *, kept: bool = True) -> Iterator[Sample]:
         """Samples of pairs with their pictures, in order of shards and rows; those that never arrived are not there."""
         self._require("samples")
-        return (sample for read in self._parts(kept) for sample in read())
+        return (sample for read in self._readers(kept) for sample in read())
 
     def documents(self, *, kept: bool = True) -> Iterator[Document]:
         """Interleaved documents with their pictures; with `kept` the kept parts of kept documents, else all."""
         self._require("documents")
-        return (document for read in self._parts(kept) for document in read())
+        return (document for read in self._readers(kept) for document in read())
 
     def to_duckdb(self) -> duckdb.DuckDBPyConnection:
         """A connection of its own with a view for each unit, over the column files; nothing is read before a query."""
@@ -125,7 +123,7 @@ class Dataset:
         require_modules("to_torch", "models", "torch")
         from curate.train.data.samples import ShardsDataset
 
-        return ShardsDataset(self._parts(kept), transform)
+        return ShardsDataset(self._readers(kept), transform)
 
     def to_hf(self, *, kept: bool = True) -> datasets.IterableDataset:
         """As Hugging Face's IterableDataset, a part for each shard: pairs as `key image caption`, documents as `key
@@ -138,7 +136,7 @@ class Dataset:
         text: Any = hf.Value("string")
         pairs, pages = {"image": image, "caption": text}, {"images": [image], "texts": [text]}
         features = hf.Features({"key": text, **(pairs if self.units[0] == "samples" else pages)})
-        parts = {"parts": list(self._parts(kept))}
+        parts = {"parts": list(self._readers(kept))}
         return hf.IterableDataset.from_generator(_hf_rows, features=features, gen_kwargs=parts)
 
     def to_ray(self, *columns: str, unit: str = "", kept: bool = False) -> Any:
@@ -160,16 +158,16 @@ class Dataset:
         return f"<data set {self.storage.root}: {len(self.shards)} shards of {' and '.join(self.units)}>"
 
     @cached_property
-    def _first(self) -> ColumnFiles:
+    def _row_files(self) -> ColumnFiles:
         return ColumnFiles(self.storage)
 
     @cached_property
-    def _second(self) -> ColumnFiles:
+    def _part_files(self) -> ColumnFiles:
         return ColumnFiles(self.storage, parts=True)
 
     def _files(self, unit: str) -> ColumnFiles:
         self._require(unit or self.units[0])
-        return self._second if unit == "parts" else self._first
+        return self._part_files if unit == "parts" else self._row_files
 
     def _ids(self, unit: str) -> list[str]:
         there = set(self._files(unit).shards)
@@ -217,20 +215,22 @@ class Dataset:
             has = " and ".join(self.units)
             raise ConfigError(f"{self.storage.root} has {has}, no {unit!r}; {nearest(unit, list(self.units))}")
 
-    def _parts(self, kept: bool) -> tuple[Callable[[], Iterable[Any]], ...]:
+    def _readers(self, kept: bool) -> tuple[Callable[[], Iterable[Any]], ...]:
         read = shard_samples if self.units[0] == "samples" else shard_documents
         kept = kept and self._judged("")
-        self._require_pictures()
+        self._require_pairs()
         return tuple(partial(read, shard, kept=kept) for shard in self.shards)
 
-    def _require_pictures(self) -> None:
+    def _require_pairs(self) -> None:
         """Raise ConfigError for a hand-over of other than pairs, whose tars are laid out otherwise."""
-        if not set(self.columns()) >= HANDED_OVER:
+        from curate.handover.compose_stage import is_composed
+
+        if not is_composed(self.shards[0]):
             return
-        kinds = {kind for table in self.batches("kind") for kind in table["kind"].unique().to_pylist()}
+        kinds = {str(kind) for table in self.batches("kind") for kind in table["kind"].unique().to_pylist()}
         if others := sorted(kinds - {"pairs"}):
             raise ConfigError(
-                f"{self.storage.root} is a hand-over with {' and '.join(others)}; curate.train.data.open_handover "
+                f"{self.storage.root} is a hand-over with {' and '.join(others)} examples; curate.train.data.open_handover "
                 "reads its examples, here are its columns"
             )
 

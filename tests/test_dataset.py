@@ -209,17 +209,29 @@ def test_an_open_data_set_can_be_sent_to_workers(pairs: str) -> None:
     assert pickle.loads(pickle.dumps(data)) == data
 
 
+def put_composed(storage: Storage, name: str, kind: str) -> None:
+    """The sample table of a shard of a hand-over; shards of pages lack the columns of pairs."""
+    keys = [f"{name}{row:04d}" for row in range(ROWS)]
+    own = {"key": keys, "source_key": keys, "source": ["a"] * ROWS, "kind": [kind] * ROWS, "images": [1] * ROWS}
+    sizes = {"widths": [[96]] * ROWS, "heights": [[96]] * ROWS, "chars": [9] * ROWS}
+    put(storage, f"{name}.parquet", pa.table({**own, **sizes, **({"url": keys} if kind == "pairs" else {})}))
+
+
 def test_a_hand_over_has_columns_and_its_pages_are_not_passed_over(tmp_path: Path) -> None:
     storage = Storage(str(tmp_path))
     for number, kind in enumerate(("pairs", "interleaved")):
         put_shard(storage, f"{number:05d}", number * ROWS)
-        keys = [f"{number:05d}{row:04d}" for row in range(ROWS)]
-        more = {} if kind == "pairs" else {"texts": [1] * ROWS}
-        put(
-            storage, f"{number:05d}.parquet", pa.table({"key": keys, "source_key": keys, "kind": [kind] * ROWS, **more})
-        )
-    assert curate.open(str(tmp_path)).to_arrow().num_rows == 2 * ROWS
-    with pytest.raises(ConfigError, match="a hand-over with interleaved"):
-        curate.open(str(tmp_path)).samples()
-    put(storage, "00001.parquet", pa.table({"key": keys, "source_key": keys, "kind": ["pairs"] * ROWS}))
-    assert len(list(curate.open(str(tmp_path)).samples())) == 2 * ROWS
+        put_composed(storage, f"{number:05d}", kind)
+    data = curate.open(tmp_path)
+    assert data.to_arrow()["url"].null_count == ROWS
+    for view in (data.samples, data.to_torch, data.to_hf):
+        with pytest.raises(ConfigError, match="a hand-over with interleaved"):
+            view()
+    put_composed(storage, "00001", "pairs")
+    assert len(list(curate.open(tmp_path).samples())) == 2 * ROWS
+
+
+def test_columns_that_are_called_as_those_of_a_hand_over_make_none(pairs: str, tmp_path: Path) -> None:
+    storage = copied(Path(pairs), tmp_path / "copy")
+    put(storage, "00000.more.parquet", pa.table({"source_key": KEYS[:ROWS], "kind": ["photo", None] * 4}))
+    assert len(list(curate.open(storage.root).samples(kept=False))) == len(SHOWN)
