@@ -230,8 +230,8 @@ class Dataset:
         kinds = {str(kind) for table in self.batches("kind") for kind in table["kind"].unique().to_pylist()}
         if others := sorted(kinds - {"pairs"}):
             raise ConfigError(
-                f"{self.storage.root} is a hand-over with {' and '.join(others)} examples; curate.train.data.open_handover "
-                "reads its examples, here are its columns"
+                f"{self.storage.root} is a hand-over with {' and '.join(others)} examples; "
+                "curate.train.data.open_handover reads them, here are their columns"
             )
 
 
