@@ -33,14 +33,16 @@ __all__ = [
 class Histogram:
     """One number of every row. `edges` (n + 1, ascending): bin i holds values from edges[i] up to, and without,
     edges[i + 1]; the last bin has its upper edge too, and the first and the last also hold what lies beyond the outer
-    edges. The bounds `min` and (just above; of whole numbers the next one) `max` are edges.
+    edges. A single bin may have one number as both edges. The bounds `min` and (just above; of whole numbers the next
+    one) `max` are edges.
 
     `rows` (n): rows in each bin; `left` (n): of them, those that nothing but this bound drops or would drop (no other
     filter, no other reason of this one, and no other gauge of this one, whose reason may stand behind), so that
     sum(left[i:j]) + `without_kept` rows stay when the bounds move to edges i and j; with the bounds as they are that is
     the number of kept rows, exactly. `without`: rows without a number; `without_kept`: those of them that are kept.
     `filter` and the settings are empty where nothing bounds the column (then `left` are the kept rows). `log`: the
-    edges grow by a factor.
+    edges grow by a factor. `bits`: of a number with a fraction; a bound is compared in that precision.
+    `least`, `most`: the outermost numbers, None where they are not known.
     """
 
     name: str
@@ -55,6 +57,9 @@ class Histogram:
     min_setting: str = ""
     max_setting: str = ""
     log: bool = False
+    bits: int = 64
+    least: float | None = None
+    most: float | None = None
 
 
 @dataclass(frozen=True)

@@ -151,6 +151,19 @@ def test_the_overview_begins_with_pictures_kept_and_dropped() -> None:
     assert glances(with_galleries(facts(), Gallery("dropped", "gone", (replace(tile(1), picture=b""),), 1))) == ()
 
 
+def test_galleries_without_a_picture_are_folded_and_texts_are_not() -> None:
+    lost, text = (replace(tile(1), picture=b"", status=status) for status in ("not_found", "text"))
+    galleries = (
+        Gallery("dropped", "gone", (lost, lost), 9),
+        Gallery("dropped", "words", (text,), 1),
+        Gallery("dropped", "some", (lost, tile(2)), 2),
+    )
+    page = render(with_galleries(facts(), *galleries))
+    assert page.count("without a picture</summary>") == 1
+    assert "<summary>2 without a picture</summary>" in page
+    assert page.count('<details class="tile"') >= 5
+
+
 def test_a_document_is_cut_and_says_so() -> None:
     own = facts()
     (page,) = own.shown

@@ -81,7 +81,8 @@ def numbers_of(gauge: Gauge, columns: pa.Table) -> Numbers | None:
 @dataclass
 class Bars:
     """One histogram while it is counted. `stale`: kept rows that are outside the bounds, so that these cannot be the
-    bounds that they were judged by. `least`, `most`: of the numbers."""
+    bounds that they were judged by. `least`, `most`: of the numbers; `bits`: of the
+    least precise column of floats."""
 
     measure: Measure
     edges: Edges
@@ -93,6 +94,7 @@ class Bars:
     stale: int = 0
     least: float = float("inf")
     most: float = float("-inf")
+    bits: int = 64
     _exact: dict[str, npt.NDArray[np.float64]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -108,6 +110,7 @@ class Bars:
         left = kept | self._alone(own, numbers, verdicts, reasons) if self.measure.filter else kept
         self.stale += int((kept & own.outside).sum())
         values = own.values[own.known]
+        self.bits = min(self.bits, own.kind.bit_width) if pt.is_floating(own.kind) else self.bits
         self.least, self.most = min(self.least, values.min(initial=np.inf)), max(self.most, values.max(initial=-np.inf))
         places = np.searchsorted(self._edges(own.kind), values, side="right") - 1
         places = np.clip(places, 0, len(self.rows) - 1)
@@ -126,6 +129,8 @@ class Bars:
             edges, counts = (float(self.least), float(self.most)), [own[self.rows > 0] for own in counts]
         rows, left = (tuple(own.tolist()) for own in counts)
         told = Histogram(gauge.name, edges, rows, left, self.without, self.without_kept, log=self.edges.log)
+        least, most = (float(end) if np.isfinite(end) else None for end in (self.least, self.most))
+        told = replace(told, bits=self.bits, least=least, most=most)
         if not whole:
             return told
         low = gauge.min_setting if gauge.too_low else ""

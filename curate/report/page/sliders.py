@@ -3,8 +3,9 @@
 A slider stands on an edge, never between two, so its answer is exact: what is inside is a sum of bins. The line of TOML
 is exact too. A lower bound is the edge itself. An upper bound is included in what it keeps while an edge is not, so it
 is the largest number below the edge: the config's own bound where the edge is just above it, the whole number before
-where all edges are whole (words, pixels, bytes), else the next smaller number that a float can say. The outermost bins
-hold all that lies further out, so at the outer end there is no bound.
+where all edges are whole (words, pixels, bytes), else the next smaller number that a float of the column can say, for
+filters compare in its precision. The outermost bins hold all that lies further out, so at the outer end the bound is
+the outermost number that there is: to leave a setting out may mean its default.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
+
+import numpy as np
 
 from curate.document.render import plain
 from curate.report.facts import Histogram
@@ -26,14 +29,15 @@ __all__ = ["Answers", "Slider", "answers", "filter_table", "with_unit"]
 NAME = 80
 """Letters of a filter's or a setting's name that are shown."""
 
+FLOATS: Mapping[int, type[np.floating[Any]]] = {16: np.float16, 32: np.float32}
 _UNIT = re.compile(r"_(px|bytes|s)$")
 
 
 @dataclass(frozen=True)
 class Slider:
     """One bound. `at`: the edge it is at by the config; `settings` and `words`: per edge (n + 1) what to write, empty
-    for no bound, and how to tell it. It moves from `first` to `last`: never to where all is dropped, for beyond the
-    outermost edge nobody has counted."""
+    where that is not known, and how to tell it. It moves from `first` to `last`: never to where all is dropped, for
+    beyond the outermost edge nobody has counted."""
 
     bound: str
     setting: str
@@ -101,26 +105,41 @@ def with_unit(value: float, name: str) -> str:
     return f"{number(value)} {unit[1]}" if unit[1] != "bytes" else size(value)
 
 
-def _slider(histogram: Histogram, bound: str, setting: str, at: int) -> Slider:
+def _slider(histogram: Histogram, bound: str, name: str, at: int) -> Slider:
     own: float = getattr(histogram, bound)
     edges = histogram.edges
     whole = all(edge == int(edge) for edge in edges)
     open_end = 0 if bound == "min" else len(edges) - 1
     settings, words = [], []
     for place, edge in enumerate(edges):
-        value = own if place == at else edge if bound == "min" else _just_below(edge, whole)
+        value = own if place == at else edge if bound == "min" else _just_below(edge, whole, histogram.bits)
         below = "below " if bound == "max" and place != at and not whole else ""
         shown = edge if below else value
-        is_open = place == open_end and place != at
-        settings.append("" if is_open else _setting(value, whole))
-        words.append("no bound" if is_open else f"{below}{with_unit(shown, histogram.name)}")
+        if place == open_end and place != at:
+            setting, said = _outermost(histogram, bound, whole)
+        else:
+            setting, said = _setting(value, whole), f"{below}{with_unit(shown, histogram.name)}"
+        settings.append(setting)
+        words.append(said)
     first, last = (0, max(at, len(edges) - 2)) if bound == "min" else (min(at, 1), len(edges) - 1)
-    return Slider(bound, setting, at, first, last, tuple(settings), tuple(words))
+    return Slider(bound, name, at, first, last, tuple(settings), tuple(words))
 
 
-def _just_below(edge: float, whole: bool) -> float:
-    """The largest number that is in the bins below an edge."""
-    return edge - 1 if whole else math.nextafter(edge, -math.inf)
+def _outermost(histogram: Histogram, bound: str, whole: bool) -> tuple[str, str]:
+    """The setting that drops nothing, and how it is told; no setting where the numbers are not known."""
+    end = histogram.least if bound == "min" else histogram.most
+    if end is None:
+        return "", "no bound"
+    return _setting(end, whole), f"all, {'from' if bound == 'min' else 'to'} {with_unit(end, histogram.name)}"
+
+
+def _just_below(edge: float, whole: bool, bits: int) -> float:
+    """The largest number that is in the bins below an edge, of floats of so many bits."""
+    if whole:
+        return edge - 1
+    of = FLOATS.get(bits, np.float64)
+    with np.errstate(over="ignore"):
+        return float(np.nextafter(of(edge), of(-np.inf)))
 
 
 def _setting(value: float, whole: bool) -> str:

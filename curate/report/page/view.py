@@ -182,7 +182,7 @@ def _chapters(facts: Facts, units: Sequence[UnitView]) -> Iterator[Chapter]:
         below = tuple(Chapter(f"{unit.id}-{name}", words) for name, words, there in sections if there)
         yield Chapter(unit.id, own.name.capitalize(), below)
     chapters = (
-        ("documents", "Documents", facts.shown),
+        ("documents", "Documents to read", facts.shown),
         ("downloads", "Downloads", facts.downloads),
         ("copies", "Copies", facts.copies),
         ("captions", "Captions", facts.captions),
@@ -208,7 +208,8 @@ def _unit(unit: Unit, place: int, config: Mapping[str, Any]) -> UnitView:
         _histogram(one, f"{name}-h{n + 1}", unit.name, filter_table(config, unit.name, one.filter))
         for n, one in enumerate(unit.histograms)
     )
-    return UnitView(name, unit, tuple(stages), _overlap(unit.overlap), histograms)
+    drawn_first = tuple(sorted(histograms, key=lambda one: one.plot is None))
+    return UnitView(name, unit, tuple(stages), _overlap(unit.overlap), drawn_first)
 
 
 def _histogram(told_one: Histogram, name: str, unit: str, table: str) -> HistogramView:
