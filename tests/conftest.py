@@ -9,7 +9,8 @@ from hypothesis import settings
 from curate.storage import Storage
 
 settings.register_profile("repeatable", derandomize=True, print_blob=True, deadline=None)
-"""For `make test`, whose result should be that of the code and not of what else the machine does; `pytest` without it looks at other examples each time."""
+"""For `make test`, whose result should be that of the code and not of what else the machine does; `pytest` without it
+looks at other examples each time."""
 
 
 @cache
