@@ -83,8 +83,9 @@ class SemanticDuplicate(Filter):
 
     @property
     def gauges(self) -> tuple[Gauge, ...]:
+        """None where the bound has gone into the column: with another one, other rows would stand for a picture."""
         own = Gauge(self.columns[0], self.columns[:1], max=self.max, too_high="semantic_duplicate")
-        return () if self.mode == "components" else (own,)
+        return (own,) if self.mode == "paper" else ()
 
     def judge(self, columns: pa.Table) -> Verdict:
         number = columns[self.columns[0]]

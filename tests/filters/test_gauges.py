@@ -151,6 +151,11 @@ def test_every_filter_with_a_bound_on_one_number_has_a_gauge() -> None:
     assert bounded - set(GAUGED) - copies == WITHOUT
 
 
+@pytest.mark.parametrize(("mode", "gauges"), [("paper", 1), ("greedy", 0), ("components", 0)])
+def test_a_bound_that_has_gone_into_the_column_has_no_gauge(mode: str, gauges: int) -> None:
+    assert len(build(filter_class("semantic_duplicate"), {"mode": mode}, "semantic_duplicate").gauges) == gauges
+
+
 def test_labels_and_kinds_are_in_the_gauge() -> None:
     rule = rule_of("caption_words")
     (labelled,) = Labelled(rule, "long").gauges
