@@ -47,16 +47,6 @@ def test_the_file_for_kubernetes_is_a_ray_job_that_goes_on_after_a_failure() -> 
     assert spec["backoffLimit"] > 0
     assert spec["entrypoint"].startswith("curate run /config/")
     assert spec["entrypoint"].endswith(" --on ray")
-    cluster = spec["rayClusterSpec"]
-    assert cluster["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0", "units stay off the driver's node"
-    for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
-        assert all(isinstance(value, str) for value in group["rayStartParams"].values()), "KubeRay takes strings"
-        pod = group["template"]["spec"]
-        (container,) = pod["containers"]
-        assert container["resources"]["requests"] == container["resources"]["limits"]
-        assert {m["name"] for m in container["volumeMounts"]} == {v["name"] for v in pod["volumes"]}
-    for group in cluster["workerGroupSpecs"]:
-        assert group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]
 
 
 def free_port() -> int:
