@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, partial
 from importlib.util import find_spec
 from os import PathLike
@@ -42,7 +42,7 @@ from curate.sample import Document, Picture, Sample, Text
 from curate.shard import Shard, list_shards
 from curate.slices import known_slices
 from curate.storage import Storage
-from curate.tombstones import alive, hidden_keys
+from curate.tombstones import alive, dead_rows, hidden_keys
 
 if TYPE_CHECKING:
     import datasets
@@ -250,9 +250,12 @@ def shard_samples(shard: Shard, *, kept: bool) -> Iterator[Sample]:
 
 
 def shard_documents(shard: Shard, *, kept: bool) -> Iterator[Document]:
-    """The documents of a shard that may be shown; `kept`: the kept parts of those that were kept."""
-    shown = _shown_keys(shard, kept)
-    return (document for document in read_documents(shard, kept) if document.key in shown)
+    """The documents of a shard that may be shown, without parts that may not; `kept`: the kept parts of those that were
+    kept."""
+    shown, gone = _shown_keys(shard, kept), {*dead_rows(shard.parts), *hidden_keys(shard.parts)}
+    for document in read_documents(shard, kept):
+        if document.key in shown:
+            yield replace(document, parts=tuple(p for p in document.parts if p.columns["key"] not in gone))
 
 
 def _shown_keys(shard: Shard, kept: bool) -> set[str]:

@@ -145,6 +145,18 @@ def test_parts_of_dead_documents_are_not_shown(pages: str, tmp_path: Path) -> No
     assert len(list(data.documents(kept=False))) == 2
 
 
+def test_a_documents_picture_on_a_hash_list_is_in_no_view(pages: str, tmp_path: Path) -> None:
+    storage = copied(Path(pages), tmp_path / "copy")
+    keys = curate.open(pages).to_arrow("key", unit="parts")["key"].to_pylist()
+    matched = pa.array([None, "sha256", *[None] * 4], pa.string())
+    put(storage, "00000_parts.hash_list.parquet", pa.table({"key": keys, "hash_list_match": matched}))
+    data = curate.open(storage.root)
+    assert data.to_arrow("key", unit="parts")["key"].to_pylist() == [keys[0], *keys[2:]]
+    for documents in (list(data.documents(kept=False)), list(data.to_torch(kept=False))):
+        assert [len(d.parts) for d in documents] == [2, 1, 2]
+    assert next(iter(data.to_hf()))["images"] == [None]
+
+
 def test_a_picture_is_the_bytes_of_the_tar(pairs: str) -> None:
     sample = next(iter(curate.open(pairs).samples()))
     assert Image.open(io.BytesIO(sample.image)).size == (96, 96)
