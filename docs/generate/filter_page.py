@@ -41,6 +41,9 @@ GROUPS: Mapping[str, str] = {
 }
 """What filters judge, and the names of those; the first that fits counts, so that a new filter needs no entry."""
 
+GIVEN = "x"
+"""The text of an example's setting that must be given."""
+BY_SETTINGS = "what its settings name"
 FAR = 10**17
 MANY = 12
 PLAIN = {int: "whole number", float: "number", str: "text", bool: "true or false"}
@@ -85,7 +88,7 @@ def example(cls: type[Filter]) -> Filter:
     fields = dataclasses.fields(cls)  # type: ignore[arg-type]
     hints = typing.get_type_hints(cls)
     must = {f.name: _something(f.name, hints[f.name]) for f in fields if _default(f) is dataclasses.MISSING}
-    blanks = {f.name: "x" if _default(f) == "" else ("x",) for f in fields if _default(f) in ("", ())}
+    blanks = {f.name: GIVEN if _default(f) == "" else (GIVEN,) for f in fields if _default(f) in ("", ())}
     bounds = [{name: value} for name, value in (("min", 0.5), ("fraction", 0.5)) if name in hints]
     for given in ({}, blanks, *({name: value} for name, value in blanks.items())):
         for bound in ({}, *bounds):
@@ -122,7 +125,7 @@ def _something(name: str, hint: Any) -> Any:
     """A value for a setting that must be given; for a list of words one that comes with the filters."""
     if name == "file":
         return str(Path(importlib.import_module("filters").__path__[0]) / "text_stop_words.txt")
-    return {str: "x", float: 0.5, int: 1}.get(hint, ("x",))
+    return {str: GIVEN, float: 0.5, int: 1}.get(hint, (GIVEN,))
 
 
 def _default(f: dataclasses.Field[Any]) -> Any:
@@ -139,9 +142,10 @@ def _section(name: str) -> str:
     cls = filter_class(name)
     first, *rest = _about(name)
     gauges = gauges_of(cls)
-    lines = [f"- **Reads** {', '.join(map(code, cls.reads))}"]
+    lines = [f"- **Reads** {', '.join(_reads(cls))}"]
     if gauges:
-        lines.append(f"- **Gauges** {', '.join(code(gauge.name) for gauge in gauges)}")
+        named = (code(gauge.name) if gauge.name != GIVEN else BY_SETTINGS for gauge in gauges)
+        lines.append(f"- **Gauges** {', '.join(named)}")
     lines += _reasons(cls)
     parts = [
         f"### {name}",
@@ -152,6 +156,14 @@ def _section(name: str) -> str:
     rows = _settings(cls)
     settings = table(["setting", "kind", "default", "allowed"], rows) if rows else ""
     return "\n\n".join(part for part in (*parts, "\n".join(lines), settings) if part)
+
+
+def _reads(cls: type[Filter]) -> list[str]:
+    """Its columns; in words those that only its settings name."""
+    names = example(cls).columns
+    if GIVEN not in names:
+        return list(map(code, cls.reads))
+    return [*(code(name) for name in cls.reads if name in names), BY_SETTINGS]
 
 
 def _reasons(cls: type[Filter]) -> list[str]:
