@@ -247,3 +247,17 @@ def test_columns_that_are_called_as_those_of_a_hand_over_make_none(pairs: str, t
     storage = copied(Path(pairs), tmp_path / "copy")
     put(storage, "00000.more.parquet", pa.table({"source_key": KEYS[:ROWS], "kind": ["photo", None] * 4}))
     assert len(list(curate.open(storage.root).samples(kept=False))) == len(SHOWN)
+
+
+def test_what_is_not_installed_is_said(pairs: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for place in ("curate.dataset.find_spec", "curate.balance.extras.find_spec", "curate.duck.find_spec"):
+        monkeypatch.setattr(place, lambda name: None)
+    data = curate.open(pairs)
+    for view, remedy in (
+        (data.to_pandas, r"curate-vl\[report\]"),
+        (data.to_duckdb, r"curate-vl\[report\]"),
+        (data.to_torch, r"curate-vl\[models\]"),
+        (data.to_hf, "pip install datasets"),
+    ):
+        with pytest.raises(ConfigError, match=remedy):
+            view()
