@@ -261,3 +261,11 @@ def test_what_is_not_installed_is_said(pairs: str, monkeypatch: pytest.MonkeyPat
     ):
         with pytest.raises(ConfigError, match=remedy):
             view()
+
+
+def test_a_bucket_is_read_as_a_folder_is(pairs: str, s3: Storage) -> None:
+    for file in Path(pairs).rglob("*.*"):
+        s3.write(str(file.relative_to(pairs)), file.read_bytes())
+    here, there = curate.open(pairs), curate.open(s3.root)
+    assert there.to_arrow().equals(here.to_arrow())
+    assert [sample.key for sample in there.samples()] == [sample.key for sample in here.samples()]
