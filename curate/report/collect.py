@@ -8,7 +8,7 @@ rows take 12 CPU seconds and 0.3 GB (`bench/report.py`).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from curate.config import require_range
@@ -140,7 +140,9 @@ def _unit(asked: Asked, counts: Counts, ledger: Ledger, layout: Layout, draw: Dr
     decision = asked.decision or _found(asked, counts)
     step = decision.step if decision else ""
     reasons = asked.reasons or {name: (name,) for name in counts.reasons.numbers}
-    rows, kept = ledger.totals(step) if ledger.of(step) else (counts.rows, counts.kept)
+    if not ledger.of(step):  # a copy of the columns without commits and manifest
+        ledger = replace(ledger, entries={**ledger.entries, step: [counts.entry(step)]})
+    rows, kept = ledger.totals(step)
     if counts.undecided:
         words = f"have no decision on their {asked.unit} that can be read; none of their rows counts as kept"
         troubles.add(f"{counts.undecided:,} shards {words}")

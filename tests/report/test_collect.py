@@ -191,6 +191,15 @@ def test_a_damaged_record_is_a_trouble(copy: Path, old: str, new: str) -> None:
         assert "run.json" in told.troubles[0]
 
 
+def test_without_commits_the_columns_tell_the_funnel(copy: Path, facts: Facts) -> None:
+    shutil.rmtree(copy / "commits")
+    (copy / "manifest.parquet").unlink()
+    told = collect(Storage(str(copy)), Look(tiles=0))
+    (unit,), (expected,) = told.units, facts.units
+    assert len(expected.funnel) > 3
+    assert (unit.rows, unit.kept, unit.funnel) == (expected.rows, expected.kept, expected.funnel)
+
+
 def test_img2datasets_own_folders(copy: Path) -> None:
     for path in copy.iterdir():
         if path.is_dir():

@@ -10,6 +10,7 @@ import pytest
 
 from curate.fetch.status import FetchStatus
 from curate.report.counting.downloads import CLASSES, Downloads, class_of
+from curate.report.counting.survey import Survey, plain_numbers
 from curate.report.counting.tally import Tally, by_value
 from curate.report.counting.values import HOST, LONG, ORIENTATION, Values, cut, shapes
 
@@ -116,6 +117,8 @@ def test_columns_by_title() -> None:
             "http_status": pa.array([200, 404, 200, None, 200], pa.int16()),
             "concepts": pa.array([[1, 2], [], [2], None, [2]], pa.list_(pa.uint32())),
             "licence": [{"a": 1}] * 5,
+            "LICENSE": ["?", None, "cc0", "?", "?"],
+            "NSFW": ["UNLIKELY", "NSFW", "NSFW", None, "UNSURE"],
         }
     )
     values = Values()
@@ -125,7 +128,10 @@ def test_columns_by_title() -> None:
     assert told["content types"].values == (("image/png", 3, 1), ("text/html", 1, 1))
     assert told["HTTP statuses"].values == (("200", 3, 2), ("404", 1, 0))
     assert told["concepts, by number"].values == (("2", 3, 2), ("1", 1, 1))
-    assert list(told) == ["languages", "content types", "HTTP statuses", "concepts, by number"]
+    assert told["licences"].values == (("?", 3, 2), ("cc0", 1, 1))
+    assert told["NSFW labels"].values == (("NSFW", 2, 1), ("UNLIKELY", 1, 1), ("UNSURE", 1, 0))
+    titles = ["languages", "licences", "NSFW labels", "content types", "HTTP statuses", "concepts, by number"]
+    assert list(told) == titles
 
 
 def test_every_status_has_one_class() -> None:
@@ -193,3 +199,11 @@ def test_nothing_fetched_is_nothing_told() -> None:
     downloads.add(pa.table({"a": [1, 2, 3, 4, 5]}), KEEP)
     assert downloads.download() is None
     assert downloads.counted() is None
+
+
+def test_numbers_that_are_worth_a_histogram() -> None:
+    names = {"similarity", "punsafe", "AESTHETIC_SCORE", "clip_similarity_vitb32", "blur_variance", "width", "chars"}
+    kinds = {name: pa.float32() for name in (*names, "SAMPLE_ID", "clip_similarity_rank", "pdq")} | {
+        "b_score": pa.string()
+    }
+    assert {*plain_numbers(Survey({}, kinds))} == names

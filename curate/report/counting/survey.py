@@ -30,6 +30,11 @@ SUFFIXES = (
     *("_chars", "_words", "_count", "_size", "_quality", "_documents"),
 )
 """What the names of numbers end in that are worth a histogram; others are places, identifiers and keys."""
+OTHERS = (
+    *("similarity", "aesthetic", "punsafe", "pwatermark", "clip_similarity_vitb32", "clip_similarity_vitl14"),
+    *("nsfw_score_opennsfw2", "nsfw_score_gantman", "aesthetic_score_laion_v2"),
+)
+"""Numbers that LAION and COYO give."""
 NUMBERS = ("aspect_ratio", "chars", "images", *(side for pair in SIDES for side in pair))
 TOKENS = "tokens_"
 LOOKED_AT = 6
@@ -83,7 +88,11 @@ def columns_of(survey: Survey, prefix: str | None, filters: Sequence[FilterRecor
 def plain_numbers(survey: Survey) -> list[str]:
     """Columns that get a histogram without a filter, in the order of their files."""
     told = [name for name, kind in survey.kinds.items() if _is_number(kind)]
-    return [name for name in told if name.endswith(SUFFIXES) or name.startswith(TOKENS) or name in NUMBERS]
+    return [
+        name
+        for name in told
+        if name.lower().endswith(SUFFIXES) or name.startswith(TOKENS) or name in (*NUMBERS, *OTHERS)
+    ]
 
 
 def bars_of(tables: Sequence[Table], columns: Columns, filters: Sequence[FilterRecord], survey: Survey) -> list[Bars]:

@@ -6,12 +6,15 @@ read while one is counted; more than two threads gain nothing.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+import numpy as np
 import pyarrow as pa
 
+from curate.manifest import Entry
 from curate.report.counting.bars import Bars
 from curate.report.counting.downloads import Downloads
 from curate.report.counting.layout import Table
@@ -30,7 +33,8 @@ AHEAD = 2
 
 @dataclass
 class Counts:
-    """What one pass counted. `undecided`: tables without the columns of the decision."""
+    """What one pass counted. `undecided`: tables without the columns of the decision. `dropped`, `flagged`: rows by
+    their first reason, and by each of theirs."""
 
     reasons: Reasons
     bars: Sequence[Bars]
@@ -40,18 +44,29 @@ class Counts:
     rows: int = 0
     kept: int = 0
     undecided: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    flagged: Counter[str] = field(default_factory=Counter)
 
     def add(self, columns: pa.Table, prefix: str | None, troubles: Troubles) -> None:
         """Count a shard. Raises one of BROKEN where its decision cannot be read."""
         verdicts = verdicts_of(columns, prefix, self.reasons)
         self.rows, self.kept = self.rows + len(columns), self.kept + int(verdicts.keep.sum())
         self.undecided += not verdicts.decided and prefix is not None
+        _, first = np.unique(verdicts.rows, return_index=True)
+        self.dropped.update(self.reasons.counted(verdicts.reasons[first]))
+        self.flagged.update(self.reasons.counted(verdicts.reasons))
         numbers = numbers_by_gauge([own.measure for own in self.bars], columns, troubles)
         for own in self.bars:
             own.add(numbers, verdicts, self.reasons)
         self.overlaps.add(verdicts, self.reasons)
         self.values.add(columns, verdicts.keep)
         self.downloads.add(columns, verdicts.keep)
+
+    def entry(self, step: str) -> Entry:
+        """What the manifest would tell of the decision."""
+        given = {"dropped": self.dropped, "flagged": self.flagged}
+        told = {f"{name}.{reason}": rows for name, own in given.items() for reason, rows in own.items()}
+        return Entry(step, "", "", {"in": self.rows, "kept": self.kept, **told}, ())
 
     def histograms(self, troubles: Troubles) -> tuple[Histogram, ...]:
         """Those with a number in them, or a bound."""

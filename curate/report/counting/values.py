@@ -32,6 +32,8 @@ VALUES: Mapping[str, str] = {
     "html_language": "languages that pages say",
     "license": "licences",
     "licence": "licences",
+    "LICENSE": "licences",
+    "NSFW": "NSFW labels",
     "content_type": "content types",
     "http_status": "HTTP statuses",
     "image_format": "formats",

@@ -51,6 +51,11 @@ class Reasons:
             self.filter_of.append(self.filters.index(owner))
         return self.numbers[reason]
 
+    def counted(self, numbers: npt.NDArray[np.int64]) -> dict[str, int]:
+        """How often each reason is among these numbers."""
+        rows = np.bincount(numbers, minlength=len(self.numbers)).tolist()
+        return {reason: rows[number] for reason, number in self.numbers.items() if rows[number]}
+
 
 @dataclass(frozen=True)
 class Verdicts:
