@@ -39,6 +39,5 @@ def _unit(summary: dict[str, Any], tables: dict[str, Any], galleries: Any) -> di
         for table in ("reasons", "changes", "scores", "columns", "views")
     }
     cut = {table: rows[:MOST_ROWS] for table, rows in own.items()}
-    most = max((max(row["a"], row["b"]) for row in own["reasons"]), default=0)
     whole = {table: len(rows) for table, rows in own.items()}
-    return {"summary": summary, **cut, "all": whole, "most": most, "galleries": galleries, "id": name}
+    return {"summary": summary, **cut, "all": whole, "galleries": galleries, "id": name}
