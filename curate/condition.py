@@ -26,7 +26,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from curate.column_files import plain_column
-from curate.condition_sql import OPENING, ConditionWriter, letter
+from curate.condition_sql import OPENING, ConditionWriter, letter, refuse_cases
 from curate.duck import in_pieces, sealed_connection
 from curate.errors import ConfigError
 
@@ -78,6 +78,7 @@ def read_condition(text: str, known: Collection[str] | None = None) -> Condition
         text.encode()
     except UnicodeEncodeError:
         raise ConfigError("the condition has letters that are no Unicode; write it anew") from None
+    refuse_cases(text)
     tree = _parsed(text)
     where = tree["statements"][0]["node"].pop("where_clause", None)
     writer = ConditionWriter(text, None if known is None else frozenset(known))
@@ -124,8 +125,13 @@ def _around() -> Any:
 
 
 def _tree(query: str, process: int) -> dict[str, Any]:
-    row = _connection(process).cursor().execute("SELECT json_serialize_sql(?)", [query]).fetchone()
-    found: dict[str, Any] = json.loads(row[0]) if row else {"error": True}
+    import duckdb
+
+    try:
+        row = _connection(process).cursor().execute("SELECT json_serialize_sql(?)", [query]).fetchone()
+        found: dict[str, Any] = json.loads(row[0]) if row else {"error": True}
+    except (RecursionError, duckdb.Error):
+        raise ConfigError("the condition has too many levels, or too many pieces; write less") from None
     return found
 
 

@@ -61,6 +61,8 @@ ACCEPTED = [
     ("coalesce(width, 0) = 0", [2]),
     ("nullif(width, 100) is null", [0, 2]),
     ("if(keep, 1, 2) = 2", [1, 2]),
+    ("case width when 100 then true when 512 then true end", [0, 1]),
+    ("width in (height, 512)", [0, 1]),
     ("caption like 'a%'", [0]),
     ("caption ilike 'a%'", [0, 1]),
     ("caption not like '%dog'", [1, 3]),
@@ -97,6 +99,14 @@ ACCEPTED = [
     ('"a.b" = 3 or a.b = 4', [2, 3]),
     ('"select" > 3', [0]),
 ]
+
+
+def inside(pattern: str, innermost: str, times: int) -> str:
+    """A condition in itself, so many times."""
+    for _ in range(times):
+        innermost = pattern.format(innermost)
+    return innermost
+
 
 REFUSED = [
     ("select 1", "no condition"),
@@ -200,6 +210,12 @@ REFUSED = [
     ("not " * 200 + "keep", "levels"),
     ("abs(" * 120 + "width" + ")" * 120 + " > 1", "levels"),
     ("width > 1" + " or abs(width) > 1" * 120, "functions"),
+    (inside("nullif({}, 7)", "width", 18) + " = 1", "functions"),
+    (inside("({} between false and true)", "keep", 18), "pieces"),
+    (inside("({} in (true, false))", "keep", 18), "pieces"),
+    (inside("({} in (true, keep, true, true, true, true))", "keep", 6), "pieces"),
+    (inside("case {} when 7 then 1 when 8 then 2 end", "width", 18) + " = 1", "18 CASE and 36 WHEN"),
+    ("width" + " + width" * 900 + " = 1", "levels"),
     ("width in (" + "1," * 4_900 + "1)" + " " * 10, ""),
     ("caption = '" + "x" * MOST_LETTERS + "'", "letters"),
 ]
