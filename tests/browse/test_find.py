@@ -95,6 +95,14 @@ def test_what_is_shown_of_a_row(finder):
         finder.row("samples", "../00000", "000000003")
 
 
+def test_what_is_only_shown_is_not_kept(tmp_path):
+    finder = Finder(in_shards(ROWS, [N], tmp_path))
+    assert finder.find("samples", "score > 0.9").rows[0].columns["caption"]
+    kept = finder.catalog.files("samples").kept
+    assert kept.get(("00000", "score")) is not None
+    assert kept.get(("00000", "caption")) is None
+
+
 @pytest.mark.parametrize(
     ("condition", "order", "words"),
     [
