@@ -137,11 +137,11 @@ def test_exactly_on_any_columns(drawn: tuple[list[pa.Table], Rules]) -> None:
 
 
 @pytest.mark.parametrize("kind", [pa.int32(), pa.float64(), pa.float32(), pa.float16()], ids=str)
-@pytest.mark.parametrize("ends", [(4, 16), (None, 16), (4, None)])
+@pytest.mark.parametrize("ends", [(4, 16), (None, 16), (4, None), (-5, 30)])
 def test_what_a_slider_writes_keeps_what_it_says(kind: pa.DataType, ends: tuple[int | None, int | None]) -> None:
-    """Numbers lie on edges, and some far beyond the outermost ones."""
+    """Numbers lie on edges, and some far beyond the outermost ones; or all are inside the bounds."""
     dice, part = np.random.default_rng(3), 1 if pa.types.is_integer(kind) else 10
-    numbers = np.append(dice.integers(0, 21, 1_200), [-90, 900]) / part
+    numbers = np.append(dice.integers(0, 21, 1_200), [] if ends == (-5, 30) else [-90, 900]) / part
     values = pa.array(numbers.astype(kind.to_pandas_dtype()))
     table = pairs(len(values), a_score=values, b_score=pa.array(dice.random(len(values))))
     low, high = (end if end is None else end / part if part > 1 else end for end in ends)
@@ -151,6 +151,8 @@ def test_what_a_slider_writes_keeps_what_it_says(kind: pa.DataType, ends: tuple[
     at = {"min": 0, "max": len(own.left)} | {slider.bound: slider.at for slider in told.sliders}
     assert len(told.sliders) == 2 - ends.count(None)
     for slider in told.sliders:
+        written = [float(own) for own in slider.settings]
+        assert written == sorted(written)
         for place in range(slider.first, slider.last + 1):
             bounds = {"min": low, "max": high} | tomllib.loads(f"{slider.bound} = {slider.settings[place]}")
             places = at | {slider.bound: place}

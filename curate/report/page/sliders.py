@@ -5,7 +5,7 @@ is exact too. A lower bound is the edge itself. An upper bound is included in wh
 is the largest number below the edge: the config's own bound where the edge is just above it, the whole number before
 where all edges are whole (words, pixels, bytes), else the next smaller number that a float of the column can say, for
 filters compare in its precision. The outermost bins hold all that lies further out, so at the outer end the bound is
-the outermost number that there is: to leave a setting out may mean its default.
+the outermost number that there is, for leaving a setting out may mean its default.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def _slider(histogram: Histogram, bound: str, name: str, at: int) -> Slider:
         below = "below " if bound == "max" and place != at and not whole else ""
         shown = edge if below else value
         if place == open_end and place != at:
-            setting, said = _outermost(histogram, bound, whole)
+            setting, said = _outermost(histogram, bound, own, whole)
         else:
             setting, said = _setting(value, whole), f"{below}{with_unit(shown, histogram.name)}"
         settings.append(setting)
@@ -125,12 +125,14 @@ def _slider(histogram: Histogram, bound: str, name: str, at: int) -> Slider:
     return Slider(bound, name, at, first, last, tuple(settings), tuple(words))
 
 
-def _outermost(histogram: Histogram, bound: str, whole: bool) -> tuple[str, str]:
-    """The setting that drops nothing, and how it is told; no setting where the numbers are not known."""
-    end = histogram.least if bound == "min" else histogram.most
-    if end is None:
-        return "", "no bound"
-    return _setting(end, whole), f"all, {'from' if bound == 'min' else 'to'} {with_unit(end, histogram.name)}"
+def _outermost(histogram: Histogram, bound: str, own: float, whole: bool) -> tuple[str, str]:
+    """The setting that drops nothing, no stricter than any other on its way there; none where it is not known."""
+    if bound == "min" and histogram.least is not None:
+        return _setting(min(histogram.least, own, histogram.edges[1]), whole), "drops none"
+    if bound == "max" and histogram.most is not None:
+        inside = _just_below(histogram.edges[-2], whole, histogram.bits)
+        return _setting(max(histogram.most, own, inside), whole), "drops none"
+    return "", "no bound"
 
 
 def _just_below(edge: float, whole: bool, bits: int) -> float:
