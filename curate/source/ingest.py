@@ -145,6 +145,6 @@ def _difference(old: Any, new: Any) -> str:
                 return f"{key}: {inner}"
     if isinstance(old, list) and isinstance(new, list):
         if len(old) != len(new):
-            return f"{len(old)} files, now {len(new)}"
+            return f"{len(old)} entries, now {len(new)}"
         return next(_difference(a, b) for a, b in zip(old, new, strict=True) if a != b)
     return f"{old!r}, now {new!r}"

@@ -138,7 +138,7 @@ def test_a_larger_limit_keeps_what_was_cut(tmp_path: Path, larger: int | None) -
     ("source", "size", "limit", "words"),
     [
         (given_source((10,), name="other"), 4, 8, "was made from another source (name: 'given', now 'other')"),
-        (given_source((10,), (1,)), 4, 8, "was made from another source (files: 1 files, now 2)"),
+        (given_source((10,), (1,)), 4, 8, "was made from another source (files: 1 entries, now 2)"),
         (given_source((11,)), 4, 8, "was made from another source (files: 10, now 11)"),
         (given_source((10,)), 5, 8, "was cut into shards of 4 samples, and samples_per_shard is 5"),
         (given_source((10,)), 4, 7, "was made with a larger limit (8) than 7"),
