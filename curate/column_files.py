@@ -15,7 +15,6 @@ import json
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from threading import Lock
 from typing import Any
 
@@ -90,10 +89,12 @@ class ColumnFiles:
             raise ShardError(f"{storage.root} holds no data set; name the folder that `curate run` wrote to")
         self.kept, self._rows = Kept(keep_bytes), dict[str, int]()
         self.troubles: list[str] = []
+        self.listed = False
         self.fields: Mapping[str, Field] = self._look()
         if "key" not in self.fields:
             words = self.troubles[0] if self.troubles else "it is none that `curate run` or img2dataset wrote"
             raise ShardError(f"the shards of {storage.root} have no column 'key': {words}")
+        self.look_for_lists()
 
     @property
     def has_parts(self) -> bool:
@@ -146,11 +147,10 @@ class ColumnFiles:
             found |= {row for row, document in enumerate(self._values(id, "document")) if document in dead}
         return frozenset(found)
 
-    @cached_property
-    def listed(self) -> bool:
-        """Whether there is anything that could say of a row that it must not be shown."""
+    def look_for_lists(self) -> None:
+        """Find whether there is anything that could say of a row that it must not be shown: `listed`."""
         lists = any(HASH_LIST in families for families in self._files.values())
-        return lists or HASH_LIST_MATCH in self.fields or bool(self.storage.files("tombstones"))
+        self.listed = lists or HASH_LIST_MATCH in self.fields or bool(self.storage.files("tombstones"))
 
     def _values(self, id: str, name: str) -> list[Any]:
         return list(self.table(id, [name])[name].to_pylist())

@@ -52,15 +52,15 @@ class Block:
 
 
 def document_context(
-    finder: Finder, shelf: PictureShelf, hidden: Hidden, place: tuple[str, str], start: int, all: bool
+    finder: Finder, shelf: PictureShelf, place: tuple[str, str], start: int, all: bool
 ) -> dict[str, Any]:
     """What the template `document.html` shows of the document at `place` (shard, key): of all parts, or of the kept
-    ones, PARTS from number `start` on; `hidden` ones are counted only. Raises ShardError for a document that is not
+    ones, PARTS from number `start` on; hidden ones are counted only. Raises ShardError for a document that is not
     there or is hidden."""
     shard, key = place
     row = finder.row("documents", shard, key)
     events = finder.history(shard, key, "documents")
-    parts, unshown = _rows(finder.catalog, hidden, shard, key)
+    parts, unshown = _rows(finder.catalog, finder.hidden("parts"), shard, key)
     kept = [one for one in parts if _is_kept(one)]
     chosen = parts if all else kept
     return {

@@ -8,7 +8,7 @@ the same condition again cost nothing. On a million rows in a hundred shards and
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 from curate.browse.catalog import Catalog
 from curate.browse.history import Event, history
 from curate.browse.near import Near, near
+from curate.browse.recent import Recent
 from curate.browse.scan import MOST_ORDERED, MOST_PLACES, SHIFT, Order, Scan
 from curate.column_files import ColumnFiles, is_vector, python_rows
 from curate.condition import read_condition
@@ -77,10 +78,17 @@ class Finder:
     """Answers conditions over the data set in `storage`, read-only; safe among threads. `memory`: bytes for columns
     that are kept for the next answer, and again for DuckDB. `timeout_s`: the longest that is searched for a page;
     `count_s`: the longest that is counted on when the page is full. Where there is a hash list, copies of what is on it
-    are looked for first, 1 s a million rows. Raises ConfigError without DuckDB, ShardError without a data set."""
+    are looked for first, 1 s a million rows. What was taken back meanwhile is hidden within a minute of `clock`. Raises
+    ConfigError without DuckDB, ShardError without a data set."""
 
     def __init__(
-        self, storage: Storage, *, memory: int = 512 << 20, timeout_s: float = 5.0, count_s: float = 1.0
+        self,
+        storage: Storage,
+        *,
+        memory: int = 512 << 20,
+        timeout_s: float = 5.0,
+        count_s: float = 1.0,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         require_range("timeout_s", timeout_s, 0.01, 3600)
         self.storage, self._timeout_s, self._count_s = storage, timeout_s, min(count_s, timeout_s)
@@ -89,6 +97,8 @@ class Finder:
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="browse")
         self._scans: OrderedDict[tuple[str, str, str], Scan] = OrderedDict()
         self._lock = Lock()
+        self._tombstones = Recent(1, storage.files, clock)
+        self._seen = self._tombstones.get("tombstones")
         self._hidden = _hidden(self.catalog)
 
     def find(self, unit: str, condition: str, *, page: int = 0, size: int = 60, order: str = "") -> Found:
@@ -142,17 +152,27 @@ class Finder:
         `row`."""
         unit = unit or self.catalog.units()[0]
         self._row_number(unit, shard, key)
-        return near(self.catalog.files(unit), self._hidden[unit], (shard, key), self._timeout_s)
+        return near(self.catalog.files(unit), self.hidden(unit), (shard, key), self._timeout_s)
+
+    def hidden(self, unit: str) -> Hidden:
+        """The rows of a unit that are shown to nobody; answers that were remembered go when there are others."""
+        tombstones = self._tombstones.get("tombstones")
+        with self._lock:
+            if tombstones != self._seen:
+                self._seen, self._hidden = tombstones, _hidden(self.catalog)
+                self._scans.clear()
+            return self._hidden[unit]
 
     def _scan(self, unit: str, condition: str, order: str) -> Scan:
         """The way of this question so far."""
         place = (unit, condition.strip(), order.strip())
+        files, askable = self.catalog.files(unit), self.catalog.askable(unit)
+        hidden = self.hidden(unit)
         with self._lock:
             if place not in self._scans:
-                files, askable = self.catalog.files(unit), self.catalog.askable(unit)
                 read = read_condition(place[1], askable) if place[1] else None
                 by = _order(place[2], files) if place[2] else None
-                self._scans[place] = Scan(files, self._hidden[unit], read, by)
+                self._scans[place] = Scan(files, hidden, read, by)
             self._scans.move_to_end(place)
             while len(self._scans) > REMEMBERED:
                 self._scans.popitem(last=False)
@@ -170,7 +190,7 @@ class Finder:
             row = -1
         if row < 0:
             raise ShardError(f"shard {shard} in {self.storage.root} has no key {key!r}")
-        self._hidden[unit].refuse(shard, row, key)
+        self.hidden(unit).refuse(shard, row, key)
         return int(row)
 
     def _page(self, scan: Scan, unit: str, places: Any) -> tuple[tuple[Row, ...], list[str]]:
@@ -195,6 +215,8 @@ class Finder:
 def _hidden(catalog: Catalog) -> Mapping[str, Hidden]:
     """The rows that are shown to nobody, by unit."""
     first, *others = catalog.units()
+    for unit in catalog.units():
+        catalog.files(unit).look_for_lists()
     above = Hidden(catalog.files(first))
     found = {first: above, **{unit: Hidden(catalog.files(unit), above) for unit in others}}
     for hidden in found.values():

@@ -6,7 +6,6 @@ is asked for besides stands in the query, so that every page can be kept as a bo
 
 from __future__ import annotations
 
-from functools import cached_property
 from importlib.resources import files
 from typing import Any
 
@@ -19,7 +18,6 @@ from curate.browse.picture_shelf import NotShown, PictureShelf
 from curate.browse.sample_page import sample_context
 from curate.browse.selection import selection_config
 from curate.errors import ConfigError, CurateError, ShardError
-from curate.hidden_rows import Hidden
 from curate.report.page import environment
 
 __all__ = ["Pages"]
@@ -95,14 +93,9 @@ class Pages:
         context = self._shown(
             shard,
             key,
-            lambda: document_context(self.finder, self.shelf, self._hidden_parts, (shard, key), first, every),
+            lambda: document_context(self.finder, self.shelf, (shard, key), first, every),
         )
         return self._render("document", "documents", **context)
-
-    @cached_property
-    def _hidden_parts(self) -> Hidden:
-        files = self.finder.catalog.files
-        return Hidden(files("parts"), Hidden(files("documents")))
 
     def _selection(self, asked: Asked, download: bool) -> Answer:
         question = read_question(asked.query, self.finder.catalog)
