@@ -82,6 +82,7 @@ def _bytes(told: str) -> int:
 
     for unit, power in UNITS.items():
         number = told.removesuffix(unit).strip()
-        if told.endswith(unit) and number.isascii() and number.isdigit() and 0 < int(number[:9]) << power >= 64 << 20:
-            return int(number[:9]) << power
-    raise ConfigError(f"--memory {told!r} is no size of at least 64MiB; write it as 512MiB or 2GiB")
+        plain = told.endswith(unit) and number.isascii() and number.isdigit() and len(number) < 10
+        if plain and 64 << 20 <= int(number) << power <= 1 << 50:
+            return int(number) << power
+    raise ConfigError(f"--memory {told!r} is no size from 64MiB to 1024TiB; write it as 512MiB or 2GiB")

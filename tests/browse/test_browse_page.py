@@ -234,6 +234,8 @@ def test_it_tells_where_it_is_and_ends_at_once(folder: Path) -> None:
         (["."], "holds no data set"),
         ([".", "--memory", "lots"], "--memory"),
         ([".", "--memory", "1KiB"], "--memory"),
+        ([".", "--memory", "2000TiB"], "--memory"),
+        ([".", "--memory", "99999999999999TiB"], "--memory"),
         ([".", "--timeout", "0"], "--timeout"),
         ([".", "--port", "70000"], "--port"),
     ],
