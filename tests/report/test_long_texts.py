@@ -51,7 +51,7 @@ def test_a_row_that_is_not_there(shard):
 
 
 def test_no_more_than_some_rows_at_a_time(shard):
-    assert [len(batch) for batch in batches(shard, "", ["caption"])] == [256, 256, 188]
+    assert [len(batch) for batch in batches(shard, "", ["caption"])] == [512, 188]
 
 
 class Noted(Shard):
