@@ -2,7 +2,7 @@
 
 A data set is told whatever became of it: of pairs, recaptioned or interleaved, imported without a record of a run, half
 finished, damaged. What is not there has no section, and what cannot be read is a line among the troubles. A million
-rows take 12 CPU seconds and 0.3 GB (`bench/report.py`).
+rows take 15 CPU seconds and 0.3 GB (`bench/report.py`).
 """
 
 from __future__ import annotations
