@@ -21,7 +21,7 @@ demo: .venv/.core  ## a small web with known truth: crawl, shard, filter, explai
 	$(BIN)/curate train data/handover_demo/stages.toml --data data/handover_demo --out data/handover_models --evaluate toy --format table
 
 test: .venv/.test  ## every test, the slow ones too, three files at a time: half of the time of two is waiting
-	RAY_AUTH_MODE=disabled $(BIN)/python -m pytest -n 3 --dist loadfile --hypothesis-profile repeatable
+	RAY_AUTH_MODE=disabled $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --hypothesis-profile repeatable
 
 lint: .venv/.test  ## style and strict types
 	$(BIN)/ruff check .

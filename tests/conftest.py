@@ -13,6 +13,12 @@ settings.register_profile("repeatable", derandomize=True, print_blob=True, deadl
 looks at other examples each time."""
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first, whole runs before parts: what takes longest must not begin when all else is done."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (item.path not in slow, len(item.path.parts)))
+
+
 @cache
 def _endpoint() -> str:
     from moto.server import ThreadedMotoServer
