@@ -99,7 +99,8 @@ class Dataset:
     def to_pandas(self, *columns: str, unit: str = "", kept: bool = False) -> pandas.DataFrame:
         """The same as a DataFrame."""
         require_modules("to_pandas", "report", "pandas")
-        return self.to_arrow(*columns, unit=unit, kept=kept).to_pandas()
+        found: pandas.DataFrame = self.to_arrow(*columns, unit=unit, kept=kept).to_pandas()
+        return found
 
     def samples(self, *, kept: bool = True) -> Iterator[Sample]:
         """Samples of pairs with their pictures, in order of shards and rows; those that never arrived are not there."""

@@ -24,11 +24,17 @@ CURATE = Path(sys.executable).parent / "curate"
 PHONE = {"width": 390, "height": 844}
 
 
+def _takes_interrupts() -> None:
+    """A shell's background job, and all that it starts, ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextmanager
 def browsing(*arguments: object) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
     """`curate browse` and the address that it printed."""
     command = [str(CURATE), "browse", *map(str, arguments)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, preexec_fn=_takes_interrupts, **pipes) as process:
         assert process.stdout
         line = process.stdout.readline()
         try:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from count_sets import Held, Made, left, pairs
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from curate.filter import Filter, Labelled, Rules
@@ -124,8 +124,12 @@ def columns(draw: st.DrawFn) -> tuple[list[pa.Table], Rules]:
     return tables, tuple(rules)
 
 
+ZEROS = [pa.table({"c0_score": pa.array([np.float16(0), np.float16(0)], pa.float16())})]
+
+
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(columns())
+@example((ZEROS, (("held0", Held("c0_score", None, 0, None)),)))
 def test_exactly_on_any_columns(drawn: tuple[list[pa.Table], Rules]) -> None:
     tables, rules = drawn
     counts = counted(tables, rules)

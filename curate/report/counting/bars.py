@@ -167,7 +167,7 @@ def _in_precision(edges: Edges, gauge: Gauge, kind: pa.DataType) -> npt.NDArray[
     rounded = told.astype(of).astype(np.float64)
     if gauge.max is not None:
         rounded[told == just_above(gauge.max, edges.whole)] = float(np.nextafter(of(gauge.max), of(np.inf)))
-    return rounded
+    return np.maximum.accumulate(rounded)  # an edge close above the bound may be rounded to below what ends it
 
 
 def _bound(gauge: Gauge) -> bool:
