@@ -12,7 +12,6 @@ counted anew, and the pictures that are still wanted are fetched anew.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,6 +21,7 @@ from curate.errors import ConfigError
 from curate.report.page.toml import toml_lines
 from curate.run_record import RunRecord, read_record
 from curate.storage import Storage
+from curate.toml_text import toml_value
 
 __all__ = ["selection_config"]
 
@@ -48,8 +48,6 @@ DOCUMENTS = """# A selection of documents: those that the run keeps and for whic
 # run      curate run THIS_FILE --out FOLDER; in {root}
 #          pages are not read again, copies are counted and pictures are fetched anew
 """
-DEL = ("\x7f", "\\u007f")
-"""A string of JSON is one of TOML, but for this letter."""
 SECTION, NAME = "document_filters", "condition"
 
 
@@ -61,7 +59,7 @@ def selection_config(storage: Storage, unit: str, condition: str) -> str:
         raise ConfigError("parts are chosen by [text_filters] and [picture_filters]; a selection is of documents")
     found = read_condition(condition, files.fields)
     if not files.has_parts:
-        return PAIRS.format(root=_toml(storage.root), sql=_toml(condition.strip()))
+        return PAIRS.format(root=toml_value(storage.root), sql=toml_value(condition.strip()))
     return _of_documents(storage, found, read_record(storage))
 
 
@@ -74,8 +72,8 @@ def _of_documents(storage: Storage, condition: Condition, record: RunRecord | No
     if early is not None:
         raise ConfigError(f"{early} is what this run decides, and the condition is one of its filters; leave it out")
     table = _with_filter(record.config, {"sql": condition.text.strip()})
-    lines = "\n".join(toml_lines(table)).replace(*DEL)
-    return f"{DOCUMENTS.format(root=_toml(storage.root))}\n{lines}\n"
+    lines = "\n".join(toml_lines(table))
+    return f"{DOCUMENTS.format(root=toml_value(storage.root))}\n{lines}\n"
 
 
 def _with_filter(config: Mapping[str, Any], filter: Mapping[str, str]) -> dict[str, Any]:
@@ -83,7 +81,3 @@ def _with_filter(config: Mapping[str, Any], filter: Mapping[str, str]) -> dict[s
     filters = config.get(SECTION, {})
     names = (NAME, *(f"{NAME}-selection{number}" for number in range(2, len(filters) + 3)))
     return {**config, SECTION: {**filters, next(name for name in names if name not in filters): filter}}
-
-
-def _toml(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False).replace(*DEL)

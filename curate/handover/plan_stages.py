@@ -15,9 +15,8 @@ so that a reader without our code sees it; only what is zero or empty is left ou
 from __future__ import annotations
 
 import json
-import re
 import tomllib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -26,6 +25,7 @@ from curate.config import build
 from curate.errors import ConfigError
 from curate.handover.stages import Mixture, MixtureSource, Stages, TrainingStage, build_stages, read_stages
 from curate.registry import nearest
+from curate.toml_text import toml_key, toml_value
 
 __all__ = ["StagesFormat", "check_origins", "check_sources", "parse_stages", "planned_stages", "stages_bytes"]
 
@@ -35,7 +35,6 @@ OF_PAIR = ("caption", "web_caption")
 CAPTION_OF = "caption_"
 LINE = 110
 """A table on one line has at most so many characters."""
-BARE = re.compile("[A-Za-z0-9_-]+")
 
 
 @dataclass(frozen=True)
@@ -183,10 +182,10 @@ def _toml(table: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[str]:
     large = {name: value for name, value in table.items() if _is_large(name, value)}
     for name, value in table.items():
         if name not in large:
-            yield f"{_key(name)} = {_value(value)}"
+            yield f"{toml_key(name)} = {toml_value(value)}"
     for name, value in large.items():
         inner = (*path, name)
-        head = ".".join(map(_key, inner))
+        head = ".".join(map(toml_key, inner))
         for own in value if isinstance(value, list) else [value]:
             yield ""
             yield f"[[{head}]]" if isinstance(value, list) else f"[{head}]"
@@ -196,24 +195,4 @@ def _toml(table: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[str]:
 def _is_large(name: str, value: Any) -> bool:
     if isinstance(value, list):
         return bool(value) and all(isinstance(own, dict) for own in value)
-    return isinstance(value, dict) and len(name) + len(_value(value)) > LINE
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    if isinstance(value, Mapping):
-        return _braces(f"{_key(name)} = {_value(own)}" for name, own in value.items())
-    if isinstance(value, list):
-        return f"[{', '.join(map(_value, value))}]"
-    return repr(value)
-
-
-def _braces(parts: Iterable[str]) -> str:
-    return f"{{{', '.join(parts)}}}"
-
-
-def _key(name: str) -> str:
-    return name if BARE.fullmatch(name) else _value(name)
+    return isinstance(value, dict) and len(name) + len(toml_value(value)) > LINE

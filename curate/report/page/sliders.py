@@ -21,8 +21,8 @@ import numpy as np
 from curate.document.render import plain
 from curate.report.facts import Histogram
 from curate.report.page.plots import Plot
-from curate.report.page.toml import toml_key
 from curate.report.page.words import number, size, told
+from curate.toml_text import toml_key
 
 __all__ = ["Answers", "Slider", "answers", "filter_table", "with_unit"]
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-__all__ = ["toml_key", "toml_lines"]
+from curate.toml_text import toml_key, toml_value
 
-_BARE = re.compile(r"[A-Za-z0-9_-]+")
+__all__ = ["toml_lines"]
 
 
 def toml_lines(table: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[str]:
@@ -19,17 +17,4 @@ def toml_lines(table: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator
         if isinstance(value, Mapping) and value:
             yield from toml_lines(value, inner)
         else:
-            yield f"{'.'.join(inner)} = {_value(value)}"
-
-
-def toml_key(name: str) -> str:
-    """A name as TOML has it: bare where it can be."""
-    return name if _BARE.fullmatch(name) else json.dumps(name, ensure_ascii=False)
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return f"{{{', '.join(f'{toml_key(str(name))} = {_value(own)}' for name, own in value.items())}}}"
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_value, value))}]"
-    return repr(value) if isinstance(value, float) else json.dumps(value, ensure_ascii=False, default=str)
+            yield f"{'.'.join(inner)} = {toml_value(value)}"
