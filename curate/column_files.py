@@ -26,7 +26,7 @@ from curate.fetch.members import python_values
 from curate.shard import NO_SHARD, PARTS, Shard
 from curate.source.columns import cast_column
 from curate.storage import Storage
-from curate.tombstones import HASH_LIST_MATCH, dead_rows, hidden_keys
+from curate.tombstones import HASH_LIST_MATCH, unshown_keys
 
 __all__ = ["ColumnFiles", "Field", "Kept", "is_vector", "plain_column", "plain_kind", "python_rows"]
 
@@ -140,9 +140,9 @@ class ColumnFiles:
         if not self.listed:
             return frozenset()
         own, above = self.shard(id), Shard(self.storage, id)
-        keys = {*map(str, (*dead_rows(own), *hidden_keys(own)))}
+        keys = {*map(str, unshown_keys(own))}
         found = {row for row, key in enumerate(self._values(id, "key")) if key in keys} if keys else set()
-        if own != above and (keys := {*dead_rows(above), *hidden_keys(above)}):
+        if own != above and (keys := {*unshown_keys(above)}):
             dead = {row for row, key in enumerate(above.columns(["key"])["key"].to_pylist()) if key in keys}
             found |= {row for row, document in enumerate(self._values(id, "document")) if document in dead}
         return frozenset(found)

@@ -42,7 +42,7 @@ from curate.sample import Document, Picture, Sample, Text
 from curate.shard import Shard, list_shards
 from curate.slices import known_slices
 from curate.storage import Storage
-from curate.tombstones import alive, dead_rows, hidden_keys
+from curate.tombstones import unshown_keys
 
 if TYPE_CHECKING:
     import datasets
@@ -253,7 +253,7 @@ def shard_samples(shard: Shard, *, kept: bool) -> Iterator[Sample]:
 def shard_documents(shard: Shard, *, kept: bool) -> Iterator[Document]:
     """The documents of a shard that may be shown, without parts that may not; `kept`: the kept parts of those that were
     kept."""
-    shown, gone = _shown_keys(shard, kept), {*dead_rows(shard.parts), *hidden_keys(shard.parts)}
+    shown, gone = _shown_keys(shard, kept), unshown_keys(shard.parts)
     for document in read_documents(shard, kept):
         if document.key in shown:
             yield replace(document, parts=tuple(p for p in document.parts if p.columns["key"] not in gone))
@@ -265,8 +265,8 @@ def _shown_keys(shard: Shard, kept: bool) -> set[str]:
         return set()
     rows = shard.columns(["key", KEPT] if kept else ["key"])
     keys = rows["key"].cast(pa.string())
-    hidden = pa.array([str(key) for key in hidden_keys(shard)], pa.string())
-    fine = alive(shard, keys) & ~np.asarray(pc.is_in(keys, value_set=hidden))
+    unshown = pa.array([str(key) for key in unshown_keys(shard)], pa.string())
+    fine = ~np.asarray(pc.is_in(keys, value_set=unshown), bool)
     if kept:
         fine &= np.asarray(pc.fill_null(rows[KEPT].combine_chunks(), False), bool)
     return set(keys.filter(pa.array(fine, pa.bool_())).to_pylist())

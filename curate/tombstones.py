@@ -30,6 +30,7 @@ __all__ = [
     "hidden_keys",
     "refuse_hidden",
     "removed_rows",
+    "unshown_keys",
     "write_dead",
     "write_removed",
 ]
@@ -79,11 +80,21 @@ def alive(shard: Shard, keys: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.bool
 
 def hidden_keys(shard: Shard) -> frozenset[str]:
     """The keys that a hash list matched, in a run or by tombstones: neither their rows nor their pictures are shown."""
-    found = {key for key, kind in dead_rows(shard).items() if kind in HIDDEN_KINDS}
-    if HASH_LIST_MATCH in shard.column_files:
-        rows = shard.columns(["key", HASH_LIST_MATCH])
-        found.update(rows.filter(pc.is_valid(rows[HASH_LIST_MATCH]))["key"].to_pylist())
-    return frozenset(found)
+    return frozenset({key for key, kind in dead_rows(shard).items() if kind in HIDDEN_KINDS} | _matched(shard))
+
+
+def unshown_keys(shard: Shard) -> frozenset[str]:
+    """The keys of rows that are shown to nobody: dead ones, and those that a hash list matched. Raises ShardError for a
+    file that is broken."""
+    return frozenset(dead_rows(shard).keys() | _matched(shard))
+
+
+def _matched(shard: Shard) -> set[str]:
+    """The keys that a hash list matched in a run."""
+    if HASH_LIST_MATCH not in shard.column_files:
+        return set()
+    rows = shard.columns(["key", HASH_LIST_MATCH])
+    return set(rows.filter(pc.is_valid(rows[HASH_LIST_MATCH]))["key"].to_pylist())
 
 
 def refuse_hidden(shard: Shard, keys: Collection[str]) -> None:

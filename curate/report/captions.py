@@ -18,7 +18,7 @@ from curate.errors import ShardError
 from curate.report.long_texts import rows_of
 from curate.sample import Document, Part, Picture
 from curate.shard import Shard
-from curate.tombstones import dead_rows, hidden_keys, refuse_hidden
+from curate.tombstones import refuse_hidden, unshown_keys
 
 __all__ = [
     "FATES",
@@ -69,7 +69,7 @@ def caption_rows(shard: Shard, view: str, only: Sequence[int] | None = None) -> 
         )
     names = told_columns(shard, view)
     captioners = _captioners(names)
-    unshown = hidden_keys(shard) | dead_rows(shard).keys()
+    unshown = unshown_keys(shard)
     for row in _rows(shard, names, only):
         if row["key"] in unshown:
             continue
