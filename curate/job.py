@@ -13,7 +13,7 @@ from curate.errors import ConfigError, PluginError
 from curate.plan import Job, check
 from curate.registry import pipeline, pipeline_names
 from curate.run.scheduler import RunSettings
-from curate.run_record import record_of, write_record
+from curate.run_record import keep_record
 
 __all__ = ["LoadedJob", "load_job"]
 
@@ -44,8 +44,7 @@ def load_job(path: Path, limit: int | None = None) -> LoadedJob:
     try:
         job: Job = make(config, limit)
         check(job)
-        record = record_of(path.stem, config, job.steps)
-        job = replace(job, begun=partial(write_record, record=record))
+        job = replace(job, begun=partial(keep_record, path.stem, config, job.steps))
         return LoadedJob(job, build(RunSettings, config.get("run", {}), "run"), config)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None

@@ -22,7 +22,16 @@ from curate.select import Decision
 from curate.stage import Step, settings_of
 from curate.storage import Storage
 
-__all__ = ["RUN_RECORD", "DecisionRecord", "FilterRecord", "RunRecord", "read_record", "record_of", "write_record"]
+__all__ = [
+    "RUN_RECORD",
+    "DecisionRecord",
+    "FilterRecord",
+    "RunRecord",
+    "keep_record",
+    "read_record",
+    "record_of",
+    "write_record",
+]
 
 RUN_RECORD = "run.json"
 MOST_BYTES = 1 << 26
@@ -109,6 +118,11 @@ def write_record(storage: Storage, record: RunRecord) -> None:
         there = b""
     if there != data:
         storage.write(RUN_RECORD, data)
+
+
+def keep_record(name: str, config: Mapping[str, Any], steps: Sequence[Step], storage: Storage) -> None:
+    """Make a job's record and keep it in its data set."""
+    write_record(storage, record_of(name, config, steps))
 
 
 def read_record(storage: Storage) -> RunRecord | None:
