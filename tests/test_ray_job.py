@@ -49,10 +49,12 @@ def test_the_file_for_kubernetes_is_a_ray_job_that_goes_on_after_a_failure() -> 
     assert spec["entrypoint"].endswith(" --on ray")
 
 
-def free_port() -> int:
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        return int(held.getsockname()[1])
+def free_ports(count: int) -> list[int]:
+    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [int(server.getsockname()[1]) for server in held]
+    for server in held:
+        server.close()
+    return ports
 
 
 @pytest.fixture
@@ -64,9 +66,10 @@ def cluster() -> Iterator[tuple[Any, dict[str, str]]]:
     os.environ.pop("RAY_ADDRESS", None)
     os.environ.update(RAY_AUTH_MODE="disabled", RAY_USAGE_STATS_ENABLED="0")
     os.environ["PATH"] = f"{BIN}{os.pathsep}{os.environ['PATH']}"
-    port = free_port()
+    port, agent = free_ports(2)  # the agent's default is one port for all heads of a machine: only the first takes jobs
     head = {"num_cpus": 0, "object_store_memory": 80 << 20, "dashboard_host": "127.0.0.1", "dashboard_port": port}
-    made = Cluster(initialize_head=True, head_node_args={**head, "include_dashboard": True})
+    head |= {"include_dashboard": True, "dashboard_agent_listen_port": agent}
+    made = Cluster(initialize_head=True, head_node_args=head)
     yield made, {**os.environ, "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{port}"}
     made.shutdown()
     os.environ.clear()
@@ -95,11 +98,12 @@ def test_a_submitted_job_makes_the_data_set_and_tells_when_it_cannot(
     config, out = tmp_path / "job" / "tiny.toml", tmp_path / "out"
     config.parent.mkdir()
     config.write_text(CONFIG)
-    job = submit(config, out, environment)
+    job, patience = submit(config, out, environment), time.monotonic() + 120
     while not (out / "source" / "00000.parquet").exists():
         if job.poll() is not None:
             told = end(job)[1]
-            assert "No available agent" in told, told  # the head takes jobs only some seconds after it answers
+            assert "No available agent" in told, told  # a head takes jobs only some seconds after it answers
+            assert time.monotonic() < patience, told
             job = submit(config, out, environment)
         time.sleep(0.1)
     time.sleep(2)
@@ -136,7 +140,7 @@ def test_a_submitted_job_makes_the_data_set_and_tells_when_it_cannot(
 def test_no_cluster_at_the_address_is_told_at_once(tmp_path: Path, address: str, cause: str) -> None:
     config = tmp_path / "tiny.toml"
     config.write_text(CONFIG)
-    address = address.format(port=free_port())
+    address = address.format(port=free_ports(1)[0])
     done = subprocess.run(
         [BIN / "curate", "run", config, "--out", tmp_path / "out", "--on", "ray"],
         env={**os.environ, "RAY_ADDRESS": address}, capture_output=True, text=True, timeout=120, check=False,
