@@ -78,14 +78,24 @@ def check(job: Job) -> None:
         labels.add(step.label)
         for column in step.reads:
             if column not in written and job.source_columns is not None:
+                remedy = _remedy(job, step, column) or nearest(column, sorted(written))
                 raise ConfigError(
-                    f"step {step.label!r} reads column {column!r}, which nothing before it writes; "
-                    f"{nearest(column, sorted(written))}"
+                    f"step {step.label!r} reads column {column!r}, which nothing before it writes; {remedy}"
                 )
         for column in step.writes:
             if written.get(column, "the source") != "the source":
                 raise ConfigError(f"steps {written[column]!r} and {step.label!r} both write column {column!r}")
             written[column] = step.label
+
+
+def _remedy(job: Job, step: Step, column: str) -> str | None:
+    """What to change where a filter wants what a step cannot read: it is the filter that a config names. None where
+    no filter does, and where the config names the column itself."""
+    wanted = {column, *step.writes}
+    for name, rule in (pair for other in job.steps for pair in getattr(other, "rules", ())):
+        if wanted.intersection(rule.columns) and wanted.intersection(rule.reads):
+            return f"filter {name!r} asks for it; leave that filter out, or let [source] have that column"
+    return None
 
 
 def phases(steps: Sequence[Step]) -> Iterator[Phase]:

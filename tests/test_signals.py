@@ -9,11 +9,13 @@ from curate.filter import Scorer
 from curate.imported import Import
 from curate.models.scorers import model_steps
 from curate.models.settings import build_models
+from curate.plan import check
 from curate.rank import Rank
 from curate.score import Score
 from curate.signals import signal_steps
 from curate.stage import Barrier
 from filters.neg_clip_loss import CompareInBatches
+from pipelines.image_text_pairs import image_text_pairs
 
 BEST = {"fraction": 0.3}
 LEFT = {"fraction": 0.3, "among": "earlier"}
@@ -187,16 +189,27 @@ def test_steps_are_what_filters_and_models_say():
     assert all(isinstance(step.scorer, Scorer) for step in found if isinstance(step, Score))
 
 
-def test_the_best_by_a_column_of_a_source_without_captions():
-    from curate.plan import check
-    from pipelines.image_text_pairs import image_text_pairs
-
-    job = image_text_pairs(
-        {
-            "pipeline": "image_text_pairs",
-            "source": {"kind": "url_table", "path": "urls.parquet", "columns": ["hype"]},
-            "filters": {"imported": {"column": "hype", **LEFT}},
-        }
-    )
+def checked(filters, **source):
+    source = {"kind": "url_table", "path": "urls.parquet", **source}
+    job = image_text_pairs({"pipeline": "image_text_pairs", "source": source, "filters": filters})
     check(job)
-    assert [step.label for step in job.steps] == ["fetch", "rank_hype_left", "select"]
+    return [step.label for step in job.steps]
+
+
+def test_the_best_by_a_column_of_a_source_without_captions():
+    filters = {"imported": {"column": "hype", **LEFT}}
+    assert checked(filters, columns=["hype"]) == ["fetch", "rank_hype_left", "select"]
+
+
+@pytest.mark.parametrize(
+    ("filters", "words"),
+    [
+        ({"url_duplicate": {}, "pair_duplicate": {}}, "filter 'url_duplicate' asks for it; leave that filter out"),
+        ({"pair_duplicate": {}, "url_duplicate": {}}, "filter 'url_duplicate' asks for it"),
+        ({"text_words": {}}, "'score_text_words' reads column 'text', .*; filter 'text_words' asks for it"),
+        ({"imported": {"column": "hypes", "min": 1}}, "'hypes', which nothing before it writes; did you mean 'hype'"),
+    ],
+)
+def test_a_filter_whose_column_nobody_has_is_named(filters, words):
+    with pytest.raises(ConfigError, match=words):
+        checked(filters, columns=["hype"], caption_column="caption")
