@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from curate.config import require_range
 from curate.errors import StageError
+from curate.models.memory import is_memory
 from curate.models.towers import Towers
 from curate.train.stream import PairBatch
 
@@ -159,7 +160,7 @@ class Trainer:
         try:
             return self._whole(batch) if len(batch) <= self.piece else self._in_pieces(batch)
         except (RuntimeError, MemoryError) as error:
-            if not _is_memory(error):
+            if not is_memory(error):
                 raise
             self.piece = min(self.piece, len(batch)) // 2
             if not self.piece:
@@ -254,11 +255,6 @@ def _groups(model: nn.Module, settings: TrainingSettings) -> Sequence[dict[str, 
     flat = [parameter for parameter in learned if parameter.ndim < 2]
     others = [parameter for parameter in learned if parameter.ndim >= 2]
     return [{"params": others, "weight_decay": settings.weight_decay}, {"params": flat, "weight_decay": 0.0}]
-
-
-def _is_memory(error: Exception) -> bool:
-    """Whether memory ran out. On the CPU torch has no exception of its own for it."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
 def _unit(values: Tensor) -> Tensor:

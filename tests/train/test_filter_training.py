@@ -124,11 +124,11 @@ class Small(nn.Module):
         return self.inner(pixels, tokens)
 
 
-GPU_FULL = torch.OutOfMemoryError("no more")
-CPU_FULL = RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+FULL = torch.OutOfMemoryError("no more")
+FULL_FOR_A_LIBRARY = RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
 
 
-def stepped(start, most, error=GPU_FULL):
+def stepped(start, most, error=FULL):
     encoder, batch = inputs(start, same=[0, 1, 2, 3, 0, 5])
     model = Small(encoder, most, error)
     trainer = Trainer(model, encoder.log_scale, TrainingSettings(batch=6, learning_rate=1e-3), steps=2)
@@ -137,9 +137,8 @@ def stepped(start, most, error=GPU_FULL):
     return loss, gradients, model, trainer
 
 
-@pytest.mark.parametrize("error", [GPU_FULL, CPU_FULL], ids=["gpu", "cpu"])
-def test_pieces_give_the_same_loss_and_gradient(start, error):
-    whole, pieces = stepped(start, 6), stepped(start, 2, error)
+def test_pieces_give_the_same_loss_and_gradient(start):
+    whole, pieces = stepped(start, 6), stepped(start, 2, FULL_FOR_A_LIBRARY)
     assert pieces[2].sizes == [6, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1]
     assert (whole[3].piece, pieces[3].piece) == (6, 1)
     assert whole[0] == pytest.approx(pieces[0], abs=1e-5)
