@@ -20,7 +20,7 @@ from curate.shard import Shard
 from curate.stage import Runtime
 from curate.storage import Storage
 
-FAST = ChatSettings(concurrency=4, total_timeout_s=2, retries=0, backoff_s=0.01, most_backoff_s=0.1)
+FAST = ChatSettings(concurrency=4, retries=0, backoff_s=0.01, most_backoff_s=0.1)
 MARK = "Answer with a JSON array"
 
 

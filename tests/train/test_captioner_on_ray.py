@@ -128,15 +128,15 @@ def test_more_workers_than_there_is_room_for_are_refused(cluster, clean, tmp_pat
         train_together(carry_out, SharedTraining(captioner(clean), tmp_path / "out", None, silent), workers, tmp_path)
 
 
-def test_gathered_features_are_of_all_and_gradients_come_back():
-    """Two processes of gloo, without Ray."""
+def test_gathered_features_are_of_all_and_gradients_come_back(tmp_path):
+    """Two processes of gloo, without Ray; they find each other by a file: a port might be another's."""
     import torch.multiprocessing as mp
 
-    mp.spawn(_gathers, args=(29_000 + os.getpid() % 1_000,), nprocs=2)
+    mp.spawn(_gathers, args=((tmp_path / "meeting").as_uri(),), nprocs=2)
 
 
-def _gathers(rank, port):
-    torch.distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+def _gathers(rank, meeting):
+    torch.distributed.init_process_group("gloo", meeting, rank=rank, world_size=2)
     from curate.train.spread_training import peers_of_process
 
     peers = peers_of_process()

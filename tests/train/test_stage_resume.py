@@ -2,7 +2,6 @@
 by two."""
 
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -92,18 +91,18 @@ def test_37_steps_a_kill_and_63_steps_are_100_steps(data, whole, half):
 
 
 def test_what_one_worker_began_two_end_with_the_same_bits(data, whole, half):
-    """Two processes of gloo."""
+    """Two processes of gloo, which find each other by a file: a port might be another's."""
     import torch.multiprocessing as mp
 
-    mp.spawn(_worker, args=(27_000 + os.getpid() % 1_000, str(data), half), nprocs=2)
+    mp.spawn(_worker, args=(half.with_name("meeting").as_uri(), str(data), half), nprocs=2)
     assert told(half) == told(whole)
     report = json.loads((half / "only" / "stage.json").read_text())
     assert report["workers"] == 2
     assert report["counts"]["examples"] == 400
 
 
-def _worker(rank, port, data, out):
-    torch.distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+def _worker(rank, meeting, data, out):
+    torch.distributed.init_process_group("gloo", meeting, rank=rank, world_size=2)
     assert peers_of_process().world == 2
     carry_out(StagesOrder(table(), data, Path(out)), 0)
     torch.distributed.destroy_process_group()
