@@ -62,7 +62,7 @@ def _lines(text: TextIO) -> Iterator[str]:
 def _csv(text: TextIO, delimiter: str) -> Iterator[Record | None]:
     """Rows by the header's names. A row with more fields than the header has is unreadable: a comma without quotes."""
     reader = csv.reader(iter(lambda: text.readline(MOST_ROW_CHARS), ""), delimiter=delimiter)
-    header = next(reader, [])
+    header = _header(reader)
     while True:
         try:
             row = next(reader)
@@ -75,6 +75,14 @@ def _csv(text: TextIO, delimiter: str) -> Iterator[Record | None]:
             continue
         if row:
             yield None if any(row[len(header) :]) else dict(zip(header, row, strict=False))
+
+
+def _header(reader: Iterator[list[str]]) -> list[str]:
+    """The first row that is not blank. Raises ValueError where it is none."""
+    try:
+        return next(filter(None, reader), [])
+    except csv.Error as error:
+        raise ValueError(f"it does not begin with the names of columns: {error}") from error
 
 
 def _json_lines(lines: Iterator[str]) -> Iterator[Record | None]:

@@ -115,6 +115,7 @@ def test_folders_and_globs_of_real_lists() -> None:
         (b"url\nhttp://h/\0.jpg", "http://h/\0.jpg"),
         (b"url\r\nhttp://h/a.jpg\r\n", "http://h/a.jpg"),
         (b"url\rhttp://h/a.jpg\r", "http://h/a.jpg"),
+        (b"\n\r\nurl\nhttp://h/a.jpg", "http://h/a.jpg"),
     ],
 )
 def test_encodings_and_line_ends(tmp_path: Path, raw: bytes, url: str) -> None:
@@ -257,6 +258,7 @@ def test_parquet_is_read_by_pieces(tmp_path: Path) -> None:
         ("a.csv", "url,x\nu,1", {"caption_column": "alt"}, "has no column 'alt'"),
         ("a.csv", "url,width\nu,1", {"columns": "all"}, "a column 'width', which a later stage writes"),
         ("a.csv", "", {}, "has no rows"),
+        ("a.csv", "x" * 200_000, {}, "cannot be read as csv: it does not begin with the names of columns"),
         ("a.jsonl", "\n\n", {}, "has no rows"),
         ("a.parquet", "no parquet", {}, "cannot be read as parquet"),
         ("a.json", "5", {}, "cannot be read as json: not an array of objects"),
