@@ -35,8 +35,8 @@ samples = 8
 [fetch]
 per_host_rate = 0
 per_host_concurrency = 32
-first_byte_timeout_s = 4.0
-total_timeout_s = 4.0
+least_rate_window_s = 1.0
+most_bytes = 8_000_000
 backoff_s = 0.1
 [filters.image_size]
 min_side_px = 150

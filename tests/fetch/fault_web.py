@@ -37,6 +37,12 @@ def reply(status: int = 200, body: bytes = PICTURE, *headers: str, length: bool 
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
 
 
+def falls_silent(connection: socket.socket, call: Call) -> None:
+    """A route that begins to answer and then says nothing until the client has gone."""
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<p>")
+    connection.recv(1)
+
+
 @dataclass
 class Web:
     """Routes by `host/path`, then by path (without its query); a path without a route is 404.
@@ -107,6 +113,14 @@ class Web:
         finally:
             with self._lock:
                 self.active[call.host] -= 1
+
+
+def wait_until(true: Callable[[], bool], most_s: float = 30.0) -> None:
+    """Come back as soon as something is true, however long that takes on a busy machine."""
+    deadline_s = time.monotonic() + most_s
+    while not true():
+        assert time.monotonic() < deadline_s, "waited in vain"
+        time.sleep(0.002)
 
 
 def collect(client: Client, urls: Iterable[str]) -> list[Response]:

@@ -1,16 +1,21 @@
 """Hosts share the client and not each other's troubles: limits, rates, suspension."""
 
+import threading
 import time
 from dataclasses import replace
-from itertools import pairwise
 
-from fault_web import FAST, Web, collect, reply
+from fault_web import FAST, Web, collect, reply, wait_until
 
 from curate.fetch.client import Client
 
 
 def test_no_host_gets_more_requests_at_once_than_allowed(web: Web) -> None:
-    web.routes["/x.jpg"] = lambda c, _: time.sleep(0.02) or reply()
+    def together(connection, call):
+        wait_until(lambda: web.most_active[call.host] >= 3)
+        time.sleep(0.02)
+        return reply()
+
+    web.routes["/x.jpg"] = together
     client = Client(replace(FAST, per_host_concurrency=3), {"*": web.address})
     collect(client, [f"http://{host}.test/x.jpg?{i}" for i in range(20) for host in "ab"])
     client.close()
@@ -19,41 +24,45 @@ def test_no_host_gets_more_requests_at_once_than_allowed(web: Web) -> None:
 
 
 def test_no_more_transfers_than_allowed_in_all(web: Web) -> None:
-    active, most = [0], [0]
+    lock, active, most = threading.Lock(), [0], [0]
 
-    def slow(connection, call):
-        active[0] += 1
-        most[0] = max(most[0], active[0])
+    def together(connection, call):
+        with lock:
+            active[0] += 1
+            most[0] = max(most[0], active[0])
+        wait_until(lambda: most[0] >= 5)
         time.sleep(0.02)
-        active[0] -= 1
+        with lock:
+            active[0] -= 1
         return reply()
 
-    web.routes["/x.jpg"] = slow
+    web.routes["/x.jpg"] = together
     client = Client(replace(FAST, concurrency=5, robots="ignore"), {"*": web.address})
     collect(client, [f"http://h{i}.test/x.jpg" for i in range(40)])
     client.close()
-    assert 4 <= most[0] <= 5
+    assert most[0] == 5
 
 
 def test_the_rate_of_a_host_is_kept_and_other_hosts_do_not_wait(web: Web) -> None:
     client = Client(
         replace(FAST, per_host_rate=20, per_host_concurrency=2, robots="ignore", concurrency=8), {"*": web.address}
     )
+    started = time.monotonic()
     collect(client, ["http://slow.test/a.jpg"] * 21 + [f"http://h{i}.test/a.jpg" for i in range(50)])
+    assert time.monotonic() - started >= 0.94  # 21 requests, a burst of 2, then 20 a second
     client.close()
     slow = [call.at_s for call in web.calls if call.host == "slow.test"]
     others = [call.at_s for call in web.calls if call.host != "slow.test"]
-    assert slow[-1] - slow[0] >= 0.9  # 21 requests, a burst of 2, then 20 a second
     assert max(others) < slow[-1]
 
 
 def test_a_crawl_delay_is_kept_up_to_the_most(web: Web) -> None:
     web.routes["/robots.txt"] = reply(200, b"User-agent: *\nCrawl-delay: 100")
-    client = Client(replace(FAST, most_crawl_delay_s=0.25), {"*": web.address})
+    client = Client(replace(FAST, most_crawl_delay_s=0.2), {"*": web.address})
+    started = time.monotonic()
     collect(client, ["http://a.test/a.jpg"] * 4)
+    assert time.monotonic() - started >= 0.59  # the last of four begins three waits after the first
     client.close()
-    times = [call.at_s for call in web.calls if call.path == "/a.jpg"]
-    assert all(later - earlier >= 0.24 for earlier, later in pairwise(times))
 
 
 def test_rows_that_wait_too_long_for_their_turn_are_put_off(web: Web) -> None:
@@ -66,7 +75,7 @@ def test_rows_that_wait_too_long_for_their_turn_are_put_off(web: Web) -> None:
     done = [response for response in got if response.status == "success"]
     put_off = [response for response in got if response.status == "host_suspended"]
     assert len(done) + len(put_off) == 200
-    assert 2 <= len(done) <= 4
+    assert 1 <= len(done) <= 3
     assert put_off[0].detail == "waited 1.2 s for its turn"
     assert put_off[0].status.heals
 
@@ -75,13 +84,15 @@ def test_a_host_that_fails_again_and_again_is_suspended_and_comes_back(web: Web)
     web.routes["/bad.jpg"] = lambda c, _: None
     settings = replace(FAST, breaker_failures=5, breaker_s=1.0, retries=0, per_host_concurrency=1)
     client = Client(settings, {"*": web.address})
-    got = collect(client, ["http://bad.test/bad.jpg"] * 50 + ["http://good.test/a.jpg"] * 50)
-    assert [response.status for response in got[:50]].count("connection_lost") == 5
-    assert [response.status for response in got[:50]].count("host_suspended") == 45
-    assert "5 failures in a row" in got[49].detail
-    assert {response.status for response in got[50:]} == {"success"}
-    assert collect(client, ["http://bad.test/a.jpg"])[0].status == "host_suspended"
-    time.sleep(1.1)
+    got = collect(client, ["http://good.test/a.jpg"] * 9 + ["http://bad.test/bad.jpg"] * 50)
+    suspended = collect(client, ["http://bad.test/a.jpg"])[0]
+    until = time.monotonic() + 1.01
+    assert [response.status for response in got[9:]].count("connection_lost") == 5
+    assert [response.status for response in got[9:]].count("host_suspended") == 45
+    assert "5 failures in a row" in got[-1].detail
+    assert {response.status for response in got[:9]} == {"success"}
+    assert suspended.status == "host_suspended"
+    wait_until(lambda: time.monotonic() > until)
     assert collect(client, ["http://bad.test/a.jpg"])[0].status == "success"
     client.close()
 
@@ -114,22 +125,26 @@ def test_a_long_retry_after_suspends_the_rest_of_the_host(web: Web) -> None:
 
 def test_waiting_for_a_retry_holds_no_slot(web: Web) -> None:
     web.routes["/x.jpg"] = reply(500)
-    settings = replace(FAST, concurrency=2, per_host_concurrency=2, backoff_s=1.0, retries=1, robots="ignore")
+    settings = replace(FAST, concurrency=2, per_host_concurrency=2, backoff_s=0.2, retries=1, robots="ignore")
     client = Client(settings, {"*": web.address})
-    started = time.monotonic()
-    got = collect(client, [f"http://h{i}.test/x.jpg" for i in range(40)])
+    got = collect(client, [f"http://h{i}.test/x.jpg" for i in range(10)])
     client.close()
     assert {response.attempts for response in got} == {2}
-    assert time.monotonic() - started < 15  # one after the other they would wait 40 s
+    hosts = [call.host for call in web.calls]
+    again = next(n for n, host in enumerate(hosts) if host in hosts[:n])
+    assert again > 2, "the third host is asked before the first two are asked again"
 
 
 def test_a_bad_host_among_many_rows_leaves_the_others_alone(web: Web) -> None:
-    web.routes["/hang.jpg"] = lambda c, _: time.sleep(1)
-    client = Client(
-        replace(FAST, concurrency=8, per_host_concurrency=2, first_byte_timeout_s=0.4, retries=0), {"*": web.address}
-    )
+    others_done = threading.Event()
+    web.routes["/hang.jpg"] = lambda c, _: reply() if others_done.wait(19) else None
+    client = Client(replace(FAST, concurrency=8, per_host_concurrency=2), {"*": web.address})
     urls = ["http://hang.test/hang.jpg"] * 6 + [f"http://h{i % 7}.test/a.jpg?{i}" for i in range(60)]
-    order = [response.row for response in client.fetch(list(enumerate(urls))) if response]
+    order: list[int] = []
+    for response in client.fetch(list(enumerate(urls))):
+        order += [response.row] if response else []
+        if len(order) == 60:
+            others_done.set()
     client.close()
     assert sorted(order) == list(range(66))
     assert set(order[:60]) == set(range(6, 66))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from fault_web import Web, reply
+from fault_web import Web, reply, wait_until
 from stage_runs import column, fetch_tables, picture
 
 from curate.fetch import crawl as module
@@ -45,8 +45,8 @@ def web() -> Iterator[Web]:
     served.close()
 
 
-def asked_while_decoders_wait(web: Web, monkeypatch: pytest.MonkeyPatch) -> int:
-    """How many pictures were asked for while none was decoded; afterwards all must arrive."""
+def asked_while_decoders_wait(web: Web, monkeypatch: pytest.MonkeyPatch, least: int) -> int:
+    """How many pictures were asked for while none was decoded, at least so many; afterwards all must arrive."""
     decoder, rows = SlowDecoder(), []
     monkeypatch.setattr(module, "process", decoder)
     urls = [(number, f"http://a.test/a?{number}") for number in range(ROWS)]
@@ -56,10 +56,9 @@ def asked_while_decoders_wait(web: Web, monkeypatch: pytest.MonkeyPatch) -> int:
 
     thread = threading.Thread(target=work)
     thread.start()
-    before = -1
-    while before != len(web.calls) or not decoder.begun:
-        before = len(web.calls)
-        time.sleep(0.4)
+    wait_until(lambda: len(web.calls) > least)
+    time.sleep(0.3)  # more would come now
+    before = len(web.calls)
     assert rows == []
     decoder.go.set()
     thread.join(60)
@@ -71,12 +70,12 @@ def asked_while_decoders_wait(web: Web, monkeypatch: pytest.MonkeyPatch) -> int:
 
 def test_the_number_of_waiting_bodies_is_bounded(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_WAITING", 10)
-    assert 10 <= asked_while_decoders_wait(web, monkeypatch) < 10 + FETCH.concurrency
+    assert 10 <= asked_while_decoders_wait(web, monkeypatch, 10) < 10 + FETCH.concurrency
 
 
 def test_the_bytes_of_waiting_bodies_are_bounded(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_WAITING_BYTES", 20 * len(BODY))
-    assert 20 <= asked_while_decoders_wait(web, monkeypatch) < 20 + FETCH.concurrency
+    assert 20 <= asked_while_decoders_wait(web, monkeypatch, 20) < 20 + FETCH.concurrency
 
 
 def test_rows_without_a_picture_pass_while_decoders_wait(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:

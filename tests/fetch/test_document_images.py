@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from document_runs import NOT_KEPT, Part, fetch_documents
-from fault_web import Call, Web, reply
+from fault_web import Web, falls_silent, reply
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from stage_runs import column, digests, members, picture
@@ -35,9 +34,7 @@ from curate.shard import Shard
 from curate.stage import Runtime
 from curate.storage import Storage
 
-FETCH = FetchSettings(
-    per_host_rate=0, concurrency=8, total_timeout_s=1.0, first_byte_timeout_s=1.0, retries=0, most_bytes=50_000
-)
+FETCH = FetchSettings(per_host_rate=0, concurrency=8, least_rate_window_s=0.5, retries=0, most_bytes=50_000)
 RETRY = replace(FETCH, retry="failed")
 HOST = "http://pictures.test"
 FAULTS = {
@@ -45,15 +42,11 @@ FAULTS = {
     "/html.jpg": ("not_an_image", ""),
     "/huge.jpg": ("too_many_bytes", "60000 bytes announced, at most 50000"),
     "/missing.jpg": ("not_found", "HTTP 404"),
-    "/silent.jpg": ("timeout", ""),
+    "/silent.jpg": ("too_slow", ""),
     "/down.jpg": ("server_error", "HTTP 500"),
     "/private.jpg": ("robots_disallowed", ""),
     "/no.jpg": ("opted_out", "x-robots-tag: noai"),
 }
-
-
-def silent(connection: Any, call: Call) -> None:
-    time.sleep(3)
 
 
 @pytest.fixture
@@ -67,7 +60,7 @@ def web() -> Iterator[Web]:
             "/gone.jpg": reply(410),
             "/html.jpg": reply(200, b"<html>no picture</html>", "Content-Type: text/html"),
             "/huge.jpg": reply(body=bytes(60_000)),
-            "/silent.jpg": silent,
+            "/silent.jpg": falls_silent,
             "/down.jpg": reply(500),
             "/no.jpg": reply(200, picture(), "X-Robots-Tag: noai"),
         }
