@@ -27,7 +27,7 @@ import pyarrow as pa
 
 from curate.column_files import plain_column
 from curate.condition_sql import OPENING, ConditionWriter, letter, refuse_cases
-from curate.duck import in_pieces, sealed_connection
+from curate.duck import PIECE_BYTES, in_pieces, sealed_connection
 from curate.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 __all__ = ["MOST_LETTERS", "Condition", "holds", "read_condition"]
 
 MOST_LETTERS = 10_000
+QUICK = 250
+"""Letters of regular expressions that a full piece may be held against: 1 s of one core at worst."""
 MEMORY = 1 << 30
 """Bytes that a condition may take on the rows of one shard."""
 
@@ -46,11 +48,12 @@ SOURCE = re.compile(r" when casting from source column c[0-9]{1,3}(?=\n\nLINE)")
 @dataclass(frozen=True)
 class Condition:
     """A condition that was checked. `columns`: those that it names, in order; `sql`: to be run on a table in which they
-    are called c0, c1, ...; `text`: as it was typed."""
+    are called c0, c1, ...; `text`: as it was typed; `piece_bytes`: how much may be asked at a time (`in_pieces`)."""
 
     text: str
     columns: tuple[str, ...]
     sql: str
+    piece_bytes: int = PIECE_BYTES
 
     def failed(self, error: Exception, told: bool = True) -> str:
         """What DuckDB says of it when it fails on a value, with the columns by their own names. `told`: the value too;
@@ -85,7 +88,7 @@ def read_condition(text: str, known: Collection[str] | None = None) -> Condition
     sql = writer.write(where) if where else ""
     if not where or _placeless(tree) != _around():
         raise ConfigError("a condition is one expression, such as width >= 512; this says more than that")
-    return Condition(text, tuple(writer.columns), sql)
+    return Condition(text, tuple(writer.columns), sql, PIECE_BYTES * QUICK // max(writer.patterns, QUICK))
 
 
 def holds(condition: Condition, columns: pa.Table) -> npt.NDArray[np.bool_]:

@@ -1,9 +1,9 @@
 """Writes SQL anew from the tree of a condition, node by node: the list of what may stand in one, and the walk.
 
 Functions are on the list when they read nothing but what they are given, say the same every time, and answer with not
-much more than they got. A tree is bounded in depth, in nodes and in calls, since DuckDB looks at the clock only between
-2,048 rows, and not at all while it plans. What it writes out several times counts as often: eighteen `nullif` inside
-each other took 60 s and 3.6 GB.
+much more than they got. A tree is bounded in depth, in nodes, in calls and in regular expressions, since DuckDB looks
+at the clock only between batches of rows, and not at all while it plans. What it writes out several times counts as
+often: eighteen `nullif` inside each other took 60 s and 3.6 GB.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from math import log
 from typing import Any
 
 from curate.errors import ConfigError
+from curate.pattern_size import pattern_size
 from curate.registry import nearest
 
 __all__ = ["OPENING", "ConditionWriter", "letter", "refuse_cases"]
@@ -25,6 +26,8 @@ OPENING = "SELECT 1 FROM rows WHERE "
 MOST_DEPTH = 60
 MOST_NODES = 5_000
 MOST_CALLS = 100
+MOST_PATTERNS = 5_000
+"""Letters of all regular expressions, with what they repeat written out."""
 MOST_WRITTEN = 100_000
 """Letters that a text with CASE may be when the parser has written it out."""
 FEW = 6
@@ -104,6 +107,7 @@ class ConditionWriter:
         self._text, self._known = text, known
         self.columns: dict[str, str] = {}
         self._letters: tuple[str, ...] = ()
+        self.patterns = 0
         self._depth = self._nodes = self._calls = 0
         self._times = 1
         self._of: Mapping[str, Callable[[Node], str]] = {
@@ -148,6 +152,8 @@ class ConditionWriter:
         if len(names) == 1 and names[0] in self._letters:
             return f"v{self._letters.index(names[0])}"
         name = ".".join(map(str, names))
+        if self._letters:  # a function of it would run once for each value of the list
+            raise self._refused(node, f"the column {name!r} in a lambda", "name its letter and constants alone")
         if len(names) != 1 and (self._known is None or name not in self._known):
             raise self._refused(node, f"{name!r}", 'a name with a dot stands in double quotes: "a.b"')
         if self._known is not None and name not in self._known:
@@ -243,10 +249,22 @@ class ConditionWriter:
         constant = nodes[1:] if name in PATTERNS else nodes if name == "list_value" else []
         if any(one["class"] != "CONSTANT" for one in constant):
             raise self._refused(node, f"{name}() of what is no constant", "write the text or the numbers themselves")
+        if name in PATTERNS:
+            self._weigh(nodes[1:])
         if name in FILTERS and len(nodes) == 2 and nodes[1]["class"] == "LAMBDA":
             return f"list_filter({self.write(nodes[0])}, {self._lambda(nodes[1])})"
         written = [self._repeated(one, 2 if name == "nullif" else 1) for one in nodes]
         return f'"{name}"({", ".join(written)})'
+
+    def _weigh(self, nodes: list[Node]) -> None:
+        """Add a pattern to `patterns`, the size of all of them as they are written out."""
+        texts = (str((one.get("literal") or {}).get("text", "")) for one in nodes)
+        self.patterns += self._times * max(map(pattern_size, texts), default=1)
+        if self.patterns > MOST_PATTERNS:
+            raise ConfigError(
+                f"the regular expressions have more than {MOST_PATTERNS:,} letters, what they repeat written out; "
+                "write less"
+            )
 
     def _lambda(self, node: Node) -> str:
         """A lambda of one letter, not inside another, for nested ones take the square of a list's length."""

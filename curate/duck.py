@@ -34,7 +34,8 @@ LEAST_VERSION = 2
 READERS = 2
 """Shards that are read at once."""
 PIECE_ROWS, PIECE_BYTES = 2_048, 128 << 10
-"""Of what DuckDB asks at a time: its own number of rows, and bytes where texts are long."""
+"""Of what DuckDB asks at a time: its own number of rows, and bytes where texts are long; fewer of them where regular
+expressions are large."""
 
 
 def require_duckdb() -> None:
@@ -67,20 +68,20 @@ def sealed_connection(memory: int = 256 << 20, threads: int = 1) -> duckdb.DuckD
     return duckdb.connect(":memory:", config=settings)
 
 
-def in_pieces(rows: pa.Table) -> pa.Table:
-    """The same rows in batches of at most PIECE_BYTES, but that a row is never cut. DuckDB asks a whole batch before it
-    looks at the clock, and the memory of what it makes meanwhile is not counted: 2,048 texts of 40,000 letters, split
-    into letters, took 2.6 GB under a limit of 1 GB. Takes 5 ms a million rows."""
+def in_pieces(rows: pa.Table, most: int = PIECE_BYTES) -> pa.Table:
+    """The same rows in batches of at most so many bytes, but that a row is never cut. DuckDB asks a whole batch before
+    it looks at the clock, and the memory of what it makes meanwhile is not counted: 2,048 texts of 40,000 letters,
+    split into letters, took 2.6 GB under a limit of 1 GB. Takes 5 ms a million rows."""
     starts = range(0, len(rows), PIECE_ROWS)
-    pieces = [piece for start in starts for piece in _halves(rows.slice(start, PIECE_ROWS))]
+    pieces = [piece for start in starts for piece in _halves(rows.slice(start, PIECE_ROWS), most)]
     return pa.concat_tables(pieces) if pieces else rows
 
 
-def _halves(rows: pa.Table) -> list[pa.Table]:
-    if len(rows) < 2 or rows.nbytes <= PIECE_BYTES:
+def _halves(rows: pa.Table, most: int) -> list[pa.Table]:
+    if len(rows) < 2 or rows.nbytes <= most:
         return [rows]
     half = len(rows) // 2
-    return [*_halves(rows.slice(0, half)), *_halves(rows.slice(half))]
+    return [*_halves(rows.slice(0, half), most), *_halves(rows.slice(half), most)]
 
 
 class ShardColumns(ds.InMemoryDataset):  # type: ignore[misc]

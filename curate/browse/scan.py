@@ -25,7 +25,7 @@ import pyarrow as pa
 
 from curate.column_files import ColumnFiles
 from curate.condition import Condition
-from curate.duck import in_pieces
+from curate.duck import PIECE_BYTES, in_pieces
 from curate.errors import ConfigError, ShardError, StorageError
 from curate.hidden_rows import Hidden
 
@@ -165,7 +165,7 @@ class Scan:
     def _ask(self, connection: duckdb.DuckDBPyConnection, read: Sequence[_Rows]) -> None:
         tables = [one.table for one in read if one.table is not None]
         if tables:
-            rows = in_pieces(pa.concat_tables(tables))
+            rows = in_pieces(pa.concat_tables(tables), self.condition.piece_bytes if self.condition else PIECE_BYTES)
             self._keep(connection, rows)
             small = rows.num_rows < MOST_ROWS and rows.nbytes < MOST_BYTES
             self._together = min(self._together * 2, MOST_SHARDS) if small else max(self._together // 2, 1)
