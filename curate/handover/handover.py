@@ -130,7 +130,7 @@ class HandOver(Barrier):
             columns += [conversation_column(name, lineage, talk)] if talk else []
             views += [own for own in [chosen_view(name, lineage, view)] if own and view]
             cleaned += [own for own in [decontaminated(name, lineage)] if own]
-        shards = {name: found.by_source.get(name, {}).get("shards", 0) for name in sources}
+        shards = {name: own["shards"] for name, own in found.by_source.items() if own["samples"]}
         warnings = list(warnings_of(sources, lineages, shards, self.policy, bool(cleaned)))
         told = {"sources": sources, "columns": columns, "views": views, "decontamination": cleaned}
         return {**told, "warnings": warnings}

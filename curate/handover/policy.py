@@ -58,12 +58,12 @@ def warnings_of(
     policy: Policy,
     decontaminated: bool,
 ) -> Iterator[str]:
-    """Sentences on what is unwise or untold; `shards` by source."""
+    """Sentences on what is unwise or untold; `shards` by source, of those that have an example."""
     for name, source in sources.items():
         if not source["licence"]:
             yield f"source {name} has no licence; write licence = ... into [sources.{name}]"
         if not shards.get(name):
-            yield f"source {name} has no example that could be used"
+            yield f"source {name} has no example that could be used: each was left out, left_out/ tells why"
     for name, lineage in lineages.items():
         if not decided(lineage):
             yield f"no filter has decided on source {name}: all that it has is handed over"

@@ -432,9 +432,32 @@ mixture = {{sources = [{{name = "talk", kind = "chat"}}, {{name = "prose", kind 
         ("prose", "text", 2),
     ]
     assert found.sources["talk"].left_out == {"image_missing": 1}
+    assert [told for told in found.warnings if "no example that could be used" in told] == []
     assert found.sources["talk"].lineage is None
     assert found.columns == found.views == ()
     assert verify(Storage(str(tmp_path / "out"))).problems == []
+
+
+def test_a_source_of_which_nothing_can_be_used_is_told(tmp_path: Path) -> None:
+    """Its shards are there, and empty."""
+    put_lines(tmp_path / "talk.jsonl", [talk(n) for n in range(4)])
+    (tmp_path / "none").mkdir()
+    (tmp_path / "others.toml").write_text(f"""
+pipeline = "handover"
+[sources.talk]
+kind = "chat"
+path = "{tmp_path}/talk.jsonl"
+images = "{tmp_path}/none"
+[[stages.stages]]
+name = "instruct"
+objective = "sft"
+resolution = {{}}
+mixture = {{sources = [{{name = "talk", kind = "chat"}}]}}
+""")
+    hand_over(tmp_path / "others.toml", tmp_path / "out")
+    found = read_manifest(Storage(str(tmp_path / "out")))
+    assert (found.totals["samples"], found.sources["talk"].left_out) == (0, {"image_missing": 4})
+    assert "source talk has no example that could be used: each was left out, left_out/ tells why" in found.warnings
 
 
 def test_a_manifest_that_is_not_valid_is_never_written(sets: Path, tmp_path: Path) -> None:
@@ -457,11 +480,9 @@ def test_a_source_without_examples_and_one_that_did_not_end_are_told() -> None:
         "pages": Lineage(None, {"select_documents": {}}, {}, True),
         "raw": Lineage(None, {"select": {}}, {}, True),
     }
-    told = list(
-        warnings_of(sources, lineages, {"web": 8, "pages": 0, "raw": 8}, Policy(opt_out_date="2026-01-01"), True)
-    )
+    told = list(warnings_of(sources, lineages, {"web": 8, "raw": 8}, Policy(opt_out_date="2026-01-01"), True))
     assert told == [
-        "source pages has no example that could be used",
+        "source pages has no example that could be used: each was left out, left_out/ tells why",
         "no filter has decided on source web: all that it has is handed over",
         "the last run of source web did not end; its lineage is not known",
         "source raw has what its filters dropped too (kept_only = false)",

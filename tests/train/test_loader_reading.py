@@ -239,9 +239,14 @@ def test_as_many_requests_are_under_way_as_there_are_threads(folder, monkeypatch
     under_way, most, read_range = [], [0], Storage.read_range
 
     def slow(storage, *asked):
+        """Until as many as expected have been under way at once: on a busy machine threads start late."""
         under_way.append(1)
         most[0] = max(most[0], len(under_way))
-        time.sleep(0.01)
+        ends = time.monotonic() + 10
+        while most[0] < 7 and time.monotonic() < ends:
+            time.sleep(0.001)
+            most[0] = max(most[0], len(under_way))
+        time.sleep(0.001)
         under_way.pop()
         return read_range(storage, *asked)
 
