@@ -1,12 +1,13 @@
 """Drops pictures from hosts on a list, with all their subdomains: `example.com` blocks `a.example.com` as well.
 
 The list is a text file, one host a line, `#` starts a comment (the form of UT1's and hosts-style block lists without
-addresses). Its digest is part of the filter's identity, so a changed list decides anew under the same name.
+addresses). A line that is a URL, or a host behind an address, would block nothing, and is an error. The list's digest
+is part of the filter's identity, so a changed list decides anew under the same name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -15,10 +16,13 @@ from typing import Any, ClassVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curate.errors import ConfigError
 from curate.filter import Filter, Verdict, verdict
 from curate.source.model_file import file_digest
 
 HOST = r"^\s*[A-Za-z][A-Za-z0-9+.-]*:/*(?:[^/?#\\]*@)?(?P<host>\[[^\]/]*\]|[^/?#\\:]*)"
+EDGES = "." + "".join(character for character in map(chr, range(0x3001)) if character.isspace())
+"""What means nothing around a host: a final dot, and the first one that some lists have; white space."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,9 @@ class UrlHost(Filter):
             raise ValueError(f"blocklist = {self.blocklist!r} is no file here")
         if not self.blocklist and not self.hosts:
             raise ValueError("needs `blocklist` (a file) or `hosts` (a list): nothing would be dropped")
+        for host in self.hosts:
+            if not _is_host(host):
+                raise ValueError(f"hosts has {host!r}; write a host alone, such as example.com")
 
     def identity(self) -> Any:
         return {
@@ -57,12 +64,10 @@ class UrlHost(Filter):
 
 
 def normal_host(host: str) -> str:
-    """Lower case, without a final dot, international names in their ASCII form."""
-    host = host.strip().rstrip(".").lower()
-    if host.isascii():
-        return host
+    """Lower case, without dots at the ends, international names in their ASCII form."""
+    host = host.strip(EDGES).lower()
     try:
-        return host.encode("idna").decode("ascii")
+        return host if host.isascii() else host.encode("idna").decode("ascii").strip(EDGES).lower()
     except UnicodeError:
         return host
 
@@ -75,6 +80,23 @@ def is_listed(host: str, listed: frozenset[str] | set[str]) -> bool:
 
 @lru_cache(maxsize=4)
 def read_hosts(path: str, modified_ns: int, size_bytes: int) -> frozenset[str]:
-    """The hosts of a list file, read once per process and state of the file."""
-    lines = (line.split("#", 1)[0].strip() for line in Path(path).read_text("utf-8").splitlines())
-    return frozenset(normal_host(line) for line in lines if line)
+    """The hosts of a list file, read once per process and state of the file. Raises ConfigError."""
+    return frozenset(_hosts(path))
+
+
+def _hosts(path: str) -> Iterator[str]:
+    with open(path, encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            host = line.split("#", 1)[0].strip()
+            if host and not _is_host(host):
+                raise ConfigError(
+                    f"[filters.url_host] blocklist = {path!r}, line {number}: {host[:60]!r} is not a host alone, such "
+                    "as example.com; leave addresses, schemes and paths out"
+                )
+            if host:
+                yield normal_host(host)
+
+
+def _is_host(text: str) -> bool:
+    """Whether a line can be a host, rather than a URL, a pattern, or an address with a host."""
+    return bool(text.strip(EDGES)) and not any(c in "/*" or c.isspace() for c in text.strip())

@@ -1,9 +1,10 @@
 """A listed host blocks what is below it, however the URL is dressed, and nothing else."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from curate.errors import ConfigError
 from filters.url_host import UrlHost, is_listed, normal_host
 
 URLS = [
@@ -11,6 +12,7 @@ URLS = [
     ("https://a.example.com/a.jpg", True),
     ("https://a.b.EXAMPLE.com:8080/a.jpg?x=1", True),
     ("https://example.com.", True),
+    ("https://example.com\u3002/a.jpg", True),
     ("https://user:pw@example.com/a.jpg", True),
     ("https://other.org@example.com/", True),
     ("https://example.com", True),
@@ -34,7 +36,7 @@ URLS = [
 @pytest.fixture
 def blocklist(tmp_path):
     path = tmp_path / "hosts.txt"
-    path.write_text("# hosts that we do not take\nExample.COM.\n\nxn--bcher-kva.example # books\n")
+    path.write_text("# hosts that we do not take\n.Example.COM.\n\nxn--bcher-kva.example # books\n")
     return path
 
 
@@ -70,7 +72,19 @@ def test_a_filter_that_could_drop_nothing_is_refused(settings):
         UrlHost(**settings)
 
 
+@pytest.mark.parametrize("line", ["0.0.0.0 ads.example.com", "https://example.com/", "*.example.com", "."])
+def test_what_is_no_host_alone_is_refused_instead_of_blocking_nothing(reasons, tmp_path, line):
+    with pytest.raises(ValueError, match=r"hosts has .*; write a host alone"):
+        UrlHost(hosts=("a.org", line))
+    path = tmp_path / "hosts.txt"
+    path.write_text(f"a.org\n{line} # ads\n")
+    with pytest.raises(ConfigError, match=r"line 2: .* is not a host alone"):
+        reasons(UrlHost(blocklist=str(path)), url=["http://a.org"])
+
+
 @given(st.text(max_size=30))
+@example("0 .")
+@example("\xfc\u3002")
 def test_any_host_can_be_asked_about(host):
     assert isinstance(is_listed(host, {"example.com"}), bool)
     assert normal_host(normal_host(host)) == normal_host(host)
