@@ -48,7 +48,7 @@ STEP_TOKENS = 64
 MOST_PROMPT_TOKENS = 8_192
 MOST_TOKEN_CHARS = 16
 """A prompt with more characters than this for each token is not looked at."""
-CPU_BATCH, GPU_BATCH = 4, 64
+CPU_BATCH, GPU_BATCH, MOST_BATCH = 4, 64, 65_536
 _opening = threading.Lock()
 _opened: KeptModels[LanguageModel] = KeptModels()
 
@@ -96,7 +96,7 @@ class LanguageModel:
         self._fill = self._tokenizer.pad_token_id if self._tokenizer.pad_token_id is not None else self._ends[0]
         self._special = _special_tokens(self._tokenizer)
         self._forced = _settle(self._model, self._ends, self._fill)
-        self._most = 0
+        self._fits = self._most = MOST_BATCH
 
     def answer(
         self, prompts: Sequence[str], seeds: Sequence[int], decoding: Decoding, batch: int = 0
@@ -109,7 +109,7 @@ class LanguageModel:
         """
         tokens = [self._tokens(prompt) for prompt in prompts]
         room = self._room(decoding.max_tokens)
-        self._most = min(self._most or 65_536, batch or (GPU_BATCH if self._where.type == "cuda" else CPU_BATCH))
+        self._most = min(self._fits, batch or (GPU_BATCH if self._where.type == "cuda" else CPU_BATCH))
         lengths: dict[int, list[int]] = {}
         for row, own in enumerate(tokens):
             if not 0 < len(own) <= room:
@@ -130,7 +130,7 @@ class LanguageModel:
             except (RuntimeError, MemoryError) as error:
                 if self._most == 1 or not is_memory(error):
                     raise
-                self._most //= 2
+                self._fits = self._most = self._most // 2
                 continue
             yield from zip((row for row, _, _ in part), said, strict=True)
             start += len(part)

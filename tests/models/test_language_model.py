@@ -187,6 +187,9 @@ def test_batches_have_one_size_and_lengths_by_steps(folders: dict[str, Path], na
     answers(model, range(len(PROMPTS)), GREEDY, 3)
     assert model.shapes == {(3, 64), (3, 128)}
     assert model.begun == ({1} if name == "seq2seq" else {0})  # an encoder's texts are filled up behind
+    model.shapes = set()
+    answers(model, [0], GREEDY, 5)
+    assert model.shapes == {(5, 64)}  # whoever asked before with fewer at once
 
 
 class Short(LanguageModel):
