@@ -30,11 +30,12 @@ __all__ = ["BrowseServer", "Limits"]
 
 @dataclass(frozen=True)
 class Limits:
-    """What one client may take. `head_bytes`: request line and headers; `head_s`: to send them; `send_s`: to take an
-    answer; `connections` at once, and `wait_s` for one to become free before a 503."""
+    """What one client may take. `head_bytes`: request line and headers; `head_s`: to send them, `crowd_s` while others
+    wait; `send_s`: to take an answer; `connections` at once, and `wait_s` for one to become free before a 503."""
 
     head_bytes: int = 32 << 10
     head_s: float = 10.0
+    crowd_s: float = 0.5
     send_s: float = 30.0
     connections: int = 32
     wait_s: float = 2.0
@@ -60,6 +61,7 @@ class BrowseServer(ThreadingHTTPServer):
         self.answer, self.tell, self.limits = answer, tell, limits or Limits()
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._free = BoundedSemaphore(self.limits.connections)
+        self.asking: dict[socket.socket, float] = {}  # those whose request is awaited, and since when
         super().__init__((host, port), Exchange)
         loopback = is_loopback(host)
         token = new_token() if ask_token or not loopback else ""
@@ -81,7 +83,7 @@ class BrowseServer(ThreadingHTTPServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Give a connection its thread, or the answer that there are too many."""
-        if not self._free.acquire(timeout=self.limits.wait_s):
+        if not self._has_place():
             with suppress(OSError):
                 request.settimeout(self.limits.wait_s)
                 request.sendall(b"HTTP/1.0 503 Service Unavailable\r\nRetry-After: 2\r\nContent-Length: 0\r\n\r\n")
@@ -92,6 +94,19 @@ class BrowseServer(ThreadingHTTPServer):
         except BaseException:
             self._free.release()
             raise
+
+    def _has_place(self) -> bool:
+        """Take a place. While there is none, whoever has been silent for long loses theirs: browsers open connections
+        in advance, and a hundred of these kept the next request waiting for 20 s."""
+        until = time.monotonic() + self.limits.wait_s
+        while not self._free.acquire(timeout=0.05):
+            now = time.monotonic()
+            if now > until:
+                return False
+            for silent in [one for one, since in list(self.asking.items()) if now - since > self.limits.crowd_s]:
+                with suppress(OSError):
+                    silent.shutdown(socket.SHUT_RDWR)
+        return True
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """One connection, in its thread."""
@@ -114,7 +129,9 @@ class Exchange(BaseHTTPRequestHandler):
         """Read the head within its bounds, answer, and let the client take the answer."""
         self.command = self.requestline = ""
         self.request_version = self.protocol_version
+        self.server.asking[self.connection] = time.monotonic()
         head = self._read_head()
+        del self.server.asking[self.connection]
         self.connection.settimeout(self.server.limits.send_s)
         if isinstance(head, Answer):
             self._send(head)

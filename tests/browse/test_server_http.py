@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from http.client import HTTPConnection, HTTPResponse
 
 import pytest
@@ -34,11 +34,17 @@ def echo(asked: Asked) -> Answer:
     return Answer(json.dumps([asked.path, dict(asked.query)]).encode(), media="application/json")
 
 
-def started(**options: object) -> tuple[BrowseServer, threading.Thread]:
+@contextmanager
+def serving(**options: object) -> Iterator[BrowseServer]:
     server = BrowseServer(echo, **options)  # type: ignore[arg-type]
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
-    return server, thread
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(5)
 
 
 @pytest.fixture(scope="module")
@@ -48,16 +54,13 @@ def told() -> list[str]:
 
 @pytest.fixture(scope="module")
 def server(told: list[str]) -> Iterator[BrowseServer]:
-    running, thread = started(limits=QUICK, tell=told.append)
-    yield running
-    running.shutdown()
-    running.server_close()
-    thread.join(5)
+    with serving(limits=QUICK, tell=told.append) as running:
+        yield running
 
 
 def ask(server: BrowseServer, target: str, method: str = "GET", **headers: str) -> tuple[HTTPResponse, bytes]:
     """A request through Python's client, which sends a Host of 127.0.0.1 unless told otherwise."""
-    with closing(HTTPConnection("127.0.0.1", server.server_address[1], timeout=5)) as client:
+    with closing(HTTPConnection("127.0.0.1", server.server_address[1], timeout=20)) as client:
         client.putrequest(method, target, skip_host="Host" in headers, skip_accept_encoding=True)
         for name, value in headers.items():
             client.putheader(name.replace("_", "-"), value)
@@ -220,36 +223,39 @@ def test_a_client_that_dribbles_its_request_is_cut_off(server: BrowseServer) -> 
         client.sendall(b"GET / HTTP/1.1\r\n")
         client.setblocking(False)
         answer = b""
-        while not answer and time.monotonic() - began < 4:
+        while not answer and time.monotonic() - began < 10:
             with suppress(OSError):
                 client.sendall(b"A: b\r\n")
             time.sleep(0.05)
             with suppress(BlockingIOError):
                 answer = client.recv(1 << 16)
-    assert time.monotonic() - began < 3
     assert answer.startswith(b"HTTP/1.0 408 ")
     assert ask(server, "/")[0].status == 200
 
 
 def test_silent_clients_hold_their_places_for_a_while_only(server: BrowseServer) -> None:
-    silent = [socket.create_connection(("127.0.0.1", server.server_address[1]), timeout=5) for _ in range(12)]
-    try:
-        time.sleep(0.05)
-        answers = [client.recv(100) for client in silent]
-    finally:
-        for client in silent:
-            client.close()
-    assert set(answers) <= {b"", b"HTTP/1.0 503 Service Unavailable\r\nRetry-After: 2\r\nContent-Length: 0\r\n\r\n"}
-    assert ask(server, "/")[0].status == 200
+    silent = socket.create_connection(("127.0.0.1", server.server_address[1]), timeout=5)
+    with closing(silent):
+        assert silent.recv(100) == b""
 
 
-def test_many_at_once_are_served_in_turn(server: BrowseServer) -> None:
+def test_silent_clients_lose_their_places_as_soon_as_others_wait() -> None:
+    limits = Limits(head_s=60, crowd_s=0.1, connections=4, wait_s=30)
+    with serving(limits=limits) as server, ExitStack() as silent:
+        for _ in range(12):
+            silent.enter_context(socket.create_connection(("127.0.0.1", server.server_address[1])))
+        assert ask(server, "/")[0].status == 200
+        assert len(server.asking) <= limits.connections
+
+
+def test_many_at_once_are_served_in_turn() -> None:
     found: list[int] = []
-    threads = [threading.Thread(target=lambda: found.append(ask(server, "/")[0].status)) for _ in range(30)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(10)
+    with serving(limits=Limits(connections=4, crowd_s=20, wait_s=20)) as server:
+        threads = [threading.Thread(target=lambda: found.append(ask(server, "/")[0].status)) for _ in range(30)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(20)
     assert found == [200] * 30
 
 
@@ -268,11 +274,8 @@ def test_more_than_the_places_that_wait_long_are_told_so(server: BrowseServer) -
 
 @pytest.fixture(scope="module")
 def open_server() -> Iterator[BrowseServer]:
-    running, thread = started(host="0.0.0.0", limits=QUICK)
-    yield running
-    running.shutdown()
-    running.server_close()
-    thread.join(5)
+    with serving(host="0.0.0.0", limits=QUICK) as running:
+        yield running
 
 
 def test_off_loopback_nothing_is_shown_without_the_token(open_server: BrowseServer) -> None:
@@ -300,16 +303,11 @@ def test_the_token_becomes_a_cookie_that_no_script_and_no_other_site_has(open_se
 
 
 def test_each_server_has_a_token_of_its_own(open_server: BrowseServer) -> None:
-    other, thread = started(ask_token=True)
-    try:
+    with serving(ask_token=True) as other:
         assert other.access.token not in ("", open_server.access.token)
         assert ask(other, "/")[0].status == 403
         assert ask(other, f"/?token={other.access.token}")[0].status == 200
         assert ask(other, f"/?token={other.access.token}", Host="evil.example")[0].status == 403
-    finally:
-        other.shutdown()
-        other.server_close()
-        thread.join(5)
 
 
 def test_on_loopback_the_address_has_no_token(server: BrowseServer) -> None:
