@@ -23,7 +23,7 @@ from curate.errors import ConfigError
 from curate.manifest import Commit
 from curate.run.unit import Done, Failure, Unit, nobody, run_unit
 
-__all__ = ["GpuWorker", "RayEngine", "require_answer"]
+__all__ = ["GpuWorker", "RayEngine", "join"]
 
 CAPACITY_FRESH_S = 10.0
 KNOCK_S = 10.0
@@ -79,11 +79,11 @@ class RayEngine:
     def wait_any(self, timeout_s: float) -> list[Done]:
         if not self._running:
             return []
-        _ = self.slots
         ready, rest = self._ray.wait(list(self._running), num_returns=1, timeout=timeout_s)
         if ready and rest:
             ready += self._ray.wait(rest, num_returns=len(rest), timeout=0)[0]
         done = [self._collect(reference) for reference in ready]
+        _ = self.slots  # asked before units are handed out: the GPU of an actor that was lost may be gone
         self._hand_out()
         return done
 
@@ -121,12 +121,7 @@ class RayEngine:
 
         owned = not ray.is_initialized()
         if owned:
-            local: dict[str, Any] = {"num_cpus": self._cpus, "include_dashboard": False} if not self._address else {}
-            require_answer(self._address or "")
-            try:
-                ray.init(address=self._address or "local", log_to_driver=False, logging_level="ERROR", **local)
-            except (ConnectionError, ValueError, RuntimeError) as error:
-                raise ConfigError(_no_cluster(self._address or "this machine", str(error).strip())) from error
+            join(ray, self._address, num_cpus=self._cpus, log_to_driver=False)
         self._ray, self._owned = ray, owned
         self._remote = ray.remote(max_retries=0)(run_unit)
         self._actor = ray.remote(max_restarts=0)(GpuWorker)
@@ -144,7 +139,7 @@ class RayEngine:
             return Done(unit, (), Failure(label, "error", str(error)))
         except self._ray.exceptions.RayError as error:
             self._actors.pop(actor, None)
-            self._asked = -CAPACITY_FRESH_S  # the GPU may be gone with it
+            self._asked = -CAPACITY_FRESH_S
             return Done(unit, (), Failure(label, "lost", f"{type(error).__name__} on shard {unit.shard}: {error}"))
 
 
@@ -171,7 +166,18 @@ def _widest(nodes: list[dict[str, Any]]) -> float:
     return max((float(node["Resources"].get("CPU", 0)) for node in nodes if node["Alive"]), default=1.0) or 1.0
 
 
-def require_answer(address: str) -> None:
+def join(ray: Any, address: str | None, num_cpus: int | None = None, log_to_driver: bool = True) -> None:
+    """Join the cluster at `address`, or start one here, of `num_cpus` (all there are), where it is None. Raises
+    ConfigError."""
+    local: dict[str, Any] = {} if address else {"num_cpus": num_cpus, "include_dashboard": False}
+    _require_answer(address or "")
+    try:
+        ray.init(address=address or "local", log_to_driver=log_to_driver, logging_level="ERROR", **local)
+    except Exception as error:  # a plain one where a machine is too busy to start a node within 30 s
+        raise ConfigError(_no_cluster(address, str(error).strip())) from error
+
+
+def _require_answer(address: str) -> None:
     """Raise ConfigError when nobody listens at `host:port`. Other forms of address are left to Ray."""
     host, _, port = address.rpartition(":")
     if not host or "/" in host or not port.isdigit():
@@ -182,8 +188,10 @@ def require_answer(address: str) -> None:
         raise ConfigError(_no_cluster(address, str(error))) from error
 
 
-def _no_cluster(address: str, cause: str) -> str:
+def _no_cluster(address: str | None, cause: str) -> str:
     first = cause.splitlines()[0].rstrip(".") if cause else "no reason given"
+    if not address:
+        return f"cannot start Ray on this machine: {first}. Start the command again, or leave out --on ray"
     return (
         f"cannot use Ray at {address}: {first}. Give the head's own address (host:6379, not the dashboard's) in "
         "RAY_ADDRESS, or unset it to start Ray on this machine"

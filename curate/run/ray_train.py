@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from curate.errors import ConfigError, CurateError, StageError
-from curate.run.ray import require_answer
+from curate.run.ray import join
 
 __all__ = ["Workers", "train_together"]
 
@@ -52,7 +52,7 @@ def train_together(work: Callable[[Any, int], None], argument: Any, workers: Wor
         raise ConfigError(MISSING.format(error=error)) from error
     owned = not ray.is_initialized()
     if owned:
-        _start(ray, workers)
+        join(ray, workers.address)
     per_worker = {"CPU": float(workers.threads)} | ({"GPU": 1.0} if workers.gpus else {})
     try:
         _require_room(ray, workers)
@@ -86,15 +86,6 @@ def _work(config: dict[str, Any]) -> None:
 
         gpu = get_device().index or 0
     config["work"](config["argument"], gpu)
-
-
-def _start(ray: Any, workers: Workers) -> None:
-    require_answer(workers.address or "")
-    local: dict[str, Any] = {"include_dashboard": False} if not workers.address else {}
-    try:
-        ray.init(address=workers.address or "local", logging_level="ERROR", **local)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise ConfigError(f"cannot use Ray at {workers.address or 'this machine'}: {error}") from error
 
 
 def _require_room(ray: Any, workers: Workers) -> None:
