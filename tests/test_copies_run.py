@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ray_clusters import cluster
 
 from curate.cli import main
 from curate.shard import Shard, list_shards
@@ -31,12 +32,12 @@ seed = 5
 exact_copy = 0.10
 near_reencoded = 0.10
 near_resized = 0.10
+trickle = 0.0
 [shards]
 samples = 40
 [fetch]
 per_host_rate = 0
-total_timeout_s = 3.0
-first_byte_timeout_s = 3.0
+backoff_s = 0.1
 [filters.pair_duplicate]
 shards_per_part = 2
 [filters.bytes_duplicate]
@@ -69,19 +70,10 @@ def local(config: Path) -> tuple[Path, dict[str, Any]]:
     return out, call(config, out)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def ray_address() -> Iterator[str]:
-    from ray.cluster_utils import Cluster
-
-    before = dict(os.environ)
-    os.environ.update(RAY_AUTH_MODE="disabled", RAY_USAGE_STATS_ENABLED="0")
-    head = {"num_cpus": 1, "object_store_memory": 80 << 20, "include_dashboard": False}
-    made = Cluster(initialize_head=True, head_node_args=head)
-    made.add_node(num_cpus=1, object_store_memory=80 << 20)
-    yield made.address
-    made.shutdown()
-    os.environ.clear()
-    os.environ.update(before)
+    with cluster({"num_cpus": 1}, {"num_cpus": 1}) as made:
+        yield made.address
 
 
 def call(config: Path, out: Path, *more: str, **environment: str) -> dict[str, Any]:

@@ -19,12 +19,14 @@ from curate.storage import Storage
 
 @dataclass(frozen=True)
 class Where(Stage):
-    """Notes process, GPU, threads and when; `kills` ends the process on that shard, the first time."""
+    """Notes process, GPU, threads and when; `kills` ends the process on that shard, the first time. `behind`: waits
+    until so many notes are there, 60 s at the most."""
 
     notes: str
     gpus: float = 0.0
     sleep_s: float = 0.0
     kills: tuple[str, ...] = ()
+    behind: int = 0
 
     name: ClassVar[str] = "where"
 
@@ -48,6 +50,8 @@ class Where(Stage):
         begun = time.monotonic()
         said = Path(self.notes) / f"{shard.id}.{self.gpus:g}.{os.getpid()}.{time.monotonic_ns()}"
         time.sleep(self.sleep_s)
+        while len(os.listdir(self.notes)) < self.behind and time.monotonic() < begun + 60:
+            time.sleep(0.01)
         if shard.id in self.kills and not list(Path(self.notes).glob(f"{shard.id}.killed")):
             (Path(self.notes) / f"{shard.id}.killed").touch()
             os.kill(os.getpid(), 9)
@@ -66,7 +70,7 @@ def all_done(engine: Engine, units: list[Unit], tries: int = 3) -> list[str]:
     told: list[str] = []
     for one in units:
         engine.submit(one)
-    open_units, deadline = len(units), time.monotonic() + 120
+    open_units, deadline = len(units), time.monotonic() + 240
     while open_units and time.monotonic() < deadline:
         for done in engine.wait_any(0.5):
             if done.failure is None:

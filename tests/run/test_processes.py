@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from gpu_stages import Where, all_done, committed, notes, overlap, unit
 
-from curate.run.processes import ProcessEngine
+from curate.run.processes import ProcessEngine, _Worker
+from curate.stage import Runtime
 
 
 @pytest.fixture
@@ -45,18 +46,17 @@ def test_each_gpu_has_one_worker_that_keeps_it_and_takes_nothing_else(folder: Pa
     assert all(gone(note["pid"]) for note in told), "no process is left"
 
 
-def test_a_worker_on_a_gpu_has_its_share_of_the_cores_for_decoding(folder: Path) -> None:
-    cores = len(os.sched_getaffinity(0))
-    for name, gpus in (("a", 1), ("b", cores + 1)):
-        engine = ProcessEngine(1, gpus=gpus)
-        (folder / name / "notes").mkdir(parents=True)
-        try:
-            all_done(engine, [unit(folder / name, "00000", where(folder / name, 1.0))])
-            all_done(engine, [unit(folder / name, "00001", where(folder / name, 1.0), threads=64)])
-            all_done(engine, [unit(folder / name, "00002", where(folder / name))])
-        finally:
-            engine.close()
-        assert [note["threads"] for note in notes(folder / name / "notes")] == [max(1, cores // gpus), 64, 1]
+@pytest.mark.parametrize(
+    ("cores", "gpus", "asked", "threads"), [(8, 1, 1, 8), (8, 3, 1, 2), (2, 3, 1, 1), (8, 1, 64, 64), (8, 2, 3, 4)]
+)
+def test_a_worker_on_a_gpu_has_its_share_of_the_cores_for_decoding(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, cores: int, gpus: int, asked: int, threads: int
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(cores))
+    engine, sent = ProcessEngine(1, gpus=gpus), unit(folder, "00000", where(folder, 1.0), asked)
+    process, pipe = engine._context.Process(), engine._context.Pipe()[0]
+    assert engine._placed(sent, _Worker(process, pipe, gpu=gpus - 1)).runtime == Runtime(threads, gpu=gpus - 1)
+    assert engine._placed(sent, _Worker(process, pipe)).runtime == Runtime(asked)
 
 
 def test_without_a_gpu_the_unit_runs_as_any_other(folder: Path) -> None:
@@ -86,7 +86,7 @@ def test_a_worker_that_is_killed_loses_its_unit_and_is_replaced_on_the_same_gpu(
 
 def test_units_for_a_gpu_that_wait_do_not_hold_up_the_others(folder: Path) -> None:
     engine = ProcessEngine(1, gpus=1)
-    slow = [unit(folder, f"{number:05d}", where(folder, 1.0, sleep_s=0.4)) for number in range(3)]
+    slow = [unit(folder, f"{number:05d}", where(folder, 1.0, behind=3)) for number in range(3)]
     quick = [unit(folder, f"1000{number}", where(folder)) for number in range(3)]
     try:
         all_done(engine, slow + quick)

@@ -158,14 +158,14 @@ class CountingEngine(InlineEngine):
 
 def test_units_in_flight_are_bounded(tmp_path: Path) -> None:
     engine = CountingEngine()
-    run(job(Rows(), Times(), shards=40), tmp_path, engine)
+    run(job(Rows(), Times(), shards=12), tmp_path, engine)
     assert engine.most == 2 * engine.slots
 
 
 def test_the_chain_is_cut_where_a_gpu_is_needed_and_later_links_go_first(tmp_path: Path) -> None:
     engine = CountingEngine()
-    run(job(Rows(), Times(gpus=0.5), shards=40), tmp_path, engine)
-    assert len(engine.order) == 80
+    run(job(Rows(), Times(gpus=0.5), shards=12), tmp_path, engine)
+    assert len(engine.order) == 24
     assert engine.order.index("times 00000") < engine.order.index("rows 00010")
 
 
