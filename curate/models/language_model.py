@@ -3,9 +3,9 @@
 Any causal or sequence-to-sequence model that transformers has itself, by its `generate`, tokens picked by
 `curate.models.keyed_picks`. An answer depends on its prompt, seed and settings alone: a prompt is filled up to the next
 multiple of 64 tokens of its own, and goes with others of that length in batches of one size, where prompts are missing
-filled up with the first. That costs a fifth more arithmetic than packing by content, and saves what a changed batch
-costs: other last bits, and so other words. CapsFusion's own script made 1.04 texts a second and A100; for a data set of
-millions serve the model by vLLM and name the address.
+filled up with the first, and on a CPU on one thread. That costs a fifth more arithmetic than packing by content, and
+saves what a changed batch costs: other last bits, and so other words. CapsFusion's own script made 1.04 texts a second
+and A100; for a data set of millions serve the model by vLLM and name the address.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import torch
 from curate.errors import ConfigError
 from curate.models.captioner import Finish, Sampling, uniforms
 from curate.models.chat_template import chat_prompt, require_chat
-from curate.models.device import computes, device, work_number
+from curate.models.device import computes, device, on_one_thread, work_number
 from curate.models.hf_folder import (
     folder_digest,
     load_config,
@@ -135,6 +135,7 @@ class LanguageModel:
             yield from zip((row for row, _, _ in part), said, strict=True)
             start += len(part)
 
+    @on_one_thread
     def _batch(self, length: int, part: Sequence[tuple[int, list[int], int]], decoding: Decoding) -> list[Said]:
         full = [*part, *[part[0]] * (self._most - len(part))]
         ids = torch.full((len(full), length), self._fill, dtype=torch.long)

@@ -13,6 +13,7 @@ import torch
 from tiny_language_model import CHAT, WORDS, save_causal, save_seq2seq, save_tokenizer
 
 from curate.errors import ConfigError
+from curate.models.device import torch_threads
 from curate.models.language_model import (
     Decoding,
     LanguageModel,
@@ -169,22 +170,26 @@ def test_prompts_that_do_not_fit_have_no_answer(tmp_path: Path, words: int, fits
 
 
 class Watched(LanguageModel):
-    """Keeps the shapes that it computed in, and where its prompts began."""
+    """Keeps the shapes that it computed in, where its prompts began, and on how many threads."""
 
     shapes: set[tuple[int, ...]]
     begun: set[int]
+    threads: set[int]
 
     def _generate(self, ids: Any, mask: Any, picks: Any, max_tokens: int) -> None:
         self.shapes.add(tuple(ids.shape))
         self.begun |= set(mask[:, 0].tolist())
+        self.threads.add(torch.get_num_threads())
         super()._generate(ids, mask, picks, max_tokens)
 
 
 @pytest.mark.parametrize("name", ["causal", "seq2seq"])
 def test_batches_have_one_size_and_lengths_by_steps(folders: dict[str, Path], name: str) -> None:
     model = Watched(folders[name], "fp32", "cpu")
-    model.shapes, model.begun = set(), set()
-    answers(model, range(len(PROMPTS)), GREEDY, 3)
+    model.shapes, model.begun, model.threads = set(), set(), set()
+    with torch_threads(2):
+        answers(model, range(len(PROMPTS)), GREEDY, 3)
+    assert model.threads == {1}
     assert model.shapes == {(3, 64), (3, 128)}
     assert model.begun == ({1} if name == "seq2seq" else {0})  # an encoder's texts are filled up behind
     model.shapes = set()
