@@ -9,18 +9,20 @@
     data.to_torch(), data.to_hf(), data.to_ray()    for trainers and notebooks
 
 Tables have every row, dropped ones too, since whoever looks at columns wants to know why; samples are the kept ones,
-since whoever takes pictures wants to train. `kept=` turns either. A row that is dead, or on a hash list, is in neither.
-While a run goes on, the rows of shards without a verdict are not kept; where nothing was ever judged, all are.
+since whoever takes pictures wants to train. `kept=` turns either. A row that is dead, on a hash list, or a copy of one
+that is, is in neither (`curate.hidden_rows`). While a run goes on, the rows of shards without a verdict are not kept;
+where nothing was ever judged, all are.
 
 A column has one type in all shards and all views, that of `curate.column_files`: text for dictionaries, float32 for
-float16, nulls where a shard lacks it. What columns there are is looked at once, so open the folder anew to see what a
-run has added. Everything is read shard by shard: only `to_arrow` and `to_pandas` take the memory of all they return.
+float16, nulls where a shard lacks it. Which shards and columns there are is looked at once, so open the folder anew to
+see what a run has added. Everything is read shard by shard: only `to_arrow` and `to_pandas` take the memory of all they
+return.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, partial
 from importlib.util import find_spec
@@ -36,13 +38,13 @@ from curate.balance.extras import require_modules
 from curate.column_files import ColumnFiles
 from curate.document.read import read_documents
 from curate.errors import ConfigError, ShardError
+from curate.hidden_rows import Hidden
 from curate.registry import nearest
 from curate.run_record import RunRecord, read_record
 from curate.sample import Document, Picture, Sample, Text
 from curate.shard import Shard, list_shards
 from curate.slices import known_slices
 from curate.storage import Storage
-from curate.tombstones import unshown_keys
 
 if TYPE_CHECKING:
     import datasets
@@ -90,7 +92,8 @@ class Dataset:
         """A table for each shard: these columns, in that order (all, where none is named), a row for each row of the
         source that may be shown; `kept`: only those that were kept. Raises ShardError, ConfigError."""
         names = self._names(columns, unit)
-        return (self._table(id, names, unit, kept) for id in self._ids(unit))
+        hidden = self._hidden(unit)
+        return (self._table(id, hidden.rows(id), names, unit, kept) for id in self._ids(unit))
 
     def to_arrow(self, *columns: str, unit: str = "", kept: bool = False) -> pa.Table:
         """All of `batches` as one table."""
@@ -145,12 +148,13 @@ class Dataset:
         from curate.run.ray_data import read_parts
 
         table = {"names": self._names(columns, unit), "unit": unit, "kept": kept}
-        return read_parts(partial(_block, self.storage, uuid.uuid4().hex, table), self._ids(unit))
+        blocks = [(id, self._hidden(unit).rows(id)) for id in self._ids(unit)]
+        return read_parts(partial(_block, self.storage, uuid.uuid4().hex, table), blocks)
 
     def __len__(self) -> int:
         """Rows of the first unit that may be shown, dropped ones too."""
-        files = self._files("")
-        return sum(files.rows(id) - len(files.gone(id)) for id in self._ids(""))
+        files, hidden = self._files(""), self._hidden("")
+        return sum(files.rows(id) - len(hidden.rows(id)) for id in self._ids(""))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Dataset, (self.storage,)  # what was read of the footers stays here
@@ -165,6 +169,17 @@ class Dataset:
     @cached_property
     def _part_files(self) -> ColumnFiles:
         return ColumnFiles(self.storage, parts=True)
+
+    @cached_property
+    def _hidden_rows(self) -> Hidden:
+        return Hidden(self._row_files)
+
+    @cached_property
+    def _hidden_parts(self) -> Hidden:
+        return Hidden(self._part_files, self._hidden_rows)
+
+    def _hidden(self, unit: str) -> Hidden:
+        return self._hidden_parts if unit == "parts" else self._hidden_rows
 
     def _files(self, unit: str) -> ColumnFiles:
         self._require(unit or self.units[0])
@@ -185,11 +200,11 @@ class Dataset:
             )
         return tuple(columns or there)
 
-    def _table(self, id: str, names: Sequence[str], unit: str, kept: bool) -> pa.Table:
-        """The columns of a shard, of the rows that may be shown."""
+    def _table(self, id: str, gone: Collection[int], names: Sequence[str], unit: str, kept: bool) -> pa.Table:
+        """The columns of a shard, without the rows that are `gone`."""
         files = self._files(unit)
         fine = np.ones(files.rows(id), bool)
-        fine[list(files.gone(id))] = False
+        fine[list(gone)] = False
         if kept:
             fine &= self._verdicts(id, unit)
         return files.table(id, names).filter(pa.array(fine, pa.bool_()))
@@ -217,10 +232,11 @@ class Dataset:
             raise ConfigError(f"{self.storage.root} has {has}, no {unit!r}; {nearest(unit, list(self.units))}")
 
     def _readers(self, kept: bool) -> tuple[Callable[[], Iterable[Any]], ...]:
-        read = shard_samples if self.units[0] == "samples" else shard_documents
         kept = kept and self._judged("")
         self._require_pairs()
-        return tuple(partial(read, shard, kept=kept) for shard in self.shards)
+        read = _samples if self.units[0] == "samples" else _documents
+        units = [self._hidden(unit) for unit in self.units]
+        return tuple(partial(read, shard, kept, *(hidden.keys(shard.id) for hidden in units)) for shard in self.shards)
 
     def _require_pairs(self) -> None:
         """Raise ConfigError for a hand-over of other than pairs, whose tars are laid out otherwise."""
@@ -244,32 +260,26 @@ def open_dataset(place: str | PathLike[str]) -> Dataset:
     return found
 
 
-def shard_samples(shard: Shard, *, kept: bool) -> Iterator[Sample]:
-    """The samples of a shard that may be shown; `kept`: only those that were kept, none before its verdict."""
-    shown = _shown_keys(shard, kept)
+def _samples(shard: Shard, kept: bool, gone: frozenset[str]) -> Iterator[Sample]:
+    """The samples of a shard, those that are `gone` left out; `kept`: only kept ones, none before its verdict."""
+    shown = _shown_keys(shard, kept, gone)
     return (sample for sample in shard.samples() if sample.key in shown)
 
 
-def shard_documents(shard: Shard, *, kept: bool) -> Iterator[Document]:
-    """The documents of a shard that may be shown, without parts that may not; `kept`: the kept parts of those that were
-    kept."""
-    shown, gone = _shown_keys(shard, kept), unshown_keys(shard.parts)
+def _documents(shard: Shard, kept: bool, gone: frozenset[str], gone_parts: frozenset[str]) -> Iterator[Document]:
+    """The documents of a shard in the same way; `kept`: the kept parts of the kept ones."""
+    shown = _shown_keys(shard, kept, gone)
     for document in read_documents(shard, kept):
         if document.key in shown:
-            yield replace(document, parts=tuple(p for p in document.parts if p.columns["key"] not in gone))
+            yield replace(document, parts=tuple(p for p in document.parts if p.columns["key"] not in gone_parts))
 
 
-def _shown_keys(shard: Shard, kept: bool) -> set[str]:
-    """Keys of rows that are neither dead nor on a hash list."""
+def _shown_keys(shard: Shard, kept: bool, gone: frozenset[str]) -> set[str]:
     if kept and KEPT not in shard.column_files:
         return set()
     rows = shard.columns(["key", KEPT] if kept else ["key"])
-    keys = rows["key"].cast(pa.string())
-    unshown = pa.array([str(key) for key in unshown_keys(shard)], pa.string())
-    fine = ~np.asarray(pc.is_in(keys, value_set=unshown), bool)
-    if kept:
-        fine &= np.asarray(pc.fill_null(rows[KEPT].combine_chunks(), False), bool)
-    return set(keys.filter(pa.array(fine, pa.bool_())).to_pylist())
+    rows = rows.filter(rows[KEPT]) if kept else rows
+    return set(rows["key"].cast(pa.string()).to_pylist()) - gone
 
 
 @lru_cache(maxsize=4)
@@ -278,8 +288,10 @@ def _opened(storage: Storage, call: str) -> Dataset:
     return Dataset(storage)
 
 
-def _block(storage: Storage, call: str, table: Mapping[str, Any], id: str) -> Iterator[pa.Table]:
-    yield _opened(storage, call)._table(id, **table)
+def _block(
+    storage: Storage, call: str, table: Mapping[str, Any], part: tuple[str, Collection[int]]
+) -> Iterator[pa.Table]:
+    yield _opened(storage, call)._table(*part, **table)
 
 
 def _hf_rows(parts: list[Callable[[], Iterable[Any]]]) -> Iterator[dict[str, Any]]:

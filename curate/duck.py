@@ -22,6 +22,7 @@ import pyarrow.dataset as ds
 
 from curate.column_files import ColumnFiles
 from curate.errors import ConfigError
+from curate.hidden_rows import Hidden
 from curate.shard import Shard
 from curate.storage import Storage
 
@@ -88,9 +89,9 @@ class ShardColumns(ds.InMemoryDataset):  # type: ignore[misc]
     """All shards as an Arrow data set that is read when it is asked: only the files of the columns that are wanted are
     opened, shard by shard, and no further than the answer needs."""
 
-    def __init__(self, files: ColumnFiles, only: Collection[str] = ()) -> None:
+    def __init__(self, files: ColumnFiles, hidden: Hidden, only: Collection[str] = ()) -> None:
         super().__init__(files.schema().empty_table())
-        self._files = files
+        self._files, self._hidden = files, hidden
         self._ids = [id for id in files.shards if not only or id in only]
 
     def scanner(
@@ -120,7 +121,7 @@ class ShardColumns(ds.InMemoryDataset):  # type: ignore[misc]
 
     def _shown(self, id: str, names: Sequence[str], schema: pa.Schema) -> pa.Table:
         """The rows of a shard that may be shown."""
-        table, gone = self._files.table(id, names).cast(schema), self._files.gone(id)
+        table, gone = self._files.table(id, names).cast(schema), self._hidden.rows(id)
         return table.take([row for row in range(len(table)) if row not in gone]) if gone else table
 
 
@@ -140,9 +141,11 @@ def open_views(storage: Storage, shards: Sequence[Shard] = ()) -> duckdb.DuckDBP
     connection = duckdb.connect(":memory:", config=settings)
     only = frozenset(shard.id for shard in shards)
     files = ColumnFiles(storage)
-    connection.register("documents" if files.has_parts else "samples", ShardColumns(files, only))
+    hidden = Hidden(files)
+    connection.register("documents" if files.has_parts else "samples", ShardColumns(files, hidden, only))
     if files.has_parts:
-        connection.register("parts", ShardColumns(ColumnFiles(storage, parts=True), only))
+        parts = ColumnFiles(storage, parts=True)
+        connection.register("parts", ShardColumns(parts, Hidden(parts, hidden), only))
     return connection
 
 

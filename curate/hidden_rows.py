@@ -1,7 +1,8 @@
 """Rows that are shown to nobody: dead ones, those that a hash list matched, and copies of these.
 
-They are taken out before a condition is asked, so that neither an answer, nor a count, nor an error tells what is in
-them. Nothing is read for it where a data set has no tombstones, no hash list and no earlier data sets.
+They are taken out before anything is asked, so that neither an answer, nor a count, nor an error tells what is in
+them. Nothing is read for it where a data set has no tombstones, no hash list and no earlier data sets; else all shards
+are looked through once.
 """
 
 from __future__ import annotations
@@ -29,6 +30,11 @@ class Hidden:
         if id not in self._found:
             self._found[id] = self._files.gone(id) | self._copied(id)
         return self._found[id]
+
+    def keys(self, id: str) -> frozenset[str]:
+        """The keys of these rows."""
+        rows = sorted(self.rows(id))
+        return frozenset(self._files.table(id, ["key"])["key"].take(rows).to_pylist()) if rows else frozenset()
 
     def prepare(self) -> None:
         """Look for copies of listed rows in all shards now, 1 s a million rows, so that no answer waits for it."""

@@ -145,6 +145,23 @@ def test_parts_of_dead_documents_are_not_shown(pages: str, tmp_path: Path) -> No
     assert len(list(data.documents(kept=False))) == 2
 
 
+def test_copies_of_what_is_on_a_hash_list_are_in_no_view(pairs: str, tmp_path: Path) -> None:
+    """In whichever shard they are, also where their cluster keeps another row."""
+    storage = copied(Path(pairs), tmp_path / "copy")
+    for name, place in (("00000", 0), ("00001", ROWS)):
+        of = pa.array([KEYS[14] if key in (HIDDEN, KEYS[4]) else None for key in KEYS[place : place + ROWS]])
+        own = pa.table({"key": KEYS[place : place + ROWS], "bytes_duplicate_of": of.cast(pa.string())})
+        put(storage, f"{name}.bytes_clusters.parquet", own)
+    shown = [key for key in SHOWN if key not in (KEYS[4], KEYS[14])]
+    data = curate.open(storage.root)
+    assert len(data) == len(shown)
+    assert data.to_arrow("key")["key"].to_pylist() == shown
+    assert [sample.key for sample in data.samples(kept=False)] == shown
+    reader = pickle.loads(pickle.dumps(data.to_torch(kept=False)))
+    assert [sample.key for sample in reader] == shown
+    assert [key for (key,) in data.to_duckdb().sql("select key from samples order by key").fetchall()] == shown
+
+
 def test_a_documents_picture_on_a_hash_list_is_in_no_view(pages: str, tmp_path: Path) -> None:
     storage = copied(Path(pages), tmp_path / "copy")
     keys = curate.open(pages).to_arrow("key", unit="parts")["key"].to_pylist()
