@@ -1,6 +1,7 @@
 """Which columns a data set has, in which files, and how many rows: what a browser lists before anybody asks.
 
-It tells what was there when it was made; a run that goes on meanwhile is seen by a new one.
+It tells what was there when it was made; what a run writes meanwhile is seen by a new one (`curate.browse.pages` makes
+one when there are other files).
 """
 
 from __future__ import annotations

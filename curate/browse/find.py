@@ -78,8 +78,9 @@ class Finder:
     """Answers conditions over the data set in `storage`, read-only; safe among threads. `memory`: bytes for columns
     that are kept for the next answer, and again for DuckDB. `timeout_s`: the longest that is searched for a page;
     `count_s`: the longest that is counted on when the page is full. Where there is a hash list, copies of what is on it
-    are looked for first, 1 s a million rows. What was taken back meanwhile is hidden within a minute of `clock`. Raises
-    ConfigError without DuckDB, ShardError without a data set."""
+    are looked for first, 1 s a million rows. Which shards and columns there are is looked at once; `anew()` is another
+    one. What was taken back meanwhile is hidden within a minute of `clock`. Raises ConfigError without DuckDB,
+    ShardError without a data set."""
 
     def __init__(
         self,
@@ -92,6 +93,7 @@ class Finder:
     ) -> None:
         require_range("timeout_s", timeout_s, 0.01, 3600)
         self.storage, self._timeout_s, self._count_s = storage, timeout_s, min(count_s, timeout_s)
+        self.anew = partial(Finder, storage, memory=memory, timeout_s=timeout_s, count_s=count_s, clock=clock)
         self.catalog = Catalog(storage, keep_bytes=memory)
         self._duckdb = sealed_connection(memory, READERS)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="browse")

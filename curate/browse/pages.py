@@ -6,7 +6,10 @@ is asked for besides stands in the query, so that every page can be kept as a bo
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.resources import files
+from threading import Lock
+from time import monotonic
 from typing import Any
 
 from curate.browse.answer import STYLE_SHEET, Answer, Asked, content_policy
@@ -15,6 +18,7 @@ from curate.browse.find import Finder
 from curate.browse.list_page import list_context, read_question
 from curate.browse.overview_page import overview_context
 from curate.browse.picture_shelf import NotShown, PictureShelf
+from curate.browse.recent import Recent
 from curate.browse.sample_page import sample_context
 from curate.browse.selection import selection_config
 from curate.errors import ConfigError, CurateError, ShardError
@@ -35,10 +39,13 @@ HEADINGS = {400: "This cannot be asked", 403: "Not shown", 404: "Not there", 500
 
 
 class Pages:
-    """The pages of the data set that `finder` answers about. `name` is its heading, usually its folder's."""
+    """The pages of the data set that `finder` answers about. `name` is its heading, usually its folder's. What a run
+    has written since is seen by the overview and the lists within a minute of `clock`."""
 
-    def __init__(self, finder: Finder, name: str) -> None:
+    def __init__(self, finder: Finder, name: str, clock: Callable[[], float] = monotonic) -> None:
         self.finder, self.name = finder, name
+        self._listing = Recent(1, finder.storage.files, clock)
+        self._seen, self._lock = self._listing.get(""), Lock()
         self.shelf = PictureShelf(finder.storage)
         self._templates = environment("curate.browse")
         self._style = (files("curate.browse") / "browse.css").read_bytes()
@@ -59,8 +66,10 @@ class Pages:
     def _page(self, asked: Asked) -> Answer:
         match asked.path:
             case ():
+                self._look_again()
                 return self._render("overview", "overview", **overview_context(self.finder))
             case ("samples",):
+                self._look_again()
                 question = read_question(asked.query, self.finder.catalog)
                 return self._render("list", question.unit, **list_context(self.finder, self.shelf, question))
             case ("sample", shard, key):
@@ -76,6 +85,13 @@ class Pages:
             case (path,) if path == STYLE_SHEET:
                 return Answer(self._style, media="text/css; charset=utf-8")
         raise NotShown(404, NO_PAGE)
+
+    def _look_again(self) -> None:
+        """Open the data set anew where its files are others than they were."""
+        with self._lock:
+            found = self._listing.get("")
+            if found != self._seen:
+                self.finder, self._seen = self.finder.anew(), found
 
     def _sample(self, shard: str, key: str, unit: str) -> Answer:
         units = self.finder.catalog.units()

@@ -12,6 +12,8 @@ from typing import Any
 from urllib.parse import quote
 
 import browse_sets as sets
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from browse_sets import Site
 from PIL import Image
@@ -19,6 +21,7 @@ from PIL import Image
 from curate.browse.answer import Asked
 from curate.browse.find import Finder, Found
 from curate.browse.pages import Pages
+from curate.browse.recent import FRESH_S
 from curate.shard import Shard
 from curate.storage import Storage
 
@@ -332,3 +335,19 @@ def test_a_shard_that_is_broken_is_told_and_the_others_are_shown(tmp_path: Path)
         assert f"<strong>{sets.ROWS - 1} samples" in page
     finally:
         running.close()
+
+
+def test_what_a_run_has_written_since_is_seen_within_a_minute(tmp_path: Path) -> None:
+    storage, now = sets.put_pairs(tmp_path / "pairs"), [0.0]
+    pages = Pages(Finder(storage), "pairs", lambda: now[0])
+
+    def shown() -> bytes:
+        return pages.answer(Asked(("samples",), {"where": "late = 7"})).body
+
+    assert b"no column &#39;late&#39;" in shown()
+    keys = [sets.key_of(1, row) for row in range(sets.ROWS)]
+    pq.write_table(pa.table({"key": keys, "late": range(sets.ROWS)}), tmp_path / "pairs/00001.late.parquet")
+    assert b"no column &#39;late&#39;" in shown()
+    now[0] = FRESH_S + 1
+    assert sets.key_of(1, 7).encode() in shown()
+    assert pages.answer(Asked(("sample", "00001", keys[7]))).status == 200
