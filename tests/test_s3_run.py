@@ -9,17 +9,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from hashlib import sha256
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from curate.cli import main
 from curate.job import load_job
 from curate.manifest import CommitLog
 from curate.run.inline import InlineEngine
 from curate.run.scheduler import run_job
+from curate.run_record import RUN_RECORD
 from curate.shard import list_shards
 from curate.stage import Runtime
 from curate.storage import Storage
@@ -27,7 +30,7 @@ from curate.storage import Storage
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 CURATE = Path(sys.executable).parent / "curate"
-SAMPLES, SHARDS = 48, 6
+SAMPLES, SHARDS = 32, 4
 STEPS = ("fetch", "score_caption_words", "select", "subset")
 CONFIG = f"""
 pipeline = "image_text_pairs"
@@ -65,7 +68,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def expected(config: Path) -> dict[str, str]:
     """What an undisturbed run on a disk writes."""
     out = config.parent / "calm"
-    finish(start(config, str(out)))
+    call("run", config, "--out", out, "--on", "inline")
     return digests(Storage(str(out)))
 
 
@@ -83,16 +86,23 @@ def finish(process: subprocess.Popen[str]) -> Any:
 
 
 def call(*arguments: object) -> Any:
-    done = subprocess.run([CURATE, *map(str, arguments)], capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout)
+    """What a command answers, in this process."""
+    with redirect_stdout(StringIO()) as said:
+        assert main([str(argument) for argument in arguments]) == 0
+    return json.loads(said.getvalue())
 
 
 def digests(storage: Storage) -> dict[str, str]:
     """Every file of the data set that holds no clock: name to digest."""
     folders = [f for f in storage.folders() if f not in ("commits", "_attempts", "failed")]
     names = [name for folder in ("", *folders) for name in storage.files(folder)]
-    return {n: sha256(storage.read(n)).hexdigest() for n in names if not n.endswith(CLOCKS)}
+    return {n: sha256(contents(storage, n)).hexdigest() for n in names if not n.endswith(CLOCKS)}
+
+
+def contents(storage: Storage, name: str) -> bytes:
+    """A file without the commit that the code is at, for somebody may commit to the checkout meanwhile."""
+    data = storage.read(name)
+    return re.sub(rb'"commit": "[0-9a-f]{40}"', b"", data) if name == RUN_RECORD else data
 
 
 def require_same(storage: Storage, expected: dict[str, str]) -> None:
@@ -138,9 +148,10 @@ def test_a_bucket_holds_what_a_disk_would_and_every_verb_reads_it(
     steps = call("plan", config, "--out", s3.root)["plan"]
     assert [(row["done"], row["to_run"]) for row in steps] == [(SHARDS, 0)] * 3 + [(1, 0)]
 
-    again = finish(start(config, s3.root))
+    again = call("run", config, "--out", s3.root)
     assert again["work"].startswith("0 commits made")
     assert again["funnel"] == first["funnel"]
+    require_no_shard_is_asked_for(config, s3)
 
     shown = call("show", f"{s3.root}/00000.tar")
     assert shown["rows"] == SAMPLES // SHARDS
@@ -159,28 +170,25 @@ def test_a_bucket_holds_what_a_disk_would_and_every_verb_reads_it(
     assert digests(target) == digests(Storage(str(local)))
 
 
-def test_a_finished_run_asks_for_no_shard(config: Path, s3: Storage) -> None:
-    job = load_job(config).job
-    finish(start(config, s3.root))
+def require_no_shard_is_asked_for(config: Path, finished: Storage) -> None:
     with requests_seen() as seen:
-        outcome = run_job(job, s3, InlineEngine(), runtime=Runtime(addresses={"*": "127.0.0.1:9"}))
+        outcome = run_job(
+            load_job(config).job, finished, InlineEngine(), runtime=Runtime(addresses={"*": "127.0.0.1:9"})
+        )
     assert (outcome.made, outcome.failed) == (0, {})
     assert [r for r in seen if "/0000" in r or r.startswith(("PUT", "POST", "DELETE"))] == []
     assert 0 < len(seen) <= 2 * len(STEPS) + 10, seen
 
 
-@pytest.mark.parametrize("after_commits", [1, 9])
-def test_a_driver_killed_in_the_middle_goes_on(
-    config: Path, expected: dict[str, str], s3: Storage, after_commits: int
-) -> None:
+def test_a_driver_killed_in_the_middle_goes_on(config: Path, expected: dict[str, str], s3: Storage) -> None:
     process = start(config, s3.root)
-    while sum(len(s3.files(f"commits/{step}")) for step in STEPS) < after_commits and process.poll() is None:
-        time.sleep(0.02)
+    while sum(len(s3.files(f"commits/{step}")) for step in STEPS) < 3 and process.poll() is None:
+        time.sleep(0.05)
     assert process.poll() is None, process.communicate()
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     answer = finish(start(config, s3.root))
-    assert not answer["work"].startswith(("0 ", "19 "))
+    assert not answer["work"].startswith(("0 ", f"{3 * SHARDS + 1} "))
     CommitLog(s3).sweep(older_than_s=0)  # a kill during an upload leaves what nobody committed; a run waits an hour
     require_same(s3, expected)
 

@@ -1,4 +1,4 @@
-"""The broken pictures of the shared data, served over HTTP and fetched in one run: each with a status, in bounds."""
+"""The broken pictures of the shared data, fetched over HTTP in one run and decoded: each with a status, in bounds."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ from curate.fetch.status import FetchStatus
 BROKEN = Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "broken"
 MOST_MB = 400
 WORKER = """
-import json, sys
+import json, resource, sys
 from pathlib import Path
 import pyarrow.parquet as pq
 from stage_runs import fetch_tables
+from curate.fetch.image import decode
 from curate.fetch.picture import ImageSettings
 from curate.fetch.settings import FetchSettings
 
@@ -35,10 +36,15 @@ def peak_kb():
     # not getrusage: its figure is inherited from the process that started this one
     return int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
 
-root, address = Path(sys.argv[1]), sys.argv[2]
+resource.setrlimit(resource.RLIMIT_CPU, (120, 120))
+root, address, broken = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
 settings = FetchSettings(per_host_rate=0, per_host_concurrency=32, retries=0)
 image = ImageSettings(size_px=128, resize_mode="keep_ratio_largest", format="png")
 outcome = fetch_tables(root, [pq.read_table(root / "urls.parquet")], {"*": address}, settings, image)
+for row in pq.read_table(root / "00000.parquet", columns=["file", "status"]).to_pylist():
+    pixels = decode((broken / row["file"]).read_bytes())
+    assert pixels is None or (pixels.ndim == 3 and pixels.shape[2] == 3 and pixels.dtype == "uint8"), row
+    assert pixels is not None or row["status"] != "success", row
 print(json.dumps({"made": outcome.made, "peak_mb": peak_kb() / 1024}))
 """
 PICTURE = {
@@ -88,7 +94,7 @@ def run(address: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any
     urls = [f"http://broken.test/{quote(name)}" for name in names]
     pq.write_table(pa.table({"file": names, "caption": names, "url": urls}), root / "urls.parquet")
     done = subprocess.run(
-        [sys.executable, "-c", WORKER, str(root), address],
+        [sys.executable, "-c", WORKER, str(root), address, str(BROKEN)],
         cwd=Path(__file__).parent,
         capture_output=True,
         text=True,

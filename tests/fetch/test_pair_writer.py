@@ -85,7 +85,7 @@ def finished(draw: st.DrawFn) -> tuple[list[tuple[Response, Picture | None]], li
     return rows, draw(st.permutations(range(len(rows))))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(finished())
 def test_any_order_of_finishing_gives_the_same_shard(
     case: tuple[list[tuple[Response, Picture | None]], list[int]],
@@ -146,12 +146,17 @@ def test_a_caption_comes_back_as_it_was(tmp_path: Path, caption: str) -> None:
     assert (sample.caption, sample.columns["caption"]) == (caption, caption)
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.text(max_size=300))
-def test_any_caption_comes_back(caption: str) -> None:
+@settings(max_examples=10, deadline=None)
+@given(st.lists(st.text(max_size=300), min_size=1, max_size=20))
+def test_any_caption_comes_back(captions: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        stored = one(Path(folder), caption=caption)
-        assert (stored["txt"].decode(), strict(stored["json"])["caption"]) == (caption, caption)
+        write(
+            Path(folder), pa.table({"caption": captions}), [(response(n), shot(b"data")) for n in range(len(captions))]
+        )
+        stored = members(Path(folder) / "00000.tar")
+        for number, caption in enumerate(captions):
+            key = f"00000{number:03d}"
+            assert stored[f"{key}.txt"].decode() == strict(stored[f"{key}.json"])["caption"] == caption
 
 
 def test_a_null_caption_is_an_empty_text_and_null_in_json(tmp_path: Path) -> None:

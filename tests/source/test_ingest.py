@@ -62,7 +62,7 @@ FILES = st.lists(st.lists(st.integers(0, 12), max_size=5).map(tuple), max_size=4
 
 
 @given(FILES, st.integers(1, 9), st.none() | st.integers(1, 40))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_rows_are_cut_file_by_file(
     tmp_path_factory: pytest.TempPathFactory, files: list[tuple[int, ...]], size: int, limit: int | None
 ) -> None:
