@@ -4,9 +4,11 @@ import fcntl
 import os
 import pty
 import re
+import select
 import struct
 import termios
 import threading
+import time
 from typing import TextIO
 
 from tqdm.utils import disp_len
@@ -81,9 +83,14 @@ class Terminal:
         self._thread.start()
 
     def resize(self, columns: int, rows: int) -> None:
-        with self._lock:
-            self._size(columns, rows)
-            self.screen.resize(columns)
+        """Once all that was sent is on the screen; nothing may be sent meanwhile."""
+        while True:
+            with self._lock:
+                if not fcntl.ioctl(self._ours, termios.FIONREAD, bytes(4)).strip(b"\0"):
+                    self._size(columns, rows)
+                    self.screen.resize(columns)
+                    return
+            time.sleep(0.001)
 
     def seen(self) -> str:
         """What is on the screen now."""
@@ -104,13 +111,13 @@ class Terminal:
     def _read(self) -> None:
         rest = b""
         while True:
-            try:
-                data = os.read(self._ours, 1 << 16)
-            except OSError:
-                return
-            whole, cut = _whole(rest + data)
-            rest = cut
+            select.select([self._ours], [], [])
             with self._lock:
+                try:
+                    data = os.read(self._ours, 1 << 16)
+                except OSError:
+                    return
+                whole, rest = _whole(rest + data)
                 self.sent += whole
                 self.screen.feed(whole)
 

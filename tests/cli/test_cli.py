@@ -1,13 +1,16 @@
 """The command line as a user meets it: what it prints, where, and how it exits."""
 
+import io
 import json
-import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import redirect_stderr, redirect_stdout
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 import pytest
@@ -42,16 +45,46 @@ workers = 2
 """
 
 
-@pytest.fixture
-def config(tmp_path: Path) -> Path:
-    path = tmp_path / "tiny.toml"
-    path.write_text(CONFIG.format(samples=24, words=3))
+def put_config(folder: Path, samples: int = 24, words: int = 3) -> Path:
+    path = folder / "tiny.toml"
+    path.write_text(CONFIG.format(samples=samples, words=words))
     return path
 
 
-def call(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
-    command = [str(CURATE), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)  # type: ignore[call-overload]
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    return put_config(tmp_path)
+
+
+class Called(NamedTuple):
+    """What a command came to."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def call(*arguments: object) -> Called:
+    """A command as the program runs it, in this process: not on a terminal, its work done inline."""
+    words = [*map(str, arguments), *(["--on", "inline"] if arguments[0] == "run" else [])]
+    with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
+        code = main(words)
+    return Called(code, out.getvalue(), err.getvalue())
+
+
+@pytest.fixture(scope="module")
+def first_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Called]:
+    """A data set that a run has made, and what it printed."""
+    folder = tmp_path_factory.mktemp("first")
+    ran = call("run", put_config(folder), "--out", folder / "set")
+    assert ran.returncode == 0, ran.stderr
+    return folder / "set", ran
+
+
+@pytest.fixture
+def made(first_run: tuple[Path, Called], tmp_path: Path) -> Path:
+    """A copy of it."""
+    return Path(shutil.copytree(first_run[0], tmp_path / "set"))
 
 
 def test_help_loads_nothing_heavy_and_names_every_verb() -> None:
@@ -66,14 +99,11 @@ def test_help_loads_nothing_heavy_and_names_every_verb() -> None:
     assert not HEAVY & {name.split(".")[0] for name in loaded.split()}
 
 
-def test_run_plan_show_export(config: Path, tmp_path: Path) -> None:
-    out = tmp_path / "set"
-    before = json.loads(call("plan", config, "--out", out).stdout)["plan"]
-    assert [row["step"] for row in before][0::3][0] == "fetch"
+def test_run_plan_show_export(config: Path, first_run: tuple[Path, Called], made: Path, tmp_path: Path) -> None:
+    before = json.loads(call("plan", config, "--out", tmp_path / "none").stdout)["plan"]
+    assert before[0]["step"] == "fetch"
     assert {row["shards"] for row in before} == {"not cut yet"}
-    ran = call("run", config, "--out", out)
-    assert ran.returncode == 0, ran.stderr
-    result = json.loads(ran.stdout)
+    out, result = made, json.loads(first_run[1].stdout)
     assert {"funnel", "against_truth", "samples", "work", "written_to"} == set(result)
     assert result["funnel"][0]["came_in"] == 24
     steps = json.loads(call("plan", config, "--out", out).stdout)["plan"]
@@ -104,18 +134,16 @@ def reasons(out: Path, row: int) -> list[str]:
     return given
 
 
-def test_a_changed_threshold_redoes_only_the_decision(config: Path, tmp_path: Path) -> None:
-    out = tmp_path / "set"
-    call("run", config, "--out", out)
-    config.write_text(CONFIG.format(samples=24, words=9))
-    plan = {row["step"]: row for row in json.loads(call("plan", config, "--out", out).stdout)["plan"]}
+def test_a_changed_threshold_redoes_only_the_decision(made: Path, tmp_path: Path) -> None:
+    config = put_config(tmp_path, words=9)
+    plan = {row["step"]: row for row in json.loads(call("plan", config, "--out", made).stdout)["plan"]}
     assert {step: row["to_run"] for step, row in plan.items() if row["to_run"]} == {"select": 3}
     assert plan["select"]["outdated"] == 3
-    assert json.loads(call("run", config, "--out", out).stdout)["work"].startswith("3 commits made")
+    assert json.loads(call("run", config, "--out", made).stdout)["work"].startswith("3 commits made")
 
 
 def test_limit_takes_the_first_rows(config: Path, tmp_path: Path) -> None:
-    result = json.loads(call("run", config, "--out", tmp_path / "set", "--limit", 5, "--on", "inline").stdout)
+    result = json.loads(call("run", config, "--out", tmp_path / "set", "--limit", 5).stdout)
     assert result["samples"].endswith("of 5")
 
 
@@ -138,12 +166,9 @@ def test_a_plan_says_what_a_run_would_say(config: Path, tmp_path: Path) -> None:
         assert "choose another --out" in plan.stderr
 
 
-def test_a_failed_shard_is_told_and_exits_with_1(config: Path, tmp_path: Path) -> None:
-    out = tmp_path / "set"
-    call("run", config, "--out", out)
-    (out / "00001.parquet").write_bytes(bytes((out / "00001.parquet").stat().st_size))
-    config.write_text(CONFIG.format(samples=24, words=4))
-    failed = call("run", config, "--out", out)
+def test_a_failed_shard_is_told_and_exits_with_1(made: Path, tmp_path: Path) -> None:
+    (made / "00001.parquet").write_bytes(bytes((made / "00001.parquet").stat().st_size))
+    failed = call("run", put_config(tmp_path, words=4), "--out", made)
     assert failed.returncode == 1
     rows = json.loads(failed.stdout)["failed_shards"]
     assert rows[0]["shard"] == "00001"
@@ -209,9 +234,8 @@ def test_missing_things_are_named(tmp_path: Path) -> None:
     assert "did you mean 'webdataset'?" in unknown.stderr
 
 
-def test_what_cannot_be_done_is_one_line(config: Path, tmp_path: Path) -> None:
-    out = tmp_path / "set"
-    call("run", config, "--out", out, "--limit", 8, "--on", "inline")
+def test_what_cannot_be_done_is_one_line(config: Path, first_run: tuple[Path, Called], tmp_path: Path) -> None:
+    out = first_run[0]
     for arguments, words in (
         (("run", tmp_path), "name a TOML file"),
         (("run", config, "--limit", 0), "--limit 0 is out of range: at least 1"),
@@ -227,10 +251,12 @@ def test_what_cannot_be_done_is_one_line(config: Path, tmp_path: Path) -> None:
         assert "Traceback" not in done.stderr
 
 
-def test_a_key_is_asked_of_a_shard_without_rows(tmp_path: Path) -> None:
+def test_the_program_ends_with_the_code_and_one_line(tmp_path: Path) -> None:
     write_parquet(pa.table({"key": pa.array([], pa.string())}), tmp_path / "00000.parquet")
-    done = call("show", tmp_path / "00000", "7")
+    command = [CURATE, "show", tmp_path / "00000", "7"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.stderr == "curate: shard 00000 has no key '7'; it has no rows\n"
+    assert (done.returncode, done.stdout) == (2, "")
 
 
 def kept_key(out: Path) -> str:
@@ -249,7 +275,7 @@ def test_a_filter_is_decided_on_columns_that_the_source_brings(config: Path, tmp
         out = tmp_path / language
         config.write_text(text.format(tmp_path / "list.csv", columns))
         assert [row["step"] for row in json.loads(call("plan", config, "--out", out).stdout)["plan"]] == steps
-        ran = json.loads(call("run", config, "--out", out, "--on", "inline").stdout)
+        ran = json.loads(call("run", config, "--out", out).stdout)
         assert "against_truth" not in ran
         row = Shard(Storage(str(out)), "00000").columns(["language", "drop_reasons"]).to_pylist()[0]
         assert row["language"] == language
@@ -262,11 +288,11 @@ def test_an_interrupt_leaves_a_run_that_goes_on(config: Path, tmp_path: Path, nu
     command = [str(CURATE), "run", str(config), "--out", str(tmp_path / "set")]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # tests that run in the background ignore it
-    process = subprocess.Popen(command, preexec_fn=heard, **pipes)
-    while not (tmp_path / "set/commits/fetch").exists() and process.poll() is None:
-        time.sleep(0.05)
-    os.kill(process.pid, number)
-    _, err = process.communicate(timeout=30)
+    with subprocess.Popen(command, preexec_fn=heard, **pipes) as process:
+        while not (tmp_path / "set/commits/fetch").exists() and process.poll() is None:
+            time.sleep(0.05)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "run the same command again" in err
     assert "Traceback" not in err

@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -106,8 +107,8 @@ def test_retries_lost_workers_and_shards_set_aside_are_counted_and_a_step_ends_w
     assert lines[1] == "done: fetch, score"
 
 
-@pytest.mark.parametrize("columns", [1, 2, 5, 10, 14, 20, 30, 40, 60, 79, 80, 81, 120, 300])
-@pytest.mark.parametrize("rows", [1, 2, 3, 4, 8, 24, 60])
+@pytest.mark.parametrize("columns", [1, 2, 5, 14, 30, 60, 79, 80, 81, 300])
+@pytest.mark.parametrize("rows", [1, 2, 3, 4, 8, 24])
 @pytest.mark.parametrize("colour", [True, False])
 def test_any_terminal_has_room_for_the_block(columns: int, rows: int, colour: bool) -> None:
     steps = ("fetch", *TWENTY, "\x1b[31mevil\n" + "名" * 200, "select")
@@ -148,13 +149,18 @@ def test_a_column_goes_where_there_is_no_room_and_the_time_left_goes_last() -> N
     assert heads[50] == ["step", "shards", "rows", "rows/s", "failed", "left"]
 
 
-def shown(terminal: Terminal, words: str, timeout_s: float = 5.0) -> str:
-    """The screen, once the words are on it."""
+def once(terminal: Terminal, fits: Callable[[str], bool], timeout_s: float = 20.0) -> str:
+    """The screen, once it is as it should be."""
     deadline = time.monotonic() + timeout_s
-    while words not in terminal.seen() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert words in terminal.seen(), terminal.seen()
-    return terminal.seen()
+    while not fits(seen := terminal.seen()):
+        assert time.monotonic() < deadline, seen
+        time.sleep(0.005)
+    return seen
+
+
+def shown(terminal: Terminal, words: str) -> str:
+    """The screen, once the words are on it."""
+    return once(terminal, lambda seen: words in seen)
 
 
 def live(**more: object) -> tuple[Terminal, Ledger, Bars]:
@@ -188,6 +194,14 @@ def test_the_block_is_painted_in_place_and_leaves_only_messages(monkeypatch: pyt
     ]
 
 
+def is_one_block(seen: str, columns: int) -> bool:
+    """Below the message, and without remains of an earlier size."""
+    lines, message = seen.splitlines(), "a message that stays"
+    blocks = sum("steps done" in line or "0 of 3" in line for line in lines)
+    fits = max(map(len, lines)) < max(columns, len(message) + 1)
+    return " ".join(lines).startswith(message) and blocks == 1 and fits
+
+
 def test_a_terminal_may_be_resized_in_the_middle(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("curate.cli._bars.PAINT_S", 0.02)
     terminal, ledger, bars = live(columns=100)
@@ -195,13 +209,8 @@ def test_a_terminal_may_be_resized_in_the_middle(monkeypatch: pytest.MonkeyPatch
     shown(terminal, "waiting")
     for columns, rows in ((60, 24), (30, 10), (130, 40), (20, 5)):
         with bars._lock:  # so that no painting is half sent
-            time.sleep(0.05)
             terminal.resize(columns, rows)
-        time.sleep(0.1)
-        lines = terminal.seen().splitlines()
-        assert " ".join(lines).startswith("a message that stays")
-        assert sum("steps done" in line or "0 of 3" in line for line in lines) == 1, "no remains of an earlier size"
-        assert max(map(len, lines)) < max(columns, len("a message that stays") + 1)
+        once(terminal, lambda seen: is_one_block(seen, columns))  # noqa: B023 - it is asked at once
     bars.close()
     assert "".join(terminal.close().splitlines()) == "a message that stays"
 

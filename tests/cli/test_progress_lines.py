@@ -4,7 +4,6 @@ import io
 import json
 import re
 import socket
-import subprocess
 import sys
 import urllib.request
 from collections import Counter
@@ -17,13 +16,14 @@ import pytest
 from pty_screen import Terminal
 from test_progress_bars import commit
 
+from curate.cli import main
 from curate.cli._progress import Lines, progress, vocabulary
 from curate.job import load_job
 from curate.manifest import Commit, CommitLog, Manifest
 from curate.plan import Job
 from curate.report.funnel import funnel
 from curate.run.ledger import Ledger, Vocabulary
-from curate.run.metrics import serve
+from curate.run.metrics import Server, serve
 from curate.run.progress import (
     Finished,
     Opened,
@@ -38,7 +38,6 @@ from curate.run.progress import (
 from curate.run_record import read_record
 from curate.storage import Storage
 
-CURATE = Path(sys.executable).parent / "curate"
 CONFIG = """
 pipeline = "image_text_pairs"
 [source]
@@ -69,16 +68,6 @@ def strict(text: str) -> list[dict[str, Any]]:
     return [json.loads(line, parse_constant=refuse) for line in text.splitlines()]
 
 
-def call(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([CURATE, *map(str, arguments)], capture_output=True, text=True, timeout=120)
-
-
-def free_port() -> int:
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        return int(held.getsockname()[1])
-
-
 def scrape(port: int) -> str:
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
         text: str = answer.read().decode()
@@ -94,20 +83,36 @@ class Ran:
     scraped: str
 
 
+class Said(io.StringIO):
+    """An error stream that asks Prometheus' question with its first line."""
+
+    scraped = ""
+
+    def __init__(self, ports: list[int]) -> None:
+        super().__init__()
+        self._ports = ports
+
+    def write(self, text: str) -> int:
+        self.scraped = self.scraped or scrape(self._ports[0])
+        return super().write(text)
+
+
 @pytest.fixture(scope="module", params=["inline", "local"])
 def ran(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Ran:
-    folder, port = tmp_path_factory.mktemp(request.param), free_port()
+    folder, ports = tmp_path_factory.mktemp(request.param), list[int]()
     (folder / "tiny.toml").write_text(CONFIG)
-    place = [folder / "tiny.toml", "--out", folder / "set", "--on", request.param, "--metrics", f":{port}"]
-    running = subprocess.Popen(
-        [CURATE, "run", *map(str, place)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
-    assert running.stderr is not None
-    first = running.stderr.readline()
-    scraped = scrape(port)
-    rest = running.stderr.read()
-    assert running.wait(60) == 0, rest
-    return Ran(folder, first + rest, scraped)
+
+    def serve_and_tell(ledger: Ledger, address: str) -> Server:
+        server = serve(ledger, address)
+        ports.append(server.port)
+        return server
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("curate.run.metrics.serve", serve_and_tell)
+        patch.setattr(sys, "stderr", said := Said(ports))
+        place = [folder / "tiny.toml", "--out", folder / "set", "--on", request.param, "--metrics", ":0"]
+        assert main(["run", *map(str, place)]) == 0
+    return Ran(folder, said.getvalue(), said.scraped)
 
 
 def test_lines_add_up_to_the_manifest_and_to_the_funnel(ran: Ran) -> None:
@@ -196,13 +201,16 @@ def test_fetches_and_drops_are_served_as_the_manifest_has_them(ran: Ran) -> None
 
 
 @pytest.mark.parametrize("ran", ["inline"], indirect=True)
-def test_where_all_is_done_a_terminal_does_not_flicker(ran: Ran) -> None:
+def test_where_all_is_done_a_terminal_does_not_flicker(
+    ran: Ran, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     terminal = Terminal()
-    command = [CURATE, "run", ran.folder / "tiny.toml", "--out", ran.folder / "set"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=terminal.theirs, timeout=60, check=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", terminal.stream)
+        assert main(["run", str(ran.folder / "tiny.toml"), "--out", str(ran.folder / "set")]) == 0
     terminal.close()
     assert terminal.sent == ""
-    assert json.loads(done.stdout)["work"] == "0 commits made, 6 were there"
+    assert json.loads(capsys.readouterr().out)["work"] == "0 commits made, 6 were there"
 
 
 @pytest.mark.parametrize(
@@ -231,14 +239,14 @@ def test_the_environment_says_how_much_a_terminal_can(
 
 
 @pytest.mark.parametrize("ran", ["inline"], indirect=True)
-def test_a_port_in_use_ends_the_run_before_it_begins(ran: Ran) -> None:
+def test_a_port_in_use_ends_the_run_before_it_begins(ran: Ran, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        done = call("run", ran.folder / "tiny.toml", "--out", ran.folder / "other", "--metrics", f":{port}")
-    assert done.returncode == 2
-    (line,) = done.stderr.splitlines()
+        place = [ran.folder / "tiny.toml", "--out", ran.folder / "other", "--metrics", f":{port}"]
+        assert main(["run", *map(str, place)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"curate: --metrics cannot listen at 127.0.0.1 port {port}")
     assert not (ran.folder / "other").exists()
 

@@ -13,8 +13,6 @@ from document_sets import Page, Slot, Words, jpeg, put_pages, small_set
 from curate.cli import main
 from curate.storage import Storage
 
-CURATE = Path(sys.executable).parent / "curate"
-
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
@@ -203,19 +201,20 @@ def test_a_shard_is_shown_without_a_parser_of_html(data: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_export_of_documents(data: Path, tmp_path: Path) -> None:
-    def call(*arguments: object) -> subprocess.CompletedProcess[str]:
-        command = [str(CURATE), "export", *map(str, (data, *arguments))]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+def test_export_of_documents(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def call(*arguments: object) -> int:
+        return main(["export", *map(str, (data, *arguments))])
 
-    told: dict[str, Any] = json.loads(call("--to", "mmc4", "--missing", "slot", "--shard-samples", 3).stdout)
+    assert call("--to", "mmc4", "--missing", "slot", "--shard-samples", 3) == 0
+    told: dict[str, Any] = json.loads(capsys.readouterr().out)
     assert (told["documents"], told["shards"]) == (4, 2)
     assert told["slots_without_picture"] == {"failed_to_download": 1, "not_found": 1}
     assert told["written_to"] == f"{data}-mmc4"
-    wrong = call("--to", "m4", "--placement", "document")
-    assert wrong.returncode == 2
-    assert wrong.stderr.splitlines()[-1] == "curate: format m4 takes no --placement; it takes --missing, --sources"
-    assert "format webdataset takes no --missing" in call("--to", "webdataset", "--missing", "slot").stderr
+    assert call("--to", "m4", "--placement", "document") == 2
+    wrong = capsys.readouterr().err
+    assert wrong.splitlines()[-1] == "curate: format m4 takes no --placement; it takes --missing, --sources"
+    assert call("--to", "webdataset", "--missing", "slot") == 2
+    assert "format webdataset takes no --missing" in capsys.readouterr().err
 
 
 def test_documents_without_pictures_need_no_tar(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
