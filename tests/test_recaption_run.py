@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,6 @@ from curate.manifest import CommitLog
 from curate.shard import list_shards
 from curate.storage import Storage
 
-CURATE = Path(sys.executable).parent / "curate"
 TARS, ROWS = 2, 16
 """16 pictures with four texts each are one unit of the matcher; a unit costs the same however full it is."""
 COLUMNS = ("synthetic_captions", "synthetic_log_probability", "synthetic_tokens", "synthetic_finish")
@@ -135,13 +132,6 @@ def test_every_caption_says_who_made_it(calm: Path, captioner: Path) -> None:
     assert view["synthetic_captions:model_fingerprint"] == told["model_fingerprint"]
 
 
-def test_captions_are_the_same_at_another_batch_and_with_more_workers(
-    calm: Path, pairs: Path, captioner: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run(config(tmp_path / "job.toml", pairs, captioner, batch=7, workers=2, more=""), tmp_path / "out", capsys, "local")
-    assert captions(tmp_path / "out") == captions(calm)
-
-
 def test_captions_are_the_same_however_pictures_are_packed_and_at_a_large_batch(
     calm: Path, pairs: Path, captioner: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -183,26 +173,35 @@ def test_a_second_run_does_nothing_and_a_new_bound_runs_no_model(
     assert run(job, out, capsys)["work"].startswith(f"{2 * TARS} commits made")  # the view, and what reads it
 
 
+KILLED = """
+import os, signal, sys
+from curate.cli import main
+from curate.manifest import Attempt
+left, commit = int(sys.argv.pop(1)), Attempt.commit
+
+def commit_or_die(attempt, *given, **more):
+    global left
+    left -= 1
+    return commit(attempt, *given, **more) if left >= 0 else os.kill(os.getpid(), signal.SIGKILL)
+
+Attempt.commit = commit_or_die
+main(sys.argv[1:])
+"""
+
+
 @pytest.mark.slow
-def test_a_run_that_was_killed_gives_the_same_captions(
-    calm: Path, pairs: Path, captioner: Path, tmp_path: Path
+def test_a_run_that_was_killed_goes_on_with_other_batches_and_more_workers_and_gives_the_same_captions(
+    calm: Path, pairs: Path, captioner: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    job, out = config(tmp_path / "job.toml", pairs, captioner, batch=5, workers=2), tmp_path / "out"
-    command = [str(CURATE), "run", str(job), "--out", str(out)]
-    killed_at = []
-    while len(killed_at) < 3:
-        log = open(tmp_path / "log", "ab")  # noqa: SIM115
-        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-        before = commits(out)
-        while commits(out) == before and process.poll() is None:
-            time.sleep(0.02)
-        if process.poll() is not None:
-            break
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        killed_at.append(commits(out))
-    assert 1 <= killed_at[0] < commits(calm)
-    assert subprocess.run(command, capture_output=True, check=False, timeout=300).returncode == 0
+    """Killed twice, each time with a piece of work that is done and not yet committed."""
+    job, out, there = config(tmp_path / "job.toml", pairs, captioner, batch=5), tmp_path / "out", 0
+    for more in (commits(calm) // 3, 1):
+        command = [sys.executable, "-c", KILLED, str(more), "run", str(job), "--out", str(out), "--on", "inline"]
+        killed = subprocess.run(command, capture_output=True, check=False, timeout=240)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+        there += more
+        assert commits(out) == there
+    run(config(job, pairs, captioner, batch=7, workers=2), out, capsys, "local")
     assert commits(out) == commits(calm)
     assert captions(out) == captions(calm)
 

@@ -22,7 +22,7 @@ from curate.toyweb.scene import random_scene
 
 pytest.importorskip("open_clip_train")
 
-PAIRS = 1_024
+PAIRS = 512
 BATCH = 8
 MODEL = {
     "embed_dim": 32,

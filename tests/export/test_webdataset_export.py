@@ -290,10 +290,11 @@ def test_hugging_face_reads_an_export(data: Storage, tmp_path: Path) -> None:
     target = Storage(str(tmp_path / "out"))
     pack(data, target)
     program = (
-        "import sys\n"
+        "import os, sys\n"
         "from datasets import Image, load_dataset\n"
         "found = load_dataset('webdataset', data_files=sys.argv[1], split='train', streaming=True)\n"
-        "for row in found.cast_column('jpg', Image(decode=False)): print(row['__key__'])\n"
+        "for row in found.cast_column('jpg', Image(decode=False)): print(row['__key__'], flush=True)\n"
+        "os._exit(0)\n"  # at the end of the program its threads now and then abort it
     )
     offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
     command = [sys.executable, "-c", program, target.path("*.tar")]
