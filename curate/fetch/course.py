@@ -142,9 +142,9 @@ class Course:
             visit.attempts += 1
         left_s = settings.total_timeout_s - visit.attempt_s
         if visit.question_to is None:
-            exchange = Exchange(visit.target, settings.most_bytes, left_s, self._judge)
+            exchange = Exchange(visit.target, settings.most_bytes, left_s, self._judge, decode=visit.decode)
         else:
-            exchange = Exchange(visit.target, MOST_ROBOTS_BYTES, left_s, cut=True)
+            exchange = Exchange(visit.target, MOST_ROBOTS_BYTES, left_s, cut=True, decode=visit.decode)
         self._flying[exchange] = visit
         self._wire.start(exchange)
 
@@ -173,6 +173,9 @@ class Course:
         location = exchange.header(b"location")
         if verdict[0] is FetchStatus.BAD_REDIRECT and exchange.http_status in REDIRECTS and location:
             self._redirect(visit, location, now)
+        elif verdict[0] is FetchStatus.IMAGE_BROKEN and exchange.miscoded:
+            visit.decode = False
+            self._queue(visit, now)
         elif not self._try_later(visit, exchange, verdict, now):
             self._end(visit, verdict, exchange.body if verdict[0] is FetchStatus.SUCCESS else b"")
 

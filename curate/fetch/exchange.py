@@ -24,6 +24,7 @@ READ = frozenset(
         b"tdm-reservation",
     )
 )
+CODINGS = frozenset(("gzip", "x-gzip", "deflate", "br", "zstd", "compress", "x-compress"))
 MOST_VALUES = 50
 SWITCHING_PROTOCOLS = 101  # the only one below 200 that is an answer: nothing of HTTP follows it
 Verdict = tuple[FetchStatus, str]
@@ -35,7 +36,8 @@ class Exchange:
 
     `most_bytes` bounds the body after decompression; with `cut` a longer body is cut there and is still a success.
     `judge` sees the exchange when the headers of a 2xx answer are there and may refuse the body. `status` is SUCCESS
-    when an HTTP answer arrived, whatever its code, and None while it runs. Times are of the monotonic clock.
+    when an HTTP answer arrived, whatever its code, and None while it runs. Times are of the monotonic clock. Without
+    `decode` the body is taken as it comes, whatever coding it is said to have.
     """
 
     target: Target
@@ -43,6 +45,7 @@ class Exchange:
     total_s: float
     judge: Callable[[Exchange], Verdict | None] | None = None
     cut: bool = False
+    decode: bool = True
     status: FetchStatus | None = None
     detail: str = ""
     http_status: int | None = None
@@ -75,6 +78,15 @@ class Exchange:
     def stopped(self) -> Verdict | None:
         """Why we ended the transfer ourselves, if we did."""
         return self._stopped
+
+    @property
+    def miscoded(self) -> bool:
+        """Whether it must be asked for again without `decode`: its Content-Encoding is none, such as `utf-8`.
+
+        Browsers read such a body as it is; libcurl ends the transfer.
+        """
+        codings = self._codings()
+        return self.decode and bool(codings) and CODINGS.isdisjoint(codings)
 
     def header(self, name: bytes) -> str | None:
         """The first value of a header, by its lower-case name; only those in READ are kept."""
@@ -143,8 +155,8 @@ class Exchange:
         if self.http_status is None or not 200 <= self.http_status < 300:
             self._discard = self.cut = True
             self.most_bytes = ERROR_BODY_BYTES
-        layers = self._codings()
-        if layers > 1:
+        layers = len(self._codings())
+        if layers > 1 and self.decode and not self.miscoded:
             return FetchStatus.IMAGE_BROKEN, f"compressed {layers} times over"
         if self._discard:
             return None
@@ -152,15 +164,16 @@ class Exchange:
         announced = int(length) if length.isdecimal() and len(length) < 19 else 0
         if announced > self.most_bytes and not self.cut:
             return FetchStatus.TOO_MANY_BYTES, f"{announced} bytes announced, at most {self.most_bytes}"
-        return self.judge(self) if self.judge else None
+        refused = self.judge(self) if self.judge else None
+        return refused or ((FetchStatus.IMAGE_BROKEN, "no such Content-Encoding") if self.miscoded else None)
 
-    def _codings(self) -> int:
-        """How often the body was compressed. Each time multiplies what a byte may cost by 1,000, without any output.
+    def _codings(self) -> list[str]:
+        """How the body was compressed. Each time multiplies what a byte may cost by 1,000, without any output.
 
         Three layers make 3 kB out of 2 GB of a gzip header's file name: 5 s in which no deadline can act.
         """
         names = ",".join(self.headers.get(b"content-encoding", ())).lower().split(",")
-        return sum(name.strip() not in ("", "identity") for name in names)
+        return [name.strip() for name in names if name.strip() not in ("", "identity", "none")]
 
 
 def _status_code(lines: list[bytes]) -> int:

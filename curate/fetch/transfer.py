@@ -119,6 +119,7 @@ class Wire:
         target = exchange.target
         try:
             handle.curl.setopt(pycurl.URL, target.url)
+            handle.curl.setopt(pycurl.HTTP_CONTENT_DECODING, int(exchange.decode))
             self._route(handle)
             self._multi.add_handle(handle.curl)
         except (pycurl.error, ValueError) as error:

@@ -54,6 +54,7 @@ class Visit:
     """A row under way; or, where `question_to` is set, a request for a file that says what we may do on a site.
 
     `start` is the row's own URL and `target` the present hop. `attempt_s` is the transfer time of this attempt.
+    `decode` is False once a body turned out to have no coding, whatever its header says.
     """
 
     row: int
@@ -72,6 +73,7 @@ class Visit:
     opt_out: str | None = None
     http_status: int | None = None
     content_type: str | None = None
+    decode: bool = True
 
     def take_in(self, exchange: Exchange) -> None:
         """Note what the end of one hop tells about the row."""

@@ -129,6 +129,35 @@ def test_a_compressed_body_is_unpacked(web: Web, name: str, body: bytes) -> None
     assert fetch_one(web, "http://pictures.test/x.jpg").body == PICTURE
 
 
+@pytest.mark.parametrize(
+    ("coding", "status", "asked"),
+    [
+        ("utf-8", "success", 2),
+        ("binary, image/jpeg", "success", 2),
+        ("none", "success", 1),
+        ("zstd", "image_broken", 1),
+        ("utf-8, gzip", "image_broken", 1),
+    ],
+)
+def test_what_is_no_coding_is_passed_over(web: Web, coding: str, status: str, asked: int) -> None:
+    """As browsers do, and img2dataset, which looks at no coding at all."""
+    web.routes |= {
+        "/robots.txt": reply(200, b"User-agent: *\nDisallow: /private", f"Content-Encoding: {coding}"),
+        "/x.jpg": reply(200, PICTURE, f"Content-Encoding: {coding}"),
+    }
+    got = fetch_one(web, "http://pictures.test/x.jpg", robots="ignore", retries=0)
+    assert (got.status, got.body) == (status, PICTURE if status == "success" else b"")
+    assert web.paths() == ["/x.jpg"] * asked
+    if status == "success":
+        assert fetch_one(web, "http://pictures.test/private.jpg").status == "robots_disallowed"
+
+
+def test_a_picture_opted_out_is_not_asked_for_again_for_its_coding(web: Web) -> None:
+    web.routes["/x.jpg"] = reply(200, PICTURE, "Content-Encoding: utf-8", "X-Robots-Tag: noai")
+    assert fetch_one(web, "http://pictures.test/x.jpg", robots="ignore").status == "opted_out"
+    assert web.paths() == ["/x.jpg"]
+
+
 @pytest.mark.parametrize(("size", "status"), [(5_000, "success"), (5_001, "too_many_bytes")])
 @pytest.mark.parametrize("form", ["announced", "not announced", "gzip"])
 def test_bodies_are_bounded_as_they_are_after_decompression(web: Web, size: int, status: str, form: str) -> None:
