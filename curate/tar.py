@@ -169,6 +169,8 @@ def _number(field: bytes) -> int:
     if field[0] & 0x80:
         return int.from_bytes(bytes([field[0] & 0x7F]) + field[1:]) if field[0] == 0x80 else -1
     text = field.split(b"\0", 1)[0].strip()
+    if text.strip(b"01234567"):
+        raise ValueError(f"a header has {text!r} where a number belongs")
     return int(text, 8) if text else 0
 
 

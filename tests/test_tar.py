@@ -222,7 +222,7 @@ def test_a_wrong_checksum_is_told_and_not_taken_for_the_end(members: list[tuple[
         (b"\xff" + b"\xff" * 11, b"x", "negative"),
         (b"77777777777\0", b"0", "ends inside a member"),
         (b"00000001000\0", b"S", "sparse"),
-        (b"not a number", b"0", "not a whole tar"),
+        (b"not a number", b"0", "a header has b'not a number' where a number belongs"),
     ],
 )
 def test_hostile_headers(size: bytes, kind: bytes, words: str) -> None:
