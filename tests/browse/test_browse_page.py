@@ -42,7 +42,7 @@ def browsing(*arguments: object) -> Iterator[tuple[str, "subprocess.Popen[str]"]
             yield json.loads(line)["url"], process
         finally:
             process.send_signal(signal.SIGINT)
-            process.wait(20)
+            process.wait(120)
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +94,13 @@ def follow(page: Any, link: Any) -> None:
 def shown(page: Any) -> list[str]:
     """The keys of the rows on a page, in its order."""
     return [text.strip() for text in page.locator(".br-key").all_inner_texts()]
+
+
+def width(picture: Any) -> int:
+    """Of a picture, once it has come; an error for one that cannot be shown."""
+    picture.scroll_into_view_if_needed()
+    found: int = picture.evaluate("async image => { await image.decode(); return image.naturalWidth }")
+    return found
 
 
 def low() -> list[str]:
@@ -149,14 +156,13 @@ def test_a_row_opens_with_its_picture_history_and_copies(browser: Any, url: str)
     key = sets.key_of(1, 21)
     with walk(browser, f"{url}samples?where=key+%3D+%27{key}%27") as page:
         follow(page, page.locator(".br-card a"))
-        assert page.locator("figure img").evaluate("image => image.complete && image.naturalWidth") == 112
+        assert width(page.locator("figure img")) == 112
         steps = [text.split()[0] for text in page.locator(".br-history h3").all_inner_texts()]
         assert steps[:3] == ["pairs", "scores", "select"]
         assert page.locator(".br-copies .br-card").count() == 2
         for copy in page.locator(".br-copies img").all():
-            copy.scroll_into_view_if_needed()
-            copy.evaluate("image => image.decode()")  # fails for one that cannot be loaded
-        page.locator(".br-copies a").first.click()
+            assert width(copy) == 112
+        follow(page, page.locator(".br-copies a").first)
         assert sets.key_of(0, 21) in page.get_by_role("heading", level=1).inner_text()
         assert "similarity" in page.locator(".br-columns").first.inner_text() + page.inner_text("main")
 
@@ -182,9 +188,7 @@ def test_withheld_pictures_do_not_show_and_broken_ones_say_so(browser: Any, url:
         assert "withheld: not_safe_for_work" in unsafe.inner_text()
         assert "1 picture here withheld" in page.get_by_role("status").inner_text()
         assert page.get_by_text(sets.key_of(0, sets.HIDDEN)).count() == 0
-        broken = page.locator(".br-card", has_text=sets.key_of(0, sets.BROKEN)).locator("img")
-        broken.scroll_into_view_if_needed()
-        assert broken.evaluate("async image => { await image.decode(); return image.naturalWidth }") == 160
+        assert width(page.locator(".br-card", has_text=sets.key_of(0, sets.BROKEN)).locator("img")) == 160
 
 
 def test_a_phone_need_not_scroll_sideways(browser: Any, url: str) -> None:
@@ -211,9 +215,7 @@ def test_a_document_shows_what_was_kept_and_what_was_not(browser: Any, tmp_path:
         reader = page.locator(".br-reader")
         assert re.search("a story.*an advertisement", reader.inner_text(), re.DOTALL)
         assert reader.locator(".dropped").count() == 1
-        assert (
-            reader.locator("img").evaluate("async image => { await image.decode(); return image.naturalWidth }") == 48
-        )
+        assert width(reader.locator("img")) == 48
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
 
 
@@ -223,7 +225,7 @@ def test_a_token_opens_every_page(browser: Any, folder: Path) -> None:
         follow(page, page.get_by_role("link", name="Samples", exact=True))
         assert len(shown(page)) == 60
         assert page.evaluate("document.cookie") == ""
-        assert page.locator(".br-card img").first.evaluate("image => image.naturalWidth") == 112
+        assert width(page.locator(".br-card img").first) == 112
 
 
 def test_it_tells_where_it_is_and_ends_at_once(folder: Path) -> None:
