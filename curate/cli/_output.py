@@ -11,7 +11,7 @@ from typing import Any
 
 __all__ = ["add_format", "as_table", "show"]
 
-WIDEST_LIST = 60
+WIDEST_LIST = 64
 """Letters of a list in a table's cell; the JSON has all of it."""
 
 
@@ -67,5 +67,6 @@ def _cell(value: object) -> str:
         return f"{value:,}"
     if isinstance(value, list | tuple):
         text = ", ".join(map(str, value))
-        return text if len(text) <= WIDEST_LIST else f"{text[: WIDEST_LIST - 4]} ..."
+        room = text[: WIDEST_LIST - 3]
+        return text if len(text) <= WIDEST_LIST else f"{room.rpartition(', ')[0] or room} ..."
     return str(value)
