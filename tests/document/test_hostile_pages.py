@@ -1,11 +1,12 @@
 """Pages made to do harm: each ends in bounded time and memory, with its blocks or with a reason, and harms no other.
 
-Time is bounded by a clock of this test's own that is generous (20 s where 2 s are meant on a slow machine, and minutes
-or hours is what many of these pages take a parser without a guard), so that no test hangs on what it finds.
+Time is bounded by a clock of this test's own that is generous (10 s where 1 s is meant on a slow machine, and minutes
+or hours is what many of these pages take a parser without a guard), so that no test hangs on what it finds. It counts
+what this process works, not what else the machine does.
 """
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -16,17 +17,17 @@ from curate.document.extract import extract
 from curate.document.extraction import Extraction
 from curate.document.settings import DocumentSettings
 
-MOST_S = 20
+MOST_S = 10
 MOST_BYTES = 1_500_000_000
 URL = "https://ex.com/a/b.html"
 REFUSED = ("too_large", "too_deep", "too_many_nodes", "too_many_attributes", "too_many_names", "too_tangled")
 NESTED = (
-    "div", "span", "p", "a", "b", "i", "font", "nobr", "table", "ul", "li", "dl", "dd", "select", "option", "optgroup",
-    "button", "form", "fieldset", "label", "object", "applet", "marquee", "template", "svg", "math", "noscript", "ruby",
-    "rt", "h1", "blockquote", "pre", "figure", "picture", "details", "summary", "center", "iframe", "textarea", "title",
-    "script", "style", "frameset", "frame", "noframes", "body", "html", "head", "td", "tr", "caption", "colgroup",
-    "col", "img", "br", "hr", "input", "x-y", "plaintext", "xmp", "video", "audio", "canvas", "main", "article", "nav",
+    "div", "span", "p", "a", "b", "font", "nobr", "table", "ul", "li", "dl", "dd", "select", "option", "optgroup",
+    "button", "form", "label", "object", "template", "svg", "math", "noscript", "ruby", "rt", "h1", "pre", "figure",
+    "picture", "iframe", "textarea", "title", "script", "frameset", "frame", "body", "html", "head", "td", "tr", "col",
+    "img", "br", "hr", "x-y", "plaintext", "video", "nav",
 )  # fmt: skip
+"""One of those that the standard's parser treats alike, or our regions."""
 
 
 def memory_bytes(what: str) -> int:
@@ -47,13 +48,13 @@ def in_time() -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> None:
         raise TimeoutError(f"not done in {MOST_S} s")
 
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(MOST_S)
+    before = signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, MOST_S)
     try:
         yield
     finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
 
 
 def read(page: str | bytes, content_type: str | None = None) -> Extraction:
@@ -66,8 +67,8 @@ def read(page: str | bytes, content_type: str | None = None) -> Extraction:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("tag", NESTED)
-def test_a_hundred_thousand_nested_tags(tag: str) -> None:
-    read(f"<{tag}>" * 100_000)
+def test_fifty_thousand_nested_tags(tag: str) -> None:
+    read(f"<{tag}>" * 50_000)
     read(f"<p>x</p><{tag} class='a b'>t" * 20_000)
 
 
@@ -82,72 +83,77 @@ def test_a_hundred_thousand_nested_tags(tag: str) -> None:
         "<br class=x>", "<!--x--!>", "<img srcset=','>", "<tr><td><table>", "<nav><ul>", "<div hidden>", "</br>",
     ],
 )  # fmt: skip
-def test_a_hundred_thousand_pairs(pattern: str) -> None:
-    read(pattern * 50_000)
+def test_fifty_thousand_in_pairs(pattern: str) -> None:
+    read(pattern * 25_000)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "pattern",
-    ["<font color={0}><p>", "<b x={0}>y", "<p><i class={0}>", "<x-{0}>", "<x-{0}></x-{0}>", "<p a{0}>", "<p id=a{0}>",
-     "<body a{0}>", "<html a{0}=1>", "<div class=c{0}>", "<img src=/{0}.jpg>", "<a href=/{0}>x</a>", "<h2>{0}</h2>",
-     "<table><font x={0}>", "<base href=/{0}>", "<meta property=og:title content={0}>",
-     "<link href={0} rel=canonical>", "<a title={0}>"],
+    ("count", "pattern"),
+    [(60_000, pattern) for pattern in (
+        "<font color={0}><p>", "<b x={0}>y", "<p><i class={0}>", "<x-{0}>", "<x-{0}></x-{0}>", "<p a{0}>",
+        "<body a{0}>", "<html a{0}=1>", "<table><font x={0}>",
+    )] + [(30_000, pattern) for pattern in (
+        "<p id=a{0}>", "<div class=c{0}>", "<img src=/{0}.jpg>", "<a href=/{0}>x</a>", "<h2>{0}</h2>",
+        "<base href=/{0}>", "<meta property=og:title content={0}>", "<link href={0} rel=canonical>", "<a title={0}>",
+    )],
 )  # fmt: skip
-def test_a_hundred_thousand_that_differ(pattern: str) -> None:
-    read("".join(pattern.format(number) for number in range(60_000)))
+def test_many_that_differ(count: int, pattern: str) -> None:
+    """The first ones are refused for that, which takes more than 50,000."""
+    read("".join(pattern.format(number) for number in range(count)))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "page",
     [
-        "<div " + " ".join(f"a{number}=1" for number in range(300_000)) + ">x",
-        "<div " + "a=1 " * 1_000_000 + ">x",
-        "<div class='" + "c " * 1_000_000 + "'>x",
-        "<div style='" + "width:1px;" * 500_000 + "'><img src=/a.jpg style='" + "width:1px;" * 500_000 + "'>",
-        "<div id='" + "x" * 5_000_000 + "'>x",
-        "<img src='/" + "x" * 5_000_000 + "'>",
-        "<img srcset='" + "/a.jpg 1x, " * 500_000 + "'>",
-        "<img srcset='" + ", " * 2_000_000 + "'>",
-        "<img srcset='a " + "(" * 2_000_000 + "'>",
-        "<img " + " ".join(f"data-{number}='/{number}.jpg'" for number in range(5_000)) + ">",
-        "<img alt='" + "a " * 2_000_000 + "' src=/a.jpg>",
-        "<picture>" + "<source srcset=/a.jpg>" * 40_000 + "<img src=/a.jpg>" * 40_000 + "</picture>",
-        "<a href='" + "../" * 1_000_000 + "'><img src='" + "../" * 2_000 + "a.jpg'></a>",
-        "<title>" + "x " * 2_000_000,
-        "<p>" + "x " * 4_000_000,
-        "<p>" + "\u0301" * 2_000_000,
-        "<p>" + "<br>" * 200_000,
-        "<pre>" + "x\n" * 2_000_000,
-        "<p>" + "&amp;" * 1_500_000,
-        "<p>" + "&CounterClockwiseContourIntegral;" * 250_000,
-        "<!--" * 2_000_000,
-        "<!-- x -->" * 900_000,
-        "<!--" + "-" * 9_000_000,
-        "<!-- " + "<p>x</p>" * 500_000,
-        "<script>" + "<!--<script>" * 500_000,
-        "<![CDATA[" * 900_000,
-        "<svg><![CDATA[" * 500_000,
-        "<" * 9_000_000,
-        "<p" * 2_000_000,
-        "</" * 4_000_000,
-        "<?" * 4_000_000,
-        "&" * 9_000_000,
-        "\0" * 9_000_000,
-        "<p>\0</p>" * 90_000,
-        "<div>" * 1_900 + "<div>x</div>" * 90_000,
-        "<div>" * 1_900 + "<p>x<b>y</b></p>" * 40_000,
-        "<figure>" * 1_900 + "<img src=/a.jpg><figcaption>x</figcaption>" * 20_000,
-        "<ul>" * 1_900 + "<li>x" * 20_000,
-        "<table>" * 1_900 + "<tr><td>x" * 20_000,
-        "<table>" + "<tr><td>x" * 90_000,
-        "<div class=comment>x</div>" * 70_000,
+        lambda: "<div " + " ".join(f"a{number}=1" for number in range(300_000)) + ">x",
+        lambda: "<div " + "a=1 " * 1_000_000 + ">x",
+        lambda: "<div class='" + "c " * 1_000_000 + "'>x",
+        lambda: "<div style='" + "width:1px;" * 500_000 + "'><img src=/a.jpg style='" + "width:1px;" * 500_000 + "'>",
+        lambda: "<div id='" + "x" * 5_000_000 + "'>x",
+        lambda: "<img src='/" + "x" * 5_000_000 + "'>",
+        lambda: "<img srcset='" + "/a.jpg 1x, " * 500_000 + "'>",
+        lambda: "<img srcset='" + ", " * 2_000_000 + "'>",
+        lambda: "<img srcset='a " + "(" * 2_000_000 + "'>",
+        lambda: "<img " + " ".join(f"data-{number}='/{number}.jpg'" for number in range(5_000)) + ">",
+        lambda: "<img alt='" + "a " * 2_000_000 + "' src=/a.jpg>",
+        lambda: "<picture>" + "<source srcset=/a.jpg>" * 20_000 + "<img src=/a.jpg>" * 20_000 + "</picture>",
+        lambda: "<a href='" + "../" * 1_000_000 + "'><img src='" + "../" * 2_000 + "a.jpg'></a>",
+        lambda: "<title>" + "x " * 2_000_000,
+        lambda: "<p>" + "x " * 4_000_000,
+        lambda: "<p>" + "\u0301" * 2_000_000,
+        lambda: "<p>" + "<br>" * 200_000,
+        lambda: "<pre>" + "x\n" * 2_000_000,
+        lambda: "<p>" + "&amp;" * 1_500_000,
+        lambda: "<p>" + "&CounterClockwiseContourIntegral;" * 250_000,
+        lambda: "<!--" * 2_000_000,
+        lambda: "<!-- x -->" * 900_000,
+        lambda: "<!--" + "-" * 9_000_000,
+        lambda: "<!-- " + "<p>x</p>" * 500_000,
+        lambda: "<script>" + "<!--<script>" * 500_000,
+        lambda: "<![CDATA[" * 900_000,
+        lambda: "<svg><![CDATA[" * 500_000,
+        lambda: "<" * 4_500_000,
+        lambda: "<p" * 2_000_000,
+        lambda: "</" * 4_000_000,
+        lambda: "<?" * 4_000_000,
+        lambda: "&" * 9_000_000,
+        lambda: "\0" * 9_000_000,
+        lambda: "<p>\0</p>" * 45_000,
+        lambda: "<div>" * 1_900 + "<div>x</div>" * 45_000,
+        lambda: "<div>" * 1_900 + "<p>x<b>y</b></p>" * 20_000,
+        lambda: "<figure>" * 1_900 + "<img src=/a.jpg><figcaption>x</figcaption>" * 10_000,
+        lambda: "<ul>" * 1_900 + "<li>x" * 10_000,
+        lambda: "<table>" * 1_900 + "<tr><td>x" * 10_000,
+        lambda: "<table>" + "<tr><td>x" * 45_000,
+        lambda: "<div class=comment>x</div>" * 35_000,
     ],
     ids=range(41),
 )
-def test_bombs(page: str) -> None:
-    read(page)
+def test_bombs(page: Callable[[], str]) -> None:
+    """Made when they are read: together they are 190 MB, in every process that collects tests."""
+    read(page())
 
 
 @pytest.mark.parametrize("page", [b"<p>x</p>", b"\0", b"<div>", b"\xff", b"<!--", b"a " * 4])

@@ -17,6 +17,8 @@ from curate.archive.reader import read_records
 from curate.document.extraction import Extraction, ImageSlot, TextBlock
 from curate.document.obelics import extract_obelics
 from curate.document.obelics_images import absolute_url, picture_source, rendered_px
+from curate.document.obelics_tree import without_comments
+from curate.document.parse import parse
 from curate.document.settings import DocumentSettings
 
 URL = "https://ex.com/blog/2020/page.html"
@@ -28,9 +30,14 @@ class Img(str):
 
 
 def parts(html: str, url: str | None = URL) -> list[str]:
-    """Texts and pictures as the published program lists them: blocks between two pictures are one text."""
+    """Texts and pictures of a page, as the published program lists them."""
+    return listed(extract_obelics(html, url))
+
+
+def listed(page: Extraction) -> list[str]:
+    """Blocks between two pictures are one text."""
     found: list[str] = []
-    for is_text, blocks in groupby(extract_obelics(html, url).blocks, lambda block: isinstance(block, TextBlock)):
+    for is_text, blocks in groupby(page.blocks, lambda block: isinstance(block, TextBlock)):
         if is_text:
             joined = "".join(block.separator + block.text for block in blocks if isinstance(block, TextBlock))
             found.append(joined.removeprefix("\n\n"))
@@ -381,16 +388,15 @@ def real_pages() -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the folder of real data is not beside this checkout")
-def test_real_pages_are_read_and_come_out_aligned() -> None:
+def test_every_picture_of_a_real_page_is_a_slot_or_has_a_reason() -> None:
     count = 0
     for html, url in real_pages():
         found = extract_obelics(html, url)
-        assert isinstance(found, Extraction)
-        listed = parts(html, url)
-        texts = [None if isinstance(part, Img) else part for part in listed]
-        images = [part if isinstance(part, Img) else None for part in listed]
-        assert len(texts) == len(images)
-        assert all((text is None) != (image is None) for text, image in zip(texts, images, strict=True))
-        assert all(len(dropped.path) <= 200 for dropped in found.dropped)
+        tree = parse(without_comments(html))
+        slots = {block.node for block in found.blocks if isinstance(block, ImageSlot)}
+        left_out = {dropped.node for dropped in found.dropped}
+        assert {node for node, tag in enumerate(tree.tags) if tag == "img"} <= slots | left_out, url
+        assert not slots & left_out
+        assert all(part and part == part.strip() for part in listed(found))
         count += 1
     assert count > 300
