@@ -298,7 +298,7 @@ def by_laion_coco(row: dict[str, Any]) -> list[tuple[str, str, float]]:
     ids=lambda value: getattr(type(value), "__name__", ""),
 )
 @given(rows=any_rows())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_a_rule_is_what_a_loop_would_be(rule: Rule, reference: Any, rows: list[dict[str, Any]]) -> None:
     found = choose(rule, *rows)
     for row, own in zip(rows, found, strict=True):

@@ -47,7 +47,7 @@ def found(folder: Path, shards: list[Shard], barrier: Threshold) -> list[float |
     st.sampled_from([1, 3, 1000]),
     st.data(),
 )
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 def test_it_is_that_of_a_sort(tmp_path_factory, values, kind, fraction, held, data) -> None:
     with np.errstate(over="ignore"):
         narrow = [None if v is None else float(kind.to_pandas_dtype()(v)) for v in values]

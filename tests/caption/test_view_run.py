@@ -30,7 +30,7 @@ VIEWS: dict[str, dict[str, Any]] = {
     "mix": {"rule": "raw_else_synthetic", "captioner": "synthetic", "clip": "clip"},
     "parts": {"rule": "sub_caption", "captioner": "synthetic", "words": 2},
 }
-ROWS = 24
+ROWS = 14
 TEXTS, NUMBERS = pa.list_(pa.string()), pa.list_(pa.float32())
 
 
@@ -76,7 +76,7 @@ def test_views_do_not_depend_on_shards(tmp_path: Path) -> None:
 
 
 def test_yields_and_the_filter_tell_the_same(tmp_path: Path) -> None:
-    outcome = run(tmp_path, scored(), ([ROWS - 13, 13], list(range(ROWS))), VIEWS)
+    outcome = run(tmp_path, scored(), ([ROWS - 5, 5], list(range(ROWS))), VIEWS)
     lines = {line["view"]: line for line in yields(outcome.manifest.entries)}
     assert list(lines) == ["capfilt", "mix", "parts"]
     assert all(line["rows"] == ROWS == line["both"] + line["one"] + line["none"] for line in lines.values())

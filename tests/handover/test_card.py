@@ -100,7 +100,7 @@ def test_words_of_strangers_are_shown_in_their_cell_and_do_nothing(text: str) ->
     assert not re.search(r"https?:|www\.|@", escaped(text))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=75, deadline=None)
 @given(st.text(max_size=60))
 def test_any_text_stays_in_its_cell(text: str) -> None:
     shown = as_html("\n".join(table(("a", "b"), [(escaped(text), "end")])))
@@ -115,7 +115,7 @@ def test_words_are_one_line_of_bounded_length(text: str, most: int, shown: str) 
     assert cleaned(text, most) == shown
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=75, deadline=None)
 @given(
     st.recursive(
         st.text(max_size=8) | st.sampled_from(["no", "y", "1.0", "2026-01-01", "null", "- a", "a: b", "\U0001f600"]),

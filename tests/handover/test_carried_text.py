@@ -60,7 +60,7 @@ def test_arrays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: bytes, ex
 
 
 @given(st.lists(st.dictionaries(st.text(max_size=3), st.integers() | st.text(max_size=9), max_size=3), max_size=6))
-@settings(max_examples=60)
+@settings(max_examples=30)
 def test_any_array_comes_apart_into_its_elements(tmp_path_factory: pytest.TempPathFactory, records: list[Any]) -> None:
     path = tmp_path_factory.mktemp("any") / "a.json"
     with pytest.MonkeyPatch.context() as patch:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from pair_shards import toy_pairs, write_shard
 from safetensors.torch import load_file
+from two_processes import by_two
 
 from curate.errors import ConfigError
 from curate.run.ray_train import Workers, train_together
@@ -15,7 +16,7 @@ from curate.train.caption_training import shown
 from curate.train.captioner import CaptionerCourse, CaptionerOrder, train_captioner
 from curate.train.matcher import MatcherCourse, MatcherOrder, train_matcher
 from curate.train.pairs import PairSource
-from curate.train.spread_training import SharedTraining, carry_out
+from curate.train.spread_training import SharedTraining, carry_out, peers_of_process
 
 pytestmark = pytest.mark.slow
 HERE = Path(__file__).resolve().parent
@@ -129,17 +130,13 @@ def test_more_workers_than_there_is_room_for_are_refused(cluster, clean, tmp_pat
 
 
 def test_gathered_features_are_of_all_and_gradients_come_back(tmp_path):
-    """Two processes of gloo, without Ray; they find each other by a file: a port might be another's."""
-    import torch.multiprocessing as mp
-
-    mp.spawn(_gathers, args=((tmp_path / "meeting").as_uri(),), nprocs=2)
+    """Two processes of gloo, without Ray."""
+    by_two(gathers, tmp_path / "meeting")
 
 
-def _gathers(rank, meeting):
-    torch.distributed.init_process_group("gloo", meeting, rank=rank, world_size=2)
-    from curate.train.spread_training import peers_of_process
-
+def gathers():
     peers = peers_of_process()
+    rank = peers.rank
     own = torch.tensor([[1.0 + rank], [3.0 + rank]], requires_grad=True)
     every = peers.gather(own)
     assert every.tolist() == [[1.0], [3.0], [2.0], [4.0]]
@@ -150,4 +147,3 @@ def _gathers(rank, meeting):
     peers.add(parts)
     assert parts[0].tolist() == [1.0, 1.0]
     assert np.isclose(parts[1].item(), 10.0)
-    torch.distributed.destroy_process_group()
