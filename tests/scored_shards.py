@@ -83,10 +83,12 @@ def handles(folder: Path, count: int) -> list[Shard]:
 
 
 def packings(count: int) -> list[tuple[list[int], list[int]]]:
-    """Sizes and orders that the same rows are packed in: one shard, many, uneven ones with empty ones between."""
+    """Sizes and orders that rows are packed in: one shard, up to twelve, uneven ones with empty ones between."""
+    parts = min(count, 12)
+    many = [count // parts + (number < count % parts) for number in range(parts)]
     uneven = [0, count // 2, 0, 1, count - count // 2 - 1, 0] if count > 1 else [0, count, 0]
     turned = np.random.default_rng(count).permutation(count).tolist()
-    return [([count], list(range(count))), ([1] * count, turned), (uneven, turned[::-1])]
+    return [([count], list(range(count))), (many, turned), (uneven, turned[::-1])]
 
 
 def run_barrier(barrier: Barrier, shards: Sequence[Shard], folder: Path) -> Commit:

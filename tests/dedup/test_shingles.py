@@ -54,7 +54,7 @@ def found(texts, cut, hash="xxh64"):
     return [sets.hashes[a:b].tolist() for a, b in zip(sets.offsets[:-1], sets.offsets[1:], strict=True)]
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=100)
 @given(TEXTS, CUTS, st.sampled_from(list(HASHES)))
 def test_shingles_are_those_of_plain_python(texts, cut, hash):
     assert normal_texts(pa.array(texts, pa.string()), cut.normalise).to_pylist() == [
@@ -183,13 +183,12 @@ def test_a_hash_nobody_knows_is_refused():
         shingle_sets(pa.array(["a"]), Shingles(), "md5")
 
 
-@pytest.mark.slow
-def test_a_text_of_ten_megabytes_takes_bounded_memory():
+def test_a_text_of_four_megabytes_takes_bounded_memory():
     code = (
         "import resource, numpy as np, pyarrow as pa\n"
         "from curate.dedup.shingles import *\n"
         "shingle_sets(pa.array(['warm up é']), Shingles())\n"
-        "text = pa.array([np.random.default_rng(0).integers(97, 123, 10_000_000).astype('u1').tobytes().decode()])\n"
+        "text = pa.array([np.random.default_rng(0).integers(97, 123, 4_000_000).astype('u1').tobytes().decode()])\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "sets = shingle_sets(text, Shingles())\n"
         "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10, len(sets.hashes))"
@@ -197,8 +196,8 @@ def test_a_text_of_ten_megabytes_takes_bounded_memory():
     megabytes, size = map(
         int, subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True).stdout.split()
     )
-    assert size > 5_000_000
-    assert megabytes < 500
+    assert size > 3_000_000
+    assert megabytes < 200
 
 
 def test_settings_cost_no_compiler():
