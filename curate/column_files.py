@@ -26,14 +26,11 @@ from curate.fetch.members import python_values
 from curate.shard import NO_SHARD, PARTS, Shard
 from curate.source.columns import cast_column
 from curate.storage import Storage
-from curate.tombstones import HASH_LIST_MATCH, unshown_keys
 
 __all__ = ["ColumnFiles", "Field", "Kept", "is_vector", "plain_column", "plain_kind", "python_rows"]
 
 LOOKED_AT = 32
 """Shards whose footers say which columns there are."""
-HASH_LIST = "hash_list"
-"""The family of the column that says which rows are on a list."""
 NO_COLUMNS = {"index"}
 """Families whose rows are not those of the shard."""
 
@@ -89,17 +86,19 @@ class ColumnFiles:
             raise ShardError(f"{storage.root} holds no data set; name the folder that `curate run` wrote to")
         self.kept, self._rows = Kept(keep_bytes), dict[str, int]()
         self.troubles: list[str] = []
-        self.listed = False
         self.fields: Mapping[str, Field] = self._look()
         if "key" not in self.fields:
             words = self.troubles[0] if self.troubles else "it is none that `curate run` or img2dataset wrote"
             raise ShardError(f"the shards of {storage.root} have no column 'key': {words}")
-        self.look_for_lists()
 
     @property
     def has_parts(self) -> bool:
         """Whether the shards are of documents."""
         return self.shards[0] + PARTS in self._files
+
+    def has_family(self, name: str) -> bool:
+        """Whether any shard has a file of this family."""
+        return any(name in families for families in self._files.values())
 
     def shard(self, id: str) -> Shard:
         """The handle of a shard, or of its parts."""
@@ -133,27 +132,6 @@ class ColumnFiles:
                 if keep:
                     self.kept.put((id, name), read[name])
         return pa.table(found, schema=pa.schema({name: self.fields[name].type for name in names}))
-
-    def gone(self, id: str) -> frozenset[int]:
-        """The rows of a shard, from 0, that are shown to nobody: dead ones, those on a hash list, parts of documents
-        that are. Raises ShardError where that cannot be known."""
-        if not self.listed:
-            return frozenset()
-        own, above = self.shard(id), Shard(self.storage, id)
-        keys = {*map(str, unshown_keys(own))}
-        found = {row for row, key in enumerate(self._values(id, "key")) if key in keys} if keys else set()
-        if own != above and (keys := {*unshown_keys(above)}):
-            dead = {row for row, key in enumerate(above.columns(["key"])["key"].to_pylist()) if key in keys}
-            found |= {row for row, document in enumerate(self._values(id, "document")) if document in dead}
-        return frozenset(found)
-
-    def look_for_lists(self) -> None:
-        """Find whether there is anything that could say of a row that it must not be shown: `listed`."""
-        lists = any(HASH_LIST in families for families in self._files.values())
-        self.listed = lists or HASH_LIST_MATCH in self.fields or bool(self.storage.files("tombstones"))
-
-    def _values(self, id: str, name: str) -> list[Any]:
-        return list(self.table(id, [name])[name].to_pylist())
 
     def _read(self, id: str, names: Sequence[str]) -> dict[str, pa.Array]:
         """Columns of one shard, each from the first of its files that holds it."""

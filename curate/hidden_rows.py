@@ -7,28 +7,38 @@ are looked through once.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
 from curate.column_files import ColumnFiles
 from curate.errors import ShardError
 from curate.report.cluster import WITHIN
 from curate.report.pictures.hidden_copies import HiddenCopies, hidden_copies
+from curate.tombstones import HASH_LIST_MATCH, unshown_keys
 
 __all__ = ["Hidden"]
 
 
+HASH_LIST = "hash_list"
+"""The family of the column that says which rows are on a list."""
+
+
 class Hidden:
-    """The hidden rows of a unit, shard by shard. `above`: those of the documents, where the unit is their parts."""
+    """The hidden rows of a unit, shard by shard. `above`: those of the documents, where the unit is their parts: these
+    go with their documents."""
 
     def __init__(self, files: ColumnFiles, above: Hidden | None = None) -> None:
         self._files, self._above = files, above
         self._shards = {id: files.shard(id) for id in files.shards}
         self._found: dict[str, frozenset[int]] = {}
+        lists = files.has_family(HASH_LIST) or HASH_LIST_MATCH in files.fields
+        self._listed = lists or bool(files.storage.files("tombstones"))
 
     def rows(self, id: str) -> frozenset[int]:
         """The hidden rows of a shard, counted from 0. Raises ShardError where it cannot be known."""
         if id not in self._found:
-            self._found[id] = self._files.gone(id) | self._copied(id)
+            self._found[id] = frozenset({*self._listed_rows(id), *self._copied(id), *self._below(id)})
         return self._found[id]
 
     def keys(self, id: str) -> frozenset[str]:
@@ -45,18 +55,26 @@ class Hidden:
         if row in self.rows(id):
             raise ShardError(f"{key} of shard {id} was taken back or is on a hash list; it is shown to nobody")
 
-    def _copied(self, id: str) -> frozenset[int]:
-        """Copies of rows on a hash list, and parts of documents that are."""
-        copies = frozenset(self._copies.rows(self._shards[id])) if self._copies.clusters else frozenset()
-        above = self._above._copied(id) if self._above else frozenset()
-        if not above:
-            return copies
-        documents = self._files.table(id, ["document"])["document"].to_pylist()
-        return copies | {row for row, document in enumerate(documents) if document in above}
+    def _listed_rows(self, id: str) -> list[int]:
+        """Dead rows, and those on a hash list."""
+        keys = {*map(str, unshown_keys(self._shards[id]))} if self._listed else ()
+        return [row for row, key in enumerate(self._values(id, "key")) if key in keys] if keys else []
+
+    def _copied(self, id: str) -> Sequence[int]:
+        """Copies of rows on a hash list."""
+        return self._copies.rows(self._shards[id]) if self._copies.clusters else ()
+
+    def _below(self, id: str) -> list[int]:
+        """Parts of hidden documents."""
+        above = self._above.rows(id) if self._above else ()
+        return [row for row, document in enumerate(self._values(id, "document")) if document in above] if above else []
+
+    def _values(self, id: str, name: str) -> list[Any]:
+        return list(self._files.table(id, [name])[name].to_pylist())
 
     @cached_property
     def _copies(self) -> HiddenCopies:
         earlier = any(name.endswith(WITHIN) for name in self._files.fields)
-        if not earlier and not self._files.listed:
+        if not earlier and not self._listed:
             return HiddenCopies()
         return hidden_copies(list(self._shards.values()))

@@ -217,8 +217,6 @@ class Finder:
 def _hidden(catalog: Catalog) -> Mapping[str, Hidden]:
     """The rows that are shown to nobody, by unit."""
     first, *others = catalog.units()
-    for unit in catalog.units():
-        catalog.files(unit).look_for_lists()
     above = Hidden(catalog.files(first))
     found = {first: above, **{unit: Hidden(catalog.files(unit), above) for unit in others}}
     for hidden in found.values():

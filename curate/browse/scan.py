@@ -103,16 +103,20 @@ class Scan:
         the clock `time.monotonic`). Raises ConfigError where the condition fails on a value."""
         with self._lock:
             while not self.done and monotonic() < (soft if self._has(enough) else hard):
-                ids = self._next_ids()
-                read = self._read(readers, ids, hard)
-                try:
-                    with interrupted_at(connection, hard):
-                        self._ask(connection, read)
-                except _TimeIsUp:
-                    self._together = 1
+                if not self._step(connection, readers, hard):
                     return
-                if len(read) < len(ids):
-                    return
+
+    def _step(self, connection: duckdb.DuckDBPyConnection, readers: ThreadPoolExecutor, hard: float) -> bool:
+        """The next shards; false when the time is up."""
+        ids = self._next_ids()
+        read = self._read(readers, ids, hard)
+        try:
+            with interrupted_at(connection, hard):
+                self._ask(connection, read)
+        except _TimeIsUp:
+            self._together = 1
+            return False
+        return len(read) == len(ids)
 
     def _next_ids(self) -> list[str]:
         """The shards that are read next: as many as went well so far, and one at least, up to so many stored bytes."""
