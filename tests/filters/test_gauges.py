@@ -89,7 +89,7 @@ def inside(gauge: Gauge, columns: pa.Table, *, without: bool = False) -> list[bo
 
 
 @pytest.mark.parametrize("name", GAUGED)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(data=st.data())
 def test_a_moved_bound_keeps_what_the_gauge_says(name: str, data: st.DataObject) -> None:
     rule = rule_of(name)

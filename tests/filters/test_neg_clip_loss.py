@@ -113,7 +113,7 @@ def test_batches_come_from_all_rows_in_any_packing(tmp_path, count, batch, round
 
 
 @given(st.integers(1, 12), st.integers(2, 6), st.integers(1, 3), st.data())
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=12)
 def test_any_batches_and_any_gaps(tmp_path_factory, count, batch, rounds, data):
     folder = tmp_path_factory.mktemp("gaps")
     missing = [data.draw(st.lists(st.integers(0, count - 1))) for _ in range(2)]

@@ -1,5 +1,6 @@
 """NormSim against sums over the target set written out, in any packing; a target set that does not fit is told."""
 
+import os
 import re
 from pathlib import Path
 
@@ -69,7 +70,7 @@ def test_as_the_sum_over_all_targets(targets, monkeypatch, p, block):
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 9), st.integers(1, 9), st.sampled_from(["2", "inf"]))
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 def test_any_rows_and_any_targets(tmp_path_factory, seed, count, others, p):
     path = tmp_path_factory.mktemp("targets") / "t.npy"
     random = np.random.default_rng(seed)
@@ -104,6 +105,7 @@ def test_targets_that_were_exchanged_are_read_anew_and_are_another_identity(targ
     rows, seen, marks = embedded(unit_rows(3, 8, 1)), [], []
     for scale in (1, 2):
         np.save(targets, TARGETS * np.float32(scale))
+        os.utime(targets, ns=(scale, scale))  # a file system's clock may stand still for 10 ms
         seen.append([scored(CompareWithTargets(targets, p=p), rows) for p in ("2", "inf")])
         marks.append(CompareWithTargets(targets).identity())
     assert np.allclose(np.array(seen[0]) * 2, seen[1])

@@ -192,7 +192,7 @@ def by_hand(own, clip, how, weight):
 
 
 @pytest.mark.parametrize("how", ["min_max", "rank"])
-@pytest.mark.parametrize("weight", [0.5, 0.2, 0.0, 1.0])
+@pytest.mark.parametrize("weight", [0.2, 1.0])
 @pytest.mark.filterwarnings("ignore:invalid value")
 def test_the_fused_score_is_the_mean_of_both_in_any_packing(tmp_path, how, weight):
     rows = fused_pool()

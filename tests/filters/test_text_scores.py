@@ -28,7 +28,7 @@ def batch(texts):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(texts=TEXTS)
 def test_any_text_has_a_score_of_its_own(name, texts):
     scorer = filter_class(name)().scorer()
