@@ -69,7 +69,7 @@ def ask(server: BrowseServer, target: str, method: str = "GET", **headers: str) 
         return response, response.read()
 
 
-def raw(server: BrowseServer, data: bytes, timeout: float = 5.0) -> bytes:
+def raw(server: BrowseServer, data: bytes, timeout: float = 20.0) -> bytes:
     """All that comes back for these bytes."""
     with socket.create_connection(("127.0.0.1", server.server_address[1]), timeout=timeout) as client:
         client.sendall(data)
@@ -219,7 +219,7 @@ def test_a_page_that_fails_tells_the_terminal_and_not_the_client(server: BrowseS
 
 def test_a_client_that_dribbles_its_request_is_cut_off(server: BrowseServer) -> None:
     began = time.monotonic()
-    with socket.create_connection(("127.0.0.1", server.server_address[1]), timeout=5) as client:
+    with socket.create_connection(("127.0.0.1", server.server_address[1]), timeout=20) as client:
         client.sendall(b"GET / HTTP/1.1\r\n")
         client.setblocking(False)
         answer = b""
@@ -234,7 +234,7 @@ def test_a_client_that_dribbles_its_request_is_cut_off(server: BrowseServer) -> 
 
 
 def test_silent_clients_hold_their_places_for_a_while_only(server: BrowseServer) -> None:
-    silent = socket.create_connection(("127.0.0.1", server.server_address[1]), timeout=5)
+    silent = socket.create_connection(("127.0.0.1", server.server_address[1]), timeout=20)
     with closing(silent):
         assert silent.recv(100) == b""
 

@@ -93,7 +93,7 @@ def test_help_loads_nothing_heavy_and_names_every_verb() -> None:
         "try:\n main(['--help'])\nexcept SystemExit as e:\n assert e.code == 0\n"
         "print('LOADED', *sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
     text, _, loaded = done.stdout.partition("LOADED")
     assert all(f"    {verb} " in text for verb in ("export", "filters", "plan", "run", "show"))
     assert not HEAVY & {name.split(".")[0] for name in loaded.split()}
@@ -254,7 +254,7 @@ def test_what_cannot_be_done_is_one_line(config: Path, first_run: tuple[Path, Ca
 def test_the_program_ends_with_the_code_and_one_line(tmp_path: Path) -> None:
     write_parquet(pa.table({"key": pa.array([], pa.string())}), tmp_path / "00000.parquet")
     command = [CURATE, "show", tmp_path / "00000", "7"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.stderr == "curate: shard 00000 has no key '7'; it has no rows\n"
     assert (done.returncode, done.stdout) == (2, "")
 
@@ -292,7 +292,7 @@ def test_an_interrupt_leaves_a_run_that_goes_on(config: Path, tmp_path: Path, nu
         while not (tmp_path / "set/commits/fetch").exists() and process.poll() is None:
             time.sleep(0.05)
         process.send_signal(number)
-        _, err = process.communicate(timeout=120)
+        _, err = process.communicate(timeout=300)
     assert process.returncode == 130
     assert "run the same command again" in err
     assert "Traceback" not in err

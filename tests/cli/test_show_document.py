@@ -197,7 +197,7 @@ def test_a_shard_is_shown_without_a_parser_of_html(data: Path) -> None:
         "raise SystemExit(main(sys.argv[1:]))"
     )
     command = [sys.executable, "-c", program, "show", str(data / "00000"), "00000000001"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
 
 

@@ -85,7 +85,7 @@ def run(shown: Shown, folder: Path) -> str:
     words[0] = str({"curate": BIN / "curate", "python": sys.executable}[words[0]])
     expected = re.search(r"# exit code (\d+)", shown.command)
     environment = {**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False)
     wanted = int(expected[1] if expected else 0)
     assert done.returncode == wanted, f"{shown.command}\n{done.stdout}{done.stderr[-3000:]}"
     if shown.output:
