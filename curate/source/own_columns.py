@@ -59,6 +59,7 @@ class OwnColumns(Stage):
 
     def require(self, runtime: Runtime) -> None:
         """Raises ConfigError for a column that is not there, ShardError where there is no data set."""
+        _opened.cache_clear()  # an earlier run of this process may have seen other rows and tombstones
         known = _opened(self.root, os.getpid())[0].fields
         for name in self.columns:
             if name not in known:

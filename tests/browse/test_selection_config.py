@@ -67,6 +67,9 @@ def test_a_score_that_changes_there_is_work_to_do_here(data_set, tmp_path):
     put_files(tmp_path / "set", tables)
     run((tmp_path / "out.toml").read_text(), tmp_path / "out")
     assert out.files("commits/own_columns").keys() != before.keys()
+    write_dead(Shard(data_set, "00000"), {kept(out)[0]: "url"})
+    run((tmp_path / "out.toml").read_text(), tmp_path / "out")
+    assert len(kept(out)) == 5
 
 
 @pytest.mark.parametrize("odd", ["a\"b'c", "line\nbreak", "\u202e\U0001f600\x7f\\"])
