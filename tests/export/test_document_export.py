@@ -260,8 +260,8 @@ def test_a_data_set_that_changes_meanwhile_fails_the_shard(tmp_path: Path) -> No
         pack.run(Shard(target, "00001"), Attempt(target, "pack", "00001", "f"), Runtime())
 
 
-def test_from_a_bucket_to_a_bucket(data: Storage, s3: Storage) -> None:
-    source, target = Storage(f"{s3.root}/data"), Storage(f"{s3.root}/out")
+def test_from_a_store_to_a_store(data: Storage, tmp_path: Path) -> None:
+    source, target = Storage(f"memory://{tmp_path}/data"), Storage(f"memory://{tmp_path}/out")
     for name in data.files():
         source.write(name, data.read(name))
     local = Storage(f"{data.root}-out")

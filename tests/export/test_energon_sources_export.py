@@ -296,12 +296,12 @@ def test_from_the_command_line(pairs: Storage, tmp_path: Path, capsys: pytest.Ca
     assert "holds another export" in capsys.readouterr().err
 
 
-def test_from_a_bucket_to_a_bucket(pairs: Storage, tmp_path: Path, s3: Storage) -> None:
-    source = Storage(f"{s3.root}/data")
+def test_from_a_store_to_a_store(pairs: Storage, tmp_path: Path) -> None:
+    source = Storage(f"memory://{tmp_path}/data")
     for name in pairs.files():
         source.write(name, pairs.read(name))
     for options in ({}, {"captions": "mix", "captions_only": True}):
-        target, local = Storage(f"{s3.root}/out{len(options)}"), Storage(str(tmp_path / f"out{len(options)}"))
+        target, local = Storage(f"memory://{tmp_path}/out{len(options)}"), Storage(str(tmp_path / f"out{len(options)}"))
         run_export("energon", source, target, **options)
         run_export("energon", pairs, local, **options)
         for folder in ("captions", "images/.nv-meta") if options else ("pairs", "pairs/.nv-meta"):

@@ -250,8 +250,8 @@ def test_from_the_command_line(handover: Storage, tmp_path: Path, capsys: pytest
     assert "format internvl takes no --form; it takes" in capsys.readouterr().err
 
 
-def test_from_a_bucket_to_a_bucket(handover: Storage, s3: Storage, tmp_path: Path) -> None:
-    source, target = Storage(f"{s3.root}/data"), Storage(f"{s3.root}/out")
+def test_from_a_store_to_a_store(handover: Storage, tmp_path: Path) -> None:
+    source, target = Storage(f"memory://{tmp_path}/data"), Storage(f"memory://{tmp_path}/out")
     for name in handover.files():
         source.write(name, handover.read(name))
     local = Storage(str(tmp_path / "out"))

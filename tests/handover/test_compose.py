@@ -415,13 +415,14 @@ def test_the_pipeline_is_found_and_a_limit_is_of_each_source(place: Path, tmp_pa
 
 
 @pytest.mark.slow
-def test_from_a_bucket_to_a_bucket(place: Path, tmp_path: Path, s3: Storage) -> None:
+def test_from_a_store_to_a_store(place: Path, tmp_path: Path) -> None:
+    source = Storage(f"memory://{tmp_path}/data")
     for path in place.rglob("*"):
         if path.is_file():
-            s3.write(path.relative_to(place).as_posix(), path.read_bytes())
-    local, far = Storage(str(tmp_path / "out")), Storage(f"{s3.root}/out")
+            source.write(path.relative_to(place).as_posix(), path.read_bytes())
+    local, far = Storage(str(tmp_path / "out")), Storage(f"memory://{tmp_path}/out")
     composed(local, everything(place), WORDS, samples=5)
-    sources = json.loads(json.dumps(everything(place)).replace(str(place), s3.root))
+    sources = json.loads(json.dumps(everything(place)).replace(str(place), source.root))
     composed(far, sources, WORDS, samples=5)
     for name in local.files():
         if name != "manifest.parquet":
