@@ -6,11 +6,17 @@ import math
 from itertools import pairwise
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from count_sets import Made, pairs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.report.counting.edges import MOST_BINS, edges_of, just_above
+from curate.report.counting.layout import layout_of
+from curate.report.counting.reading import Troubles
+from curate.report.counting.units import count_unit
+from filters.imported import Imported
 
 DICE = np.random.default_rng(0)
 NORMAL = DICE.normal(0.27, 0.06, 5_000)
@@ -94,3 +100,15 @@ def test_any_bounds_have_a_bin_on_either_side(sample: list[float], whole: bool, 
     assert len(told) <= MOST_BINS * (1 + whole) + 5
     assert low is None or low in told[1:-1]
     assert high is None or just_above(high, whole) in told[1:-1]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("bounds", [{"min": 1e300}, {"max": 1e300}, {"min": -1e300, "max": 0.5}])
+@pytest.mark.parametrize("kind", [pa.float16(), pa.float32()])
+def test_a_bound_beyond_what_a_column_holds_is_counted_like_any_other(bounds, kind):
+    made, rules = Made(), (("imported", Imported(column="score", **bounds)),)
+    made.shards([pairs(3, score=pa.array([0.25, 0.5, 0.75], pa.float32()).cast(kind))])
+    record = made.decide(rules, 1)
+    counts = count_unit(layout_of(made.storage, Troubles()).samples, "", record.filters("samples"), Troubles())
+    (told,) = (own for own in counts.histograms(Troubles()) if own.filter)
+    assert (sum(told.rows), sum(told.left)) == (3, 3)

@@ -164,9 +164,10 @@ def _in_precision(edges: Edges, gauge: Gauge, kind: pa.DataType) -> npt.NDArray[
     if not pt.is_floating(kind):
         return told
     of = kind.to_pandas_dtype()
-    rounded = told.astype(of).astype(np.float64)
-    if gauge.max is not None:
-        rounded[told == just_above(gauge.max, edges.whole)] = float(np.nextafter(of(gauge.max), of(np.inf)))
+    with np.errstate(over="ignore"):  # a bound beyond what the column can hold is infinity there
+        rounded = told.astype(of).astype(np.float64)
+        if gauge.max is not None:
+            rounded[told == just_above(gauge.max, edges.whole)] = float(np.nextafter(of(gauge.max), of(np.inf)))
     return np.maximum.accumulate(rounded)  # an edge close above the bound may be rounded to below what ends it
 
 
