@@ -23,7 +23,8 @@ import pyarrow.compute as pc
 
 from curate.errors import ShardError
 from curate.fetch.members import python_values
-from curate.shard import NO_SHARD, PARTS, Shard
+from curate.listing import families_of
+from curate.shard import PARTS, Shard
 from curate.source.columns import cast_column
 from curate.storage import Storage
 
@@ -31,8 +32,6 @@ __all__ = ["ColumnFiles", "Field", "Kept", "is_vector", "plain_column", "plain_k
 
 LOOKED_AT = 32
 """Shards whose footers say which columns there are."""
-NO_COLUMNS = {"index"}
-"""Families whose rows are not those of the shard."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ class ColumnFiles:
 
     def __init__(self, storage: Storage, *, parts: bool = False, keep_bytes: int = 0) -> None:
         self.storage, self._ending = storage, PARTS if parts else ""
-        self._files = _families(storage.files())
+        self._files = families_of(storage.files())
         own = (id for id, families in self._files.items() if "" in families and not id.endswith(PARTS))
         self.shards = tuple(sorted(id for id in own if "" in self._files.get(id + self._ending, ())))
         if not self.shards:
@@ -173,16 +172,6 @@ class ColumnFiles:
                 for column in schema:
                     found.setdefault(column.name, {}).setdefault(family, []).append(column)
         return {name: _field(name, families) for name, families in found.items()}
-
-
-def _families(sizes: Mapping[str, int]) -> dict[str, dict[str, int]]:
-    """Which families each shard has: its id (of parts with `_parts`) to their names and the bytes of their files."""
-    found: dict[str, dict[str, int]] = {}
-    for name, size in sizes.items():
-        id, _, family = name.removesuffix(".parquet").partition(".")
-        if name.endswith(".parquet") and id != NO_SHARD and family not in NO_COLUMNS:
-            found.setdefault(id, {})[family] = size
-    return found
 
 
 def _evenly(ids: Sequence[str], most: int) -> list[str]:

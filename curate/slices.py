@@ -15,17 +15,27 @@ import io
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
 from curate.errors import StorageError
 from curate.manifest import write_parquet
-from curate.shard import Slice, shard_id
+from curate.shard import Shard, Slice, shard_id
 from curate.storage import Storage
 
-__all__ = ["SlicePlan", "known_slices", "read_plan", "slice_digest", "write_cut", "write_plan", "write_slices"]
+__all__ = [
+    "SlicePlan",
+    "in_current_cut",
+    "known_slices",
+    "read_plan",
+    "slice_digest",
+    "write_cut",
+    "write_plan",
+    "write_slices",
+]
 
+AnyShard = TypeVar("AnyShard", bound=Shard)
 PLAN = "source/plan.json"
 
 
@@ -66,6 +76,14 @@ def known_slices(storage: Storage) -> list[Slice] | None:
     """All slices of a data set that was cut to its end; None when it was not."""
     plan = read_plan(storage)
     return list(plan.slices) if plan is not None and plan.complete else None
+
+
+def in_current_cut(storage: Storage, shards: Iterable[AnyShard]) -> list[AnyShard]:
+    """Those of a data set's shards that its current cut has: one that was cut again may have files of shards that are
+    no more. All of them where it was not cut to its end. Raises StorageError where the plan is damaged."""
+    cut = known_slices(storage)
+    current = None if cut is None else {piece.shard for piece in cut}
+    return [shard for shard in shards if current is None or shard.id in current]
 
 
 def write_slices(storage: Storage, tables: Iterable[pa.Table], known: Iterable[Slice] = ()) -> Iterator[Slice]:

@@ -39,32 +39,29 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Judged(Shard):
-    """A shard with tables that were made in memory, by file name, in place of its files of that name."""
+    """The shard `under`, with tables that were made in memory, by file name, in place of its files of that name."""
 
+    under: Shard
     made: dict[str, pa.Table] = field(default_factory=dict, compare=False, repr=False)
-    seen: dict[str, pa.Schema] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def parts(self) -> Judged:
-        return Judged(self.storage, self.id + PARTS, self.made, self.seen)
+        return Judged(self.storage, self.id + PARTS, self.under.parts, self.made)
 
     def schema(self, family: str = "") -> pa.Schema:
-        name = self.table_name(family)
-        if name in self.made:
-            return self.made[name].schema
-        if name not in self.seen:
-            self.seen[name] = super().schema(family)
-        return self.seen[name]
+        made = self.made.get(self.table_name(family))
+        return self.under.schema(family) if made is None else made.schema
 
     def table(self, family: str = "", columns: Sequence[str] | None = None) -> pa.Table:
         made = self.made.get(self.table_name(family))
         if made is None:
-            return super().table(family, columns)
+            return self.under.table(family, columns)
         return made if columns is None else made.select(list(columns))
 
     def _families(self) -> list[str]:
         own = (name for name in self.made if name.startswith(f"{self.id}."))
-        return sorted({*super()._families(), *(n.removeprefix(f"{self.id}.").removesuffix(".parquet") for n in own)})
+        there = self.under.column_files.values()
+        return sorted({*there, *(n.removeprefix(f"{self.id}.").removesuffix(".parquet") for n in own)})
 
 
 @dataclass
@@ -81,17 +78,16 @@ def judge(shard: Shard, decisions: Sequence[Decision]) -> Shard:
     """The shard as it would be: with the columns of these decisions, in their order, in place of its own. Raises
     ShardError where a column is missing, damaged, or nothing that a filter can judge."""
     made: dict[str, pa.Table] = {}
-    seen: dict[str, pa.Schema] = {}
     for step in decisions:
         try:
             attempt = Kept(shard.storage, step.label, shard.id, "", tables=made)
-            step.run(Judged(shard.storage, shard.id, made, seen), attempt, Runtime())
+            step.run(Judged(shard.storage, shard.id, shard, made), attempt, Runtime())
         except CurateError:
             raise
         except (pa.ArrowException, ValueError, TypeError, LookupError) as error:
             words = f"step {step.label} cannot judge shard {shard.id} of {shard.storage.root}: {error}"
             raise ShardError(f"{words}; run the config to make its columns anew") from error
-    return Judged(shard.storage, shard.id, made, seen)
+    return Judged(shard.storage, shard.id, shard, made)
 
 
 def judgeable(steps: Sequence[Step], shards: Sequence[Shard]) -> tuple[tuple[Decision, ...], tuple[LeftOut, ...]]:

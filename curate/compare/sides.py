@@ -19,11 +19,13 @@ from curate.compare.verdicts import UNDECIDED, Codes, Verdicts
 from curate.compare.who import DOCUMENTS, PARTS, SAMPLES, who
 from curate.dedup.scatter import row_ids
 from curate.errors import ConfigError, CurateError, ShardError
+from curate.listing import listed_shards
 from curate.manifest import CommitLog, Manifest
 from curate.report.shard import has_documents
 from curate.run_record import RunRecord, read_record, record_of
 from curate.select import Decision, Select
-from curate.shard import Shard, list_shards
+from curate.shard import Shard
+from curate.slices import in_current_cut
 from curate.stage import Step
 from curate.storage import Storage
 
@@ -178,7 +180,7 @@ class Reader:
 
 
 def _shards(storage: Storage) -> tuple[Shard, ...]:
-    shards = tuple(list_shards(storage))
+    shards = tuple(shard for shard in in_current_cut(storage, listed_shards(storage)) if "" in shard.families)
     if not shards:
         raise ConfigError(
             f"{storage.root} has no shards; name the folder of a data set, or a config that ends in .toml"

@@ -13,13 +13,15 @@ from typing import TypeVar
 
 from curate.config import require_range
 from curate.errors import CurateError, ShardError
+from curate.listing import Listed
 from curate.report.counting.about import about_of, model_steps, models_of
-from curate.report.counting.layout import Layout, Table, drawn, layout_of
+from curate.report.counting.layout import Layout, drawn, layout_of
 from curate.report.counting.ledger import Ledger, ledger_of, set_aside
 from curate.report.counting.reading import BROKEN, Troubles
 from curate.report.counting.units import Counts, count_unit
 from curate.report.facts import Download, Facts, Gallery, Unit
-from curate.report.pictures import Draw, captions, copies, documents, galleries, withheld
+from curate.report.pictures import Draw, captions, copies, documents, galleries, watch, withheld
+from curate.report.pictures.withholding import Watch
 from curate.run_record import DecisionRecord, FilterRecord, RunRecord, read_record
 from curate.storage import Storage
 
@@ -57,25 +59,26 @@ class Look:
 
 def collect(storage: Storage, look: Look = Look()) -> Facts:
     """The facts of a data set. Raises ShardError where there is none, StorageError where it cannot be listed."""
-    layout, troubles = layout_of(storage), Troubles(storage.root)
+    troubles = Troubles(storage.root)
+    layout = layout_of(storage, troubles)
     if not layout.samples:
         raise ShardError(f"{storage.root} has no shard; name the folder of a data set, where 00000.parquet lies")
     record = _record(storage, troubles)
-    ledger = ledger_of(storage, record, troubles)
-    shards = drawn(layout.shards, look.shards, look.seed)
-    draw = Draw(look.seed, look.tiles)
-    units, downloads = _units(layout.only(shards), record, ledger, draw, troubles)
+    ledger = ledger_of(storage, record, layout.left_over, troubles)
+    shards = drawn(layout.samples, look.shards, look.seed)
+    draw, seen = Draw(look.seed, look.tiles), _shown(lambda: watch(shards), None, troubles)
+    units, downloads = _units(_Seen(layout.only(shards), draw, seen, troubles), record, ledger)
     models = models_of(storage, troubles)
     set_aside(storage, troubles)
-    withheld_rows: Mapping[str, int] = _shown(lambda: withheld(shards), {}, troubles)
+    withheld_rows: Mapping[str, int] = _shown(lambda: withheld(shards, seen), {}, troubles)
     return Facts(
         title=look.title or (record.name if record else "") or storage.root.rstrip("/").rpartition("/")[2],
         looked_at=(len(shards), len(layout.samples)),
         units=units,
         downloads=downloads,
-        copies=_shown(lambda: copies(shards, draw), (), troubles),
-        captions=_shown(lambda: captions(shards, draw, troubles.add), (), troubles),
-        shown=_shown(lambda: documents(shards, draw), (), troubles),
+        copies=_shown(lambda: copies(shards, draw, seen), (), troubles),
+        captions=_shown(lambda: captions(shards, draw, troubles.add, seen), (), troubles),
+        shown=_shown(lambda: documents(shards, draw, seen), (), troubles),
         withheld=withheld_rows,
         costs=ledger.costs(_rates(ledger, look, model_steps(storage, models))),
         wall_s=ledger.wall_s(),
@@ -93,13 +96,24 @@ def _record(storage: Storage, troubles: Troubles) -> RunRecord | None:
     return None
 
 
-def _units(
-    layout: Layout, record: RunRecord | None, ledger: Ledger, draw: Draw, troubles: Troubles
-) -> tuple[tuple[Unit, ...], Download | None]:
-    tables = {"documents": layout.samples, "parts": layout.parts} if layout.parts else {"samples": layout.samples}
+@dataclass(frozen=True)
+class _Seen:
+    """The shards that are looked at, how galleries are drawn from them, and what hides pictures there."""
+
+    layout: Layout
+    draw: Draw
+    watch: Watch | None
+    troubles: Troubles
+
+
+def _units(seen: _Seen, record: RunRecord | None, ledger: Ledger) -> tuple[tuple[Unit, ...], Download | None]:
+    samples, parts = seen.layout.samples, seen.layout.parts
+    tables = {"documents": samples, "parts": parts} if parts else {"samples": samples}
     asked = {name: _asked(name, own, record) for name, own in tables.items()}
-    counts = {name: count_unit(own, asked[name].prefix, asked[name].filters, troubles) for name, own in tables.items()}
-    units = tuple(_unit(asked[name], counts[name], ledger, layout, draw, troubles) for name in tables)
+    counts = {
+        name: count_unit(own, asked[name].prefix, asked[name].filters, seen.troubles) for name, own in tables.items()
+    }
+    units = tuple(_unit(asked[name], counts[name], ledger, seen) for name in tables)
     downloads = {name: own.downloads for name, own in counts.items()}
     return units, downloads[[*tables][-1]].download(downloads.get("documents"))
 
@@ -127,7 +141,7 @@ class Asked:
         return {reason: words for one in self.filters for reason, words in one.reasons.items()}
 
 
-def _asked(unit: str, tables: Sequence[Table], record: RunRecord | None) -> Asked:
+def _asked(unit: str, tables: Sequence[Listed], record: RunRecord | None) -> Asked:
     decision = record.last(unit) if record else None
     if record is None or decision is None:
         return Asked(unit, None, "" if any(SELECT in table.families for table in tables) else None, ())
@@ -136,8 +150,8 @@ def _asked(unit: str, tables: Sequence[Table], record: RunRecord | None) -> Aske
     return Asked(unit, decision, decision.prefix, filters)
 
 
-def _unit(asked: Asked, counts: Counts, ledger: Ledger, layout: Layout, draw: Draw, troubles: Troubles) -> Unit:
-    decision = asked.decision or _found(asked, counts)
+def _unit(asked: Asked, counts: Counts, ledger: Ledger, seen: _Seen) -> Unit:
+    decision, troubles = asked.decision or _found(asked, counts), seen.troubles
     step = decision.step if decision else ""
     reasons = asked.reasons or {name: (name,) for name in counts.reasons.numbers}
     if not ledger.of(step):  # a copy of the columns without commits and manifest
@@ -148,7 +162,8 @@ def _unit(asked: Asked, counts: Counts, ledger: Ledger, layout: Layout, draw: Dr
         troubles.add(f"{counts.undecided:,} shards {words}")
     shown: tuple[Gallery, ...] = ()
     if asked.unit != "documents":
-        shown = _shown(lambda: galleries(layout.shards, decision, asked.filters, draw), shown, troubles)
+        drawn_from = seen.layout.samples, decision, asked.filters, seen.draw, seen.watch
+        shown = _shown(lambda: galleries(*drawn_from), shown, troubles)
     return Unit(
         asked.unit,
         rows,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +20,7 @@ from curate.job import load_job
 from curate.manifest import Manifest
 from curate.report.collect import Look, collect
 from curate.report.counting.layout import drawn, layout_of
+from curate.report.counting.reading import Troubles
 from curate.report.facts import Facts
 from curate.run import runtime
 from curate.run.inline import InlineEngine
@@ -138,7 +141,7 @@ def test_some_shards_are_drawn_evenly_and_again(made_by_a_run: Path, facts: Fact
 def test_draws_of_shards() -> None:
     made = Made()
     made.shards([pa.table({"a": [1]})] * 40)
-    shards = layout_of(made.storage).shards
+    shards = layout_of(made.storage, Troubles()).samples
     assert drawn(shards, None, 0) == drawn(shards, 99, 0) == shards
     first = drawn(shards, 4, 0)
     assert [int(one.id) // 10 for one in first] == [0, 1, 2, 3]
@@ -148,11 +151,50 @@ def test_draws_of_shards() -> None:
 
 def test_shards_that_are_listed_at_once_have_the_same_columns(made_by_a_run: Path) -> None:
     storage = Storage(str(made_by_a_run))
-    told = {shard.id: shard.column_files for shard in layout_of(storage).shards}
+    told = {shard.id: shard.column_files for shard in layout_of(storage, Troubles()).samples}
     for shard in list_shards(storage):
         columns = {name: family for name, family in shard.column_files.items() if family != "fetch_log"}
         assert told.pop(shard.id) == columns
     assert not told
+
+
+def test_small_shards_are_counted_together_as_if_they_were_one() -> None:
+    rows = pairs(40, n_count=list(range(40)), language=["en", "de", "no", None] * 10)
+    one, several = Made(), Made()
+    one.shards([rows])
+    sizes = [1, 7, 0, 12, 3, 17]
+    several.shards([rows.slice(sum(sizes[:place]), size) for place, size in enumerate(sizes)])
+    rules = (("held", Held("n_count", 5, 30)),)
+    found = []
+    for made, shards in ((one, 1), (several, len(sizes))):
+        made.decide(rules, shards)
+        (unit,) = collect(made.storage, Look(tiles=3)).units
+        found.append(replace(unit, galleries=()))
+    assert found[0] == found[1]
+    assert found[0].kept == 26
+    broken = pq.read_table(io.BytesIO(several.storage.read("00003.select.parquet")))
+    reasons = pa.array([[None]] * len(broken), broken.schema.field("drop_reasons").type)
+    place = broken.schema.get_field_index("drop_reasons")
+    several.put("00003.select.parquet", broken.set_column(place, "drop_reasons", reasons))
+    told = collect(several.storage, Look(tiles=3))
+    assert told.troubles == ("shard 00003 was not counted: drop_reasons has a null among its reasons",)
+    own = next(one for one in told.units[0].histograms if one.name == "n_count")
+    assert sum(own.rows) == 28
+
+
+def test_shards_that_an_earlier_cut_left_are_not_counted(copy: Path, facts: Facts) -> None:
+    plan = json.loads((copy / "source/plan.json").read_text())
+    (copy / "source/plan.json").write_text(json.dumps({**plan, "slices": plan["slices"][:3]}))
+    told = collect(Storage(str(copy)), Look(tiles=0))
+    (unit,) = told.units
+    kept = pc.sum(pq.read_table(copy / "00003.select.parquet")["keep"]).as_py()
+    assert (unit.rows, unit.kept) == (72, facts.units[0].kept - kept)
+    assert [cost.shards for cost in told.costs if cost.step == "fetch"] == [3]
+    assert told.troubles == ("1 shards are left over from an earlier cut; they are not counted",)
+    (copy / "source/plan.json").write_text("{")
+    told = collect(Storage(str(copy)), Look(tiles=0))
+    assert told.units[0].rows == 96
+    assert "source/plan.json is damaged" in told.troubles[0]
 
 
 def test_without_a_record_the_columns_tell(copy: Path, facts: Facts) -> None:

@@ -51,7 +51,7 @@ def counted(tables: Sequence[pa.Table], rules: Rules) -> Counts:
     made, troubles = Made(), Troubles()
     made.shards(tables)
     record = made.decide(rules, len(tables))
-    counts = count_unit(layout_of(made.storage).samples, "", record.filters("samples"), troubles)
+    counts = count_unit(layout_of(made.storage, Troubles()).samples, "", record.filters("samples"), troubles)
     assert troubles.told() == ()
     return counts
 
@@ -196,7 +196,7 @@ def test_bounds_that_rows_were_not_judged_by_are_not_drawn() -> None:
     made.shards([pairs(4, a_score=pa.array([1.0, 2, 3, 4]))])
     made.decide((("held", Held("a_score", 2)),), 1)
     record = Made().decide((("held", Held("a_score", 3)),), 0)
-    counts = count_unit(layout_of(made.storage).samples, "", record.filters("samples"), troubles)
+    counts = count_unit(layout_of(made.storage, Troubles()).samples, "", record.filters("samples"), troubles)
     own = next(h for h in counts.histograms(troubles) if h.name == "a_score")
     assert (own.filter, own.min, sum(own.left)) == ("", None, 3)
     assert troubles.told()[0].startswith("1 kept rows are outside the bounds of held on a_score")
@@ -229,7 +229,7 @@ def test_a_gauge_of_one_kind_of_parts_leaves_the_others_without() -> None:
     record = made.decide((("held", Held("a_score", 5)),), 1)
     (told,) = record.filters("samples")
     told = replace(told, gauges=tuple(replace(gauge, kind="image") for gauge in told.gauges))
-    counts = count_unit(layout_of(made.storage).samples, "", (told,), Troubles())
+    counts = count_unit(layout_of(made.storage, Troubles()).samples, "", (told,), Troubles())
     (own,) = (h for h in counts.histograms(Troubles()) if h.filter)
     assert (sum(own.rows), own.without, own.without_kept, left(own)) == (2, 2, 1, 2)
 

@@ -32,7 +32,7 @@ def put(made: Made, *commits: Commit, manifest: bool = True) -> None:
 
 def told(made: Made, record: RunRecord | None = RECORD) -> tuple[Ledger, tuple[str, ...]]:
     troubles = Troubles()
-    return ledger_of(made.storage, record, troubles), troubles.told()
+    return ledger_of(made.storage, record, (), troubles), troubles.told()
 
 
 TWO = (

@@ -1,8 +1,4 @@
-"""Which tables a data set has, and which column files lie beside each: one listing, however many shards there are.
-
-`Shard` lists the folder once a shard, which is fine for one and takes an hour for 40,000 of 20 files each. So the
-shards that are given to whoever reads them further (galleries, copies) know their files, too.
-"""
+"""Which tables a data set has, and which column files lie beside each."""
 
 from __future__ import annotations
 
@@ -11,75 +7,48 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from curate.shard import NO_SHARD, PARTS, Shard
+from curate.errors import CurateError
+from curate.listing import Listed, listed_shards
+from curate.report.counting.reading import Troubles
+from curate.shard import PARTS
+from curate.slices import in_current_cut
 from curate.storage import Storage
 
-__all__ = ["Layout", "Listed", "Table", "drawn", "layout_of"]
-
-INDEX = "index"
-"""A family that is none: its rows are members of the tar."""
-LOGS = ("fetch_log", "pages_log")
-"""Times of one run, which say nothing of the data."""
-
-
-@dataclass(frozen=True)
-class Listed(Shard):
-    """A shard that need not list the folder: `families` are its column files, `of_parts` those of its parts."""
-
-    families: tuple[str, ...] = ()
-    of_parts: tuple[str, ...] = ()
-
-    @property
-    def parts(self) -> Shard:
-        return Listed(self.storage, self.id + PARTS, self.of_parts)
-
-    def _families(self) -> list[str]:
-        return list(self.families)
-
-
-@dataclass(frozen=True)
-class Table:
-    """One table of a shard, its samples (or documents) or their parts: `families` are its column files that are there,
-    "" the sample table itself."""
-
-    shard: Shard
-    families: tuple[str, ...]
+__all__ = ["Layout", "drawn", "layout_of"]
 
 
 @dataclass(frozen=True)
 class Layout:
-    """All tables by their shards' ids, in order. `parts` have an entry for each shard of documents."""
+    """All tables by their shards' ids, in order: of samples (or documents), and of the parts of documents, each as the
+    handle that reads it. `left_over`: ids of shards that the current cut does not have any more."""
 
-    samples: tuple[Table, ...]
-    parts: tuple[Table, ...]
+    samples: tuple[Listed, ...]
+    parts: tuple[Listed, ...]
+    left_over: frozenset[str] = frozenset()
 
-    @property
-    def shards(self) -> tuple[Shard, ...]:
-        return tuple(table.shard for table in self.samples)
-
-    def only(self, shards: Sequence[Shard]) -> Layout:
+    def only(self, samples: tuple[Listed, ...]) -> Layout:
         """The tables of these shards."""
-        ids = {shard.id for shard in shards}
-        own = tuple(table for table in self.samples if table.shard.id in ids)
-        return Layout(own, tuple(table for table in self.parts if table.shard.id.removesuffix(PARTS) in ids))
+        ids = {one.id + PARTS for one in samples}
+        return Layout(samples, tuple(one for one in self.parts if one.id in ids))
 
 
-def layout_of(storage: Storage) -> Layout:
-    """The tables of a data set: a shard is what has any column file, be its sample table there or not."""
-    families: dict[str, list[str]] = {}
-    for name in storage.files():
-        stem = name.removesuffix(".parquet")
-        shard, _, family = stem.partition(".")
-        if stem != name and shard and shard != NO_SHARD and "." not in family and family not in (INDEX, *LOGS):
-            families.setdefault(shard, []).append(family)
-    own = {shard: tuple(sorted(names)) for shard, names in sorted(families.items())}
-    shards = [Listed(storage, shard, names, own.get(shard + PARTS, ())) for shard, names in own.items()]
-    tables = [Table(shard, shard.families) for shard in shards]
-    parts = tuple(table for table in tables if table.shard.id.endswith(PARTS))
-    return Layout(tuple(table for table in tables if not table.shard.id.endswith(PARTS)), parts)
+def layout_of(storage: Storage, troubles: Troubles) -> Layout:
+    """The tables of a data set: a shard is what has any column file, be its sample table there or not. Raises
+    StorageError where it cannot be listed."""
+    there = listed_shards(storage)
+    try:
+        shards = in_current_cut(storage, there)
+    except CurateError as error:
+        troubles.add(f"{error}; all shards that are there are counted")
+        shards = there
+    left_over = frozenset(shard.id for shard in there) - {shard.id for shard in shards}
+    if left_over:
+        troubles.add(f"{len(left_over):,} shards are left over from an earlier cut; they are not counted")
+    samples = tuple(shard for shard in shards if shard.families)
+    return Layout(samples, tuple(shard.parts for shard in shards if shard.of_parts), left_over)
 
 
-def drawn(shards: Sequence[Shard], most: int | None, seed: int) -> tuple[Shard, ...]:
+def drawn(shards: Sequence[Listed], most: int | None, seed: int) -> tuple[Listed, ...]:
     """`most` shards, evenly over all: as many stretches of neighbours, and of each the one that the seed draws by its
     id. None, or as many as there are: all."""
     if most is None or most >= len(shards):

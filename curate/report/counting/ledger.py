@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -82,13 +82,15 @@ class Ledger:
         return any(f"flagged.{name}" in entry.counts for entry in self.of(step))
 
 
-def ledger_of(storage: Storage, record: RunRecord | None, troubles: Troubles) -> Ledger:
+def ledger_of(storage: Storage, record: RunRecord | None, left_over: Collection[str], troubles: Troubles) -> Ledger:
     """The ledger of a data set: the steps of its last run, or all that have commits where no run is on record. What is
-    in the manifest alone, because commits were taken away, counts without seconds."""
+    in the manifest alone, because commits were taken away, counts without seconds. Work on `left_over` shards does not
+    count."""
     log = CommitLog(storage)
-    manifest = _manifest(storage, troubles)
+    manifest = {place: entry for place, entry in _manifest(storage, troubles).items() if place[1] not in left_over}
     steps = record.steps if record else tuple(dict.fromkeys([*(p[0] for p in manifest), *storage.folders("commits")]))
-    places = {step: _places(log, step, troubles) for step in steps}
+    every = {step: _places(log, step, troubles) for step in steps}
+    places = {step: [place for place in own if place[1] not in left_over] for step, own in every.items()}
     drawn = _drawn(places, manifest)
     read = {step: _commits(log, own, troubles) for step, own in drawn.items()}
     made, done = (sum(map(len, own.values())) for own in (drawn, places))

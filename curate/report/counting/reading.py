@@ -8,26 +8,29 @@ into what is counted (a host, a number of words) 256 rows at a time: 0.7 GB in t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.errors import CurateError
-from curate.report.counting.layout import Table
+from curate.shard import Shard
 
-__all__ = ["BROKEN", "Columns", "Reduce", "Troubles", "reduced", "schema_of"]
+__all__ = ["BROKEN", "Columns", "Reduce", "Troubles", "in_blocks", "joined", "reduced", "schema_of"]
 
 BROKEN = (CurateError, OSError, pa.ArrowException, ValueError, KeyError, TypeError)
 """What reading a damaged file raises."""
 BATCH_ROWS = 256
+BLOCK_ROWS, BLOCK_SHARDS = 8_192, 256
+"""Of shards that are looked at together."""
 SHOWN = 20
 LETTERS = 300
 
 Reduce: TypeAlias = Callable[[pa.Array], Mapping[str, pa.Array]]
 """What is counted of long texts, string (n,): named arrays of as many rows."""
+Whose = TypeVar("Whose")
 
 
 @dataclass
@@ -70,44 +73,44 @@ class Columns:
     plain: Mapping[str, Sequence[str]]
     long: Mapping[str, Mapping[str, Reduce]]
 
-    def read(self, table: Table, troubles: Troubles) -> pa.Table:
-        """The columns that are there and can be read, one row per row of the shard; no columns where none can be. A
-        shard has as many rows as most of its column files."""
+    def read(self, table: Shard, families: Iterable[str], troubles: Troubles) -> pa.Table:
+        """The columns that are there, in the families that the table has, and can be read, one row per row of the
+        shard; no columns where none can be. A shard has as many rows as most of its column files."""
         read: dict[str, dict[str, pa.ChunkedArray]] = {}
-        for family in table.families:
+        for family in families:
             try:
                 read[family] = self._family(table, family)
             except BROKEN as error:
-                troubles.add(f"{table.shard.table_name(family)} was not counted: {error}")
+                troubles.add(f"{table.table_name(family)} was not counted: {error}")
         lengths = {family: len(next(iter(own.values()))) for family, own in read.items() if own}
         rows = _rows(lengths)
         for family in [family for family, own in lengths.items() if own != rows]:
             words = f"it has {lengths[family]:,} rows where other files of its shard have {rows:,}"
-            troubles.add(f"{table.shard.table_name(family)} was not counted: {words}")
+            troubles.add(f"{table.table_name(family)} was not counted: {words}")
             del read[family]
         return pa.table({name: values for own in read.values() for name, values in own.items()})
 
-    def _family(self, table: Table, family: str) -> dict[str, pa.ChunkedArray]:
+    def _family(self, table: Shard, family: str) -> dict[str, pa.ChunkedArray]:
         found: dict[str, pa.ChunkedArray] = {}
         names = self.plain.get(family, ())
         if names:
-            rows = table.shard.table(family, names)
+            rows = table.table(family, names)
             found = dict(zip(rows.column_names, rows.columns, strict=True))
         if self.long.get(family):
             found |= reduced(table, family, self.long[family])
         return found
 
 
-def reduced(table: Table, family: str, long: Mapping[str, Reduce]) -> dict[str, pa.ChunkedArray]:
+def reduced(table: Shard, family: str, long: Mapping[str, Reduce]) -> dict[str, pa.ChunkedArray]:
     """What is made of columns of long texts; nothing of those that the file has not. Raises one of BROKEN."""
     made: dict[str, list[pa.Array]] = {}
-    with table.shard.storage.open(table.shard.table_name(family)) as handle:
+    with table.storage.open(table.table_name(family)) as handle:
         file = pq.ParquetFile(handle)
         there = [name for name in long if name in file.schema_arrow.names]
-        nothing = pa.array([], pa.large_string())
-        _extend(made, dict.fromkeys(there, nothing), long)
         for batch in file.iter_batches(BATCH_ROWS, columns=there):
             _extend(made, {name: _valid(batch.column(name)) for name in there}, long)
+        if not made:
+            _extend(made, dict.fromkeys(there, pa.array([], pa.large_string())), long)
     return {name: pa.chunked_array(values) for name, values in made.items()}
 
 
@@ -128,12 +131,33 @@ def _valid(column: pa.Array) -> pa.Array:
     return texts
 
 
-def schema_of(table: Table, family: str, troubles: Troubles) -> pa.Schema | None:
+def in_blocks(read: Iterable[tuple[Whose, pa.Table]]) -> Iterator[Sequence[tuple[Whose, pa.Table]]]:
+    """Columns of neighbours that have the same ones, together as long as they are small: what looks at a shard of ten
+    rows takes as long as it takes for one of a thousand."""
+    block: list[tuple[Whose, pa.Table]] = []
+    rows = 0
+    for whose, columns in read:
+        whole = rows + len(columns) > BLOCK_ROWS or len(block) == BLOCK_SHARDS
+        if block and (whole or columns.schema != block[0][1].schema):
+            yield block
+            block, rows = [], 0
+        block.append((whose, columns))
+        rows += len(columns)
+    if block:
+        yield block
+
+
+def joined(block: Sequence[tuple[Whose, pa.Table]]) -> pa.Table:
+    """The columns of a block, one chunk each."""
+    return pa.concat_tables([columns for _, columns in block]).combine_chunks()
+
+
+def schema_of(table: Shard, family: str, troubles: Troubles) -> pa.Schema | None:
     """Names and types of a column file; None where it cannot be read."""
     try:
-        return table.shard.schema(family)
+        return table.schema(family)
     except BROKEN as error:
-        troubles.add(f"{table.shard.table_name(family)} was not counted: {error}")
+        troubles.add(f"{table.table_name(family)} was not counted: {error}")
         return None
 
 

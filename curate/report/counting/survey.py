@@ -15,10 +15,10 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from curate.gauge import Gauge
+from curate.listing import Listed
 from curate.report.counting.bars import Bars, Measure, Numbers, measures_of, numbers_of
 from curate.report.counting.downloads import CAUSE, STATUS
 from curate.report.counting.edges import edges_of
-from curate.report.counting.layout import Table
 from curate.report.counting.reading import BROKEN, Columns, Reduce, Troubles, schema_of
 from curate.report.counting.values import LONG, SIDES, VALUES, cut, shapes
 from curate.run_record import FilterRecord
@@ -50,7 +50,7 @@ class Survey:
     kinds: Mapping[str, pa.DataType]
 
 
-def survey_of(tables: Sequence[Table], troubles: Troubles) -> Survey:
+def survey_of(tables: Sequence[Listed], troubles: Troubles) -> Survey:
     """Of every family the first table that has it and can be read. What a stage wrote goes before a column of the same
     name that came with the source."""
     schemas: dict[str, pa.Schema] = {}
@@ -95,12 +95,12 @@ def plain_numbers(survey: Survey) -> list[str]:
     ]
 
 
-def bars_of(tables: Sequence[Table], columns: Columns, filters: Sequence[FilterRecord], survey: Survey) -> list[Bars]:
+def bars_of(tables: Sequence[Listed], columns: Columns, filters: Sequence[FilterRecord], survey: Survey) -> list[Bars]:
     """The histograms of a unit, empty, between edges that some rows of a few tables give."""
     plain = [*plain_numbers(survey), "aspect_ratio", "caption_chars", "caption_words"]
     measures = measures_of(filters, list(dict.fromkeys(plain)))
     silent = Troubles()
-    looked_at = [shapes(columns.read(table, silent)) for table in _spread(tables, LOOKED_AT)]
+    looked_at = [shapes(columns.read(table, table.families, silent)) for table in _spread(tables, LOOKED_AT)]
     found = [numbers_by_gauge(measures, own, silent) for own in looked_at]
     return [bars for measure in measures if (bars := _bars(measure, [own[measure.gauge] for own in found])) is not None]
 
@@ -134,7 +134,7 @@ def _some(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return values[:: max(1, -(-len(values) // SAMPLE_ROWS))]
 
 
-def _spread(tables: Sequence[Table], most: int) -> list[Table]:
+def _spread(tables: Sequence[Listed], most: int) -> list[Listed]:
     places = {len(tables) * place // most for place in range(most)} if len(tables) > most else range(len(tables))
     return [tables[place] for place in sorted(places)]
 

@@ -10,6 +10,7 @@ columns cannot be read is passed over, and a picture that is not there is a tile
     documents(shards, draw)                      pages as a reader sees them
     copies(shards, draw)                         clusters of every kind of copies
     captions(shards, draw)                       web and synthetic texts of every view
+    watch(shards)                                what hides pictures here; each of these may be given it
     withheld(shards)                             rows whose pictures are not shown, by what flagged them
     withheld_keys(shard)                         which ones these are; a browser of the data asks too
     thumbnail(image, side_px)                    a small still picture of any bytes, or none
@@ -21,6 +22,6 @@ from curate.report.pictures.document_pages import documents
 from curate.report.pictures.drawing import Draw
 from curate.report.pictures.fates import galleries
 from curate.report.pictures.thumbnails import thumbnail
-from curate.report.pictures.withholding import withheld, withheld_keys
+from curate.report.pictures.withholding import watch, withheld, withheld_keys
 
-__all__ = ["Draw", "captions", "copies", "documents", "galleries", "thumbnail", "withheld", "withheld_keys"]
+__all__ = ["Draw", "captions", "copies", "documents", "galleries", "thumbnail", "watch", "withheld", "withheld_keys"]

@@ -23,7 +23,7 @@ from curate.report.long_texts import batches
 from curate.report.pictures.decided import rows_by_value
 from curate.report.pictures.drawing import UNREADABLE, Draw, Drawn, Lot, row_numbers
 from curate.report.pictures.tiles import Tiles, fitted_galleries, read_tiles
-from curate.report.pictures.withholding import watch, with_picture
+from curate.report.pictures.withholding import Watch, watch, with_picture
 from curate.report.pictures.word_counts import WordCounts
 from curate.report.pictures.words import told
 from curate.shard import Shard
@@ -39,7 +39,9 @@ Mask = npt.NDArray[np.bool_]
 Row = Mapping[str, Any]
 
 
-def captions(shards: Sequence[Shard], draw: Draw, tell: Callable[[str], None]) -> tuple[Captions, ...]:
+def captions(
+    shards: Sequence[Shard], draw: Draw, tell: Callable[[str], None], seen: Watch | None = None
+) -> tuple[Captions, ...]:
     """Every view, by name. Fates count rows, those without a picture too; lengths count texts, and `left` are those
     that the view keeps; reasons count texts, most frequent first. An example's `numbers` hold its `web` and `synthetic`
     texts, `SCORE` and `refused` of each, where there are some. Shards that cannot be read are passed over; so are those
@@ -61,7 +63,7 @@ def captions(shards: Sequence[Shard], draw: Draw, tell: Callable[[str], None]) -
             tell(f"view {view.name!r} {others}; run a config with its table again")
     views = [found[name] for name in sorted(found) if found[name].rows][:MOST_VIEWS]
     drawn = [row for view in views for lot in view.lots.values() for row in lot.rows()]
-    tiles = read_tiles(shards, drawn, draw, watch(shards)) if drawn else Tiles({}, frozenset())
+    tiles = read_tiles(shards, drawn, draw, seen or watch(shards)) if drawn else Tiles({}, frozenset())
     galleries = [one for view in views for one in _examples(view, shards, tiles)]
     shown = iter(fitted_galleries(galleries, draw, draw.bytes_of("captions")))
     return tuple(view.told(tuple(next(shown) for _ in view.lots)) for view in views)

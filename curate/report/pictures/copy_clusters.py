@@ -21,7 +21,7 @@ from curate.report.cluster import SUFFIX, WITHIN
 from curate.report.facts import Copies, Gallery
 from curate.report.pictures.drawing import UNREADABLE, Draw, Drawn, row_numbers
 from curate.report.pictures.tiles import Tiles, fitted_galleries, read_tiles
-from curate.report.pictures.withholding import watch
+from curate.report.pictures.withholding import Watch, watch
 from curate.report.pictures.words import texts_of, told
 from curate.shard import Shard
 
@@ -45,7 +45,7 @@ class _Example:
     elsewhere: str
 
 
-def copies(shards: Sequence[Shard], draw: Draw) -> tuple[Copies, ...]:
+def copies(shards: Sequence[Shard], draw: Draw, seen: Watch | None = None) -> tuple[Copies, ...]:
     """Of every kind of copies that was looked for, by name: how many rows are in a cluster, sizes of clusters, and
     examples, the largest first, the row that is kept first in each. A kept row that is in an earlier data set counts
     and has no tile. Of a cluster one of whose drawn rows is withheld none is shown: copies look alike. Shards that
@@ -55,7 +55,7 @@ def copies(shards: Sequence[Shard], draw: Draw) -> tuple[Copies, ...]:
     examples = {kind: _examples(shards, kind, rows, draw.tiles) for kind, rows in sorted(found.items())}
     kept = _kept(shards, {one.kept for own in examples.values() for one in own if not one.elsewhere})
     drawn = [row for own in examples.values() for one in own for row in one.members]
-    tiles = read_tiles(shards, [*drawn, *kept.values()], draw, watch(shards))
+    tiles = read_tiles(shards, [*drawn, *kept.values()], draw, seen or watch(shards))
     galleries = [_gallery(tiles, one, kept) for own in examples.values() for one in own]
     shown = iter(fitted_galleries(galleries, draw, draw.bytes_of("copies")))
     return tuple(

@@ -53,7 +53,7 @@ class _Cut:
     left_out: int
 
 
-def documents(shards: Sequence[Shard], draw: Draw) -> tuple[Document, ...]:
+def documents(shards: Sequence[Shard], draw: Draw, seen: Watch | None = None) -> tuple[Document, ...]:
     """Some kept documents, then one or two dropped ones that had something to read; none where shards have no
     documents. Of a kept one the kept parts are shown. `Picture.image` are thumbnails (WebP); a slot without one keeps
     its place and its status, `withheld` where the picture is not to be shown. Texts are cut, and a document that is cut
@@ -61,7 +61,7 @@ def documents(shards: Sequence[Shard], draw: Draw) -> tuple[Document, ...]:
     with_parts = [shard for shard in shards if shard.storage.exists(shard.parts.table_name())]
     if not with_parts:
         return ()
-    seen = watch(with_parts)
+    seen = seen or watch(with_parts)
     kept, dropped = Lot(KEPT), Lot(DROPPED)
     for number, shard in enumerate(with_parts):
         try:

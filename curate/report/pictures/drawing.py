@@ -120,8 +120,15 @@ class Lot:
 def row_numbers(table: Shard, seed: int, words: str = CAPTION) -> Numbers:
     """The number of each row of a table, uint64 (rows,), by its URL, its SHA-256 and its column of `words` ("text" of
     parts of documents); by its key where it has none of them. Raises what UNREADABLE says."""
-    keys = table.columns(["key"])[0]
-    url, sha256, text = (_digests(table, name, len(keys)) for name in (*IDENTITY, words))
+    keys, names = table.columns(["key"])[0], (*IDENTITY, words)
+    files = {name: table.column_files[name] for name in names if name in table.column_files}
+    found = {name: _digested([pa.nulls(len(keys), pa.large_string())]) for name in names if name not in files}
+    for family in dict.fromkeys(files.values()):
+        found |= _digests(table, family, [name for name in files if files[name] == family])
+    for name, own in found.items():
+        if len(own.known) != len(keys):
+            raise ShardError(f"column {name!r} of {table.id} has {len(own.known):,} rows, and its keys {len(keys):,}")
+    url, sha256, text = (found[name] for name in names)
     digests = join_digests(join_digests(url.digests, text.digests), sha256.digests)
     rows = np.flatnonzero(~(url.known | sha256.known | text.known))
     if len(rows):
@@ -136,23 +143,18 @@ class _Digested(NamedTuple):
     known: npt.NDArray[np.bool_]
 
 
-def _digests(table: Shard, name: str, rows: int) -> _Digested:
-    """Of a column, or of one that the table has not."""
-    found = [_digested([])]
-    if name not in table.column_files:
-        found = [_digested([pa.nulls(rows, pa.large_string())])]
-    else:
-        waiting: list[pa.Array] = []
-        for batch in batches(table, table.column_files[name], [name]):
-            waiting.append(_text(batch.column(0)))
-            if sum(own.nbytes for own in waiting) >= AT_ONCE_BYTES:
-                found.append(_digested(waiting))
-                waiting = []
-        found.append(_digested(waiting))
-    digests, known = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    if len(known) != rows:
-        raise ShardError(f"column {name!r} of {table.id} has {len(known):,} rows, and its keys {rows:,}")
-    return _Digested(digests, known)
+def _digests(table: Shard, family: str, names: Sequence[str]) -> dict[str, _Digested]:
+    """Of columns of one file, which is read once."""
+    waiting: dict[str, list[pa.Array]] = {name: [] for name in names}
+    found: dict[str, list[_Digested]] = {name: [] for name in names}
+    for batch in batches(table, family, names):
+        for name, own in waiting.items():
+            own.append(_text(batch.column(batch.schema.names.index(name))))  # strangers may have a name twice
+            if sum(texts.nbytes for texts in own) >= AT_ONCE_BYTES:
+                found[name].append(_digested(own))
+                own.clear()
+    parts = {name: [*found[name], _digested(own)] for name, own in waiting.items()}
+    return {name: _Digested(*map(np.concatenate, zip(*own, strict=True))) for name, own in parts.items()}
 
 
 def _digested(texts: Sequence[pa.Array]) -> _Digested:

@@ -14,9 +14,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curate.listing import listed_shards
 from curate.report.cluster import SUFFIX, WITHIN
 from curate.report.pictures.drawing import UNREADABLE
-from curate.shard import Shard, list_shards
+from curate.shard import Shard
 from curate.storage import Storage
 from curate.tombstones import HASH_LIST_MATCH, hidden_keys
 
@@ -49,9 +50,11 @@ def hidden_copies(shards: Sequence[Shard]) -> HiddenCopies:
     """The clusters that have a row on a hash list, in the data set of these shards or in an earlier one they name."""
     found: dict[str, dict[str, set[str]]] = {}
     earlier: set[str] = set()
-    for shard in _all(shards) if _is_listed(shards) else shards:
+    is_listed = _is_listed(shards)
+    for shard in _all(shards) if is_listed else shards:
         try:
-            _add(found, shard, "")
+            if is_listed:
+                _add(found, shard, "")
             earlier.update(place for kind in _kinds(shard) for place in _places(shard, kind))
         except UNREADABLE:  # then `withheld_keys` of it withholds all that it has
             continue
@@ -74,7 +77,7 @@ def _is_listed(shards: Sequence[Shard]) -> bool:
 def _all(shards: Sequence[Shard]) -> Sequence[Shard]:
     """The shards of the folder; those that are given know their columns already."""
     own = {shard.id: shard for shard in shards}
-    return [own.get(shard.id, shard) for shard in list_shards(shards[0].storage)]
+    return [own.get(shard.id, shard) for shard in listed_shards(shards[0].storage)]
 
 
 def _columns(shard: Shard) -> Mapping[str, str]:
@@ -120,6 +123,6 @@ def _shards(place: str, own: Storage) -> Sequence[Shard]:
     if scheme in place and not own.root.startswith(scheme):
         return ()
     try:
-        return list_shards(Storage(place))
+        return listed_shards(Storage(place))
     except UNREADABLE:
         return ()

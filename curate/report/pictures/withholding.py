@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -25,12 +26,13 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from curate.errors import CurateError
+from curate.listing import Listed, listed_shards
 from curate.report.pictures.decided import rows_by_value
 from curate.report.pictures.drawing import UNREADABLE
 from curate.report.pictures.hidden_copies import HiddenCopies, hidden_copies
 from curate.report.pictures.words import texts_of
 from curate.run_record import FilterRecord, read_record
-from curate.shard import PARTS, Shard, list_shards
+from curate.shard import PARTS, Shard
 from curate.storage import Storage
 from curate.tombstones import HASH_LIST_MATCH, dead_rows, hidden_keys
 
@@ -105,19 +107,23 @@ def withheld_keys(shard: Shard, seen: Watch | None = None) -> Mapping[str, str]:
     """The keys of this shard whose pictures must not be shown, and what flagged each. Of `shard.parts` these are slots:
     those that are flagged themselves, and all of a document that is. `seen`: what is watched for, where it is known
     already; else the shards of its folder are asked. Raises ShardError where a shard has no keys that can be read."""
-    seen = seen or watch(list_shards(shard.storage))
-    keys = [key or "" for key in texts_of(shard.columns(["key"])["key"])]
+    seen = seen or watch(listed_shards(shard.storage))
+    keys = shard.columns(["key"])["key"]
     found: dict[str, str] = {}
     try:
         for what, rows in _flagged(shard, keys, seen):
-            for row in rows:
-                found.setdefault(keys[row], what)
+            for key in _texts(keys.take(pa.array(rows, pa.int64()))) if rows else ():
+                found.setdefault(key, what)
     except UNREADABLE:
-        return dict.fromkeys(keys, "cannot be checked")
+        return dict.fromkeys(_texts(keys), "cannot be checked")
     return found
 
 
-def _flagged(shard: Shard, keys: Sequence[str], seen: Watch) -> Iterator[tuple[str, Sequence[int]]]:
+def _texts(keys: pa.ChunkedArray) -> Sequence[str]:
+    return [key or "" for key in texts_of(keys)]
+
+
+def _flagged(shard: Shard, keys: pa.ChunkedArray, seen: Watch) -> Iterator[tuple[str, Sequence[int]]]:
     """What flags rows, and which, what weighs most first."""
     is_parts = shard.id.endswith(PARTS)
     if is_parts:
@@ -132,8 +138,9 @@ def _flagged(shard: Shard, keys: Sequence[str], seen: Watch) -> Iterator[tuple[s
 def _of_documents(shard: Shard, seen: Watch) -> Iterator[tuple[str, Sequence[int]]]:
     """The slots of documents that are flagged, and of those with a slot that is on a hash list."""
     owner = np.asarray(shard.columns(["document"])["document"].combine_chunks(), np.int64)
-    documents = Shard(shard.storage, shard.id.removesuffix(PARTS))
-    keys = [key or "" for key in texts_of(documents.columns(["key"])["key"])]
+    listed_owner = shard.owner if isinstance(shard, Listed) else None
+    documents = listed_owner or Shard(shard.storage, shard.id.removesuffix(PARTS))
+    keys = _texts(documents.columns(["key"])["key"])
     flagged = dict(withheld_keys(documents, seen))
     if HASH_LIST_MATCH in shard.column_files:
         listed = np.asarray(pc.is_valid(shard.columns([HASH_LIST_MATCH])[0]), bool)
@@ -144,13 +151,12 @@ def _of_documents(shard: Shard, seen: Watch) -> Iterator[tuple[str, Sequence[int
         yield what, np.flatnonzero(np.isin(owner, numbers) & slots).tolist()
 
 
-def _hidden(shard: Shard, keys: Sequence[str]) -> Iterator[tuple[str, Sequence[int]]]:
+def _hidden(shard: Shard, keys: pa.ChunkedArray) -> Iterator[tuple[str, Sequence[int]]]:
     hidden, dead = hidden_keys(shard), dead_rows(shard)
-    if not hidden and not dead:
-        return
-    yield "on a hash list", [row for row, key in enumerate(keys) if key in hidden]
+    told = _texts(keys) if hidden or dead else ()
+    yield "on a hash list", [row for row, key in enumerate(told) if key in hidden]
     for kind in dict.fromkeys(dead.values()):
-        yield f"tombstone: {kind}", [row for row, key in enumerate(keys) if dead.get(key) == kind]
+        yield f"tombstone: {kind}", [row for row, key in enumerate(told) if dead.get(key) == kind]
 
 
 def _suspected(shard: Shard, seen: Watch) -> Iterator[tuple[str, Mask]]:
@@ -220,6 +226,7 @@ def _bounds(rule: FilterRecord) -> Iterator[tuple[str, float]]:
             yield gauge.columns[0], float(gauge.max)
 
 
+@lru_cache(maxsize=4_096)
 def _is_score(column: str) -> bool:
     name = column.lower()
     return name not in HARMLESS and (name in COLUMNS or _named(name))
