@@ -30,7 +30,7 @@ from curate.config import build, read_toml
 from curate.errors import ConfigError, CurateError
 from curate.manifest import write_parquet
 from curate.models.clip import clip_fingerprint, readable
-from curate.models.device import device, torch_threads
+from curate.models.device import device, torch_threads, work_on
 from curate.models.settings import TOY, ModelSettings, check_model_name
 from curate.models.towers import Towers, open_towers
 from curate.models.weights import is_toy, weights_digest
@@ -108,6 +108,7 @@ def train_filter(settings: FilterSettings, out: Path, say: Say = lambda text: No
     """
     require_free(out)
     threads = settings.training.threads or torch.get_num_threads()
+    work_on(0, threads)
     report = Report()
     with report.timing("read"):
         clean = open_pairs(settings.clean)

@@ -313,6 +313,18 @@ def test_a_second_run_gives_the_same_bytes_and_another_seed_others(trained, star
     assert (tmp_path / "1" / name).read_bytes() != (tmp_path / "2" / name).read_bytes()
 
 
+def test_it_computes_on_as_many_threads_as_are_asked_for(start, clean, tmp_path):
+    """Told when the first step begins, where this one ends."""
+
+    def say(text):
+        if text.startswith("training"):
+            raise ValueError(f"{torch.get_num_threads()} threads")
+
+    with pytest.raises(ValueError, match="2 threads"):
+        train_filter(settings_for(start, clean, threads=2), tmp_path / "out", say)
+    assert torch.get_num_threads() == 1
+
+
 def test_an_ensemble_with_the_start_lies_between(trained, start, clean, tmp_path):
     from safetensors.torch import load_file
 
