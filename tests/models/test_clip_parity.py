@@ -299,7 +299,6 @@ def test_a_real_architecture_on_real_pairs(tmp_path: Path) -> None:
     import torch
     from safetensors.torch import save_file
 
-    torch.set_num_threads(1)
     torch.manual_seed(0)
     model, _, preprocess = open_clip.create_model_and_transforms("ViT-B-32", load_weights=False)
     model.eval()

@@ -1,7 +1,6 @@
 """The toy models that come with the program: what they know, how they are loaded, and what they survive."""
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
@@ -37,14 +36,6 @@ from curate.train.toy_evaluation import Pairs, auc, draw_pairs, evaluate, probab
 UNSEEN_SEED = 9_009
 LOADERS = {"clip": load_toy_clip, "matcher": load_toy_matcher, "captioner": load_toy_captioner}
 KINDS = pytest.mark.parametrize("kind", LOADERS)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -29,12 +29,8 @@ from curate.train.toy_fit import Course
 
 @pytest.fixture(autouse=True)
 def _as_before():
-    """One thread: with two on busy cores each waits for the other, and a step takes seconds."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     with torch.random.fork_rng(devices=[]):
         yield
-    torch.set_num_threads(threads)
 
 
 def quiet(seed: int, steps: int, half: bool = False) -> Course:
