@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -12,7 +12,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from curate.errors import SourceError
 
-__all__ = ["InputFile", "input_files"]
+__all__ = ["InputFile", "input_files", "mark_of"]
 
 MARKS = ("ETag", "etag", "checksum", "mtime", "LastModified", "last_modified", "updated", "created")
 """Where file systems keep what changes with a file, the surest first."""
@@ -61,6 +61,11 @@ def input_files(path: str, formats: Sequence[str], mixed: bool = False) -> list[
     return found
 
 
+def mark_of(info: Mapping[str, Any]) -> str:
+    """What changes with a file, of all that its file system says of it; "" where that says nothing."""
+    return next((str(info[name]) for name in MARKS if info.get(name) is not None), "")
+
+
 def _found(path: str, formats: Sequence[str], mixed: bool) -> Iterator[InputFile]:
     fs, base = fsspec.core.url_to_fs(path)
     named = has_magic(base) or fs.isfile(base)
@@ -76,8 +81,7 @@ def _found(path: str, formats: Sequence[str], mixed: bool) -> Iterator[InputFile
             kind = formats[0]
         if info["type"] == "file" and kind is not None:
             full = info["name"] if isinstance(fs, LocalFileSystem) else fs.unstrip_protocol(info["name"])
-            mark = next((str(info[m]) for m in MARKS if info.get(m) is not None), "")
-            yield InputFile(full, kind, int(info["size"] or 0), mark)
+            yield InputFile(full, kind, int(info["size"] or 0), mark_of(info))
 
 
 def _format_of(name: str, formats: Sequence[str]) -> str | None:

@@ -25,7 +25,7 @@ from curate.config import require_range
 from curate.errors import SourceError
 from curate.fetch.url import parse_url
 from curate.shard import Shard
-from curate.source.files import MARKS
+from curate.source.files import mark_of
 from curate.source.folder_server import inside, serve_folder
 from curate.source.raw_page import RawPage
 
@@ -164,5 +164,4 @@ class HtmlFiles:
 
 def _file(info: Mapping[str, Any], root: str) -> tuple[str, int, str]:
     path = str(info["name"]).removeprefix(f"{root}/").encode("utf-8", "replace").decode()
-    mark = next((str(info[m]) for m in MARKS if info.get(m) is not None), "")
-    return path, int(info["size"] or 0), mark
+    return path, int(info["size"] or 0), mark_of(info)

@@ -47,7 +47,8 @@ class UrlTable:
 
     `path` is a file, a folder (its files of one format, sorted by name) or a glob, on any fsspec URL. `format` is told
     by the ending unless given. `columns` are carried along: a list, or "all". Columns of csv and tsv are text, and
-    those of json are typed by their first 10,000 values; `types` says otherwise, column by column.
+    those of json are typed by their first 10,000 values; `types` says otherwise, column by column. Parquet keeps
+    its own.
     """
 
     path: str
@@ -58,9 +59,16 @@ class UrlTable:
     types: Mapping[str, Literal["string", "int", "float", "bool"]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        clash = sorted(RESERVED.intersection(self.columns if self.columns != "all" else ()))
+        named = self.columns if self.columns != "all" else ()
+        clash = sorted(RESERVED.intersection(named))
         if clash:
             raise ValueError(f"columns: {clash[0]!r} is written by a later stage; rename that column in the input")
+        twice = [name for name in named if named.count(name) > 1]
+        if twice:
+            raise ValueError(f"columns: {twice[0]!r} is named twice")
+        unknown = [name for name in self.types if self.columns != "all" and name not in named]
+        if unknown:
+            raise ValueError(f"types: {unknown[0]!r} is not among columns")
         if self.format == "txt" and (self.caption_column or self.columns):
             raise ValueError("a txt list has URLs alone; leave out caption_column and columns")
 
@@ -105,6 +113,8 @@ class UrlTable:
         for name in [*extras, *named]:
             if name not in found.names:
                 raise SourceError(f"{file.path} has no column {name!r}; {nearest(name, found.names)}")
+            if found.names.count(name) > 1:
+                raise SourceError(f"{file.path} has several columns {name!r}; rename all but one")
         clash = sorted(RESERVED.intersection(extras))
         if clash:
             raise SourceError(

@@ -306,11 +306,19 @@ def test_a_missing_path_is_told(tmp_path: Path) -> None:
         {"columns": ("fetch_status",)},
         {"format": "txt", "caption_column": "x"},
         {"format": "txt", "columns": "all"},
+        {"columns": ("a", "b", "a")},
+        {"columns": ("a",), "types": {"A": "int"}},
     ],
 )
 def test_settings_that_cannot_be(settings: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"written by a later stage|a txt list has URLs alone"):
+    with pytest.raises(ValueError, match=r"by a later stage|a txt list has URLs alone|named twice|'A' is not among"):
         UrlTable("p", **settings)
+
+
+def test_two_columns_of_one_name_are_told(tmp_path: Path) -> None:
+    pq.write_table(pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], ["url", "url"]), tmp_path / "a.parquet")
+    with pytest.raises(SourceError, match=r"a\.parquet has several columns 'url'; rename all but one"):
+        urls(tmp_path / "a.parquet")
 
 
 def test_a_long_line_is_a_row_and_not_the_memory(tmp_path: Path) -> None:
