@@ -90,7 +90,7 @@ def test_the_weights_and_the_score_are_part_of_what_it_is(tmp_path):
     before = Faces(str(path)).scorer().identity()
     assert Faces(str(path), max_count=3).scorer().identity() == before
     assert Faces(str(path), min_score=0.5).scorer().identity() != before
-    path.write_bytes(b"changed")
+    path.write_bytes(b"other weights")
     assert Faces(str(path)).scorer().identity() != before
     with pytest.raises(ConfigError, match=r"w\.onnx is no ONNX network"):
         Faces(str(path)).scorer().require()

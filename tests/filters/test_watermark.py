@@ -42,7 +42,7 @@ def test_the_weights_are_told_by_their_bytes_and_checked_before_the_run(tmp_path
     path.write_bytes(b"weights")
     scorer = Watermark(str(path)).scorer()
     before = scorer.identity()
-    path.write_bytes(b"changed")
+    path.write_bytes(b"other weights")
     assert scorer.identity() != before
     with pytest.raises(ConfigError, match=r"w\.pt is refused"):
         scorer.require()
