@@ -258,6 +258,7 @@ def test_a_resolution_that_is_not_the_models_is_refused(data, tmp_path, model, r
     table = {**stage("a", [source("pairs")]), "resolution": resolution}
     with pytest.raises(ConfigError, match=words):
         train_stages(StagesOrder(stages(table, tokenizer="toy", **model), str(data), tmp_path / "out"))
+    assert list(tmp_path.iterdir()) == [], "the mended file is not refused as another training"
 
 
 def test_a_stage_that_changed_what_it_does_not_train_is_not_written(data, tmp_path, monkeypatch):
@@ -272,6 +273,23 @@ def test_a_stage_that_changed_what_it_does_not_train_is_not_written(data, tmp_pa
     with pytest.raises(StageError, match="changed 1 tensors that it does not train"):
         train_stages(StagesOrder(stages(table, tokenizer="toy"), str(data), tmp_path / "out"))
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "counted", "taken"),
+    [
+        ("toy", ["clip", "toy"], "toy"),
+        ("models/qwen", ["clip", "qwen"], "qwen"),
+        ("bytes", ["words", "clip"], "clip"),
+        ("", ["words", "clip"], "clip"),
+        ("bytes", ["words"], ""),
+        ("toy", ["toy"], "toy"),
+        ("toy", [], ""),
+    ],
+)
+def test_counts_are_those_of_the_models_own_words_or_come_near(tokenizer, counted, taken):
+    paths = {"qwen": "models/qwen"}
+    assert work.counted_by(tokenizer, {name: {"kind": "x", "path": paths.get(name, "")} for name in counted}) == taken
 
 
 def test_a_loss_that_is_not_finite_stops_the_stage(data, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
@@ -27,7 +28,7 @@ from curate.train.stages.settings import StageModelSettings
 from curate.train.stages.vision import preparing
 from curate.train.stages.words import Words
 
-__all__ = ["Computing", "StageWork", "evaluated"]
+__all__ = ["Computing", "StageWork", "counted_by", "evaluated"]
 
 TOY = "toy"
 HELD_OUT_BATCHES = 20
@@ -96,7 +97,7 @@ class StageWork:
             batch=self.stage.batch,
             rank=peers.rank,
             world=peers.world,
-            tokenizer=self._counted_by(handover),
+            tokenizer=counted_by(self._tokenizer, handover.manifest.tokenizers),
             decode=False,
             threads=threads,
             extra_tokens=EDGES,
@@ -106,11 +107,17 @@ class StageWork:
         return LoadedBatches(loader, collator, self._settings.units, peers, self._where)
 
     def _options(self, handover: Handover) -> PlanOptions:
-        return PlanOptions(self.stage.batch, self._counted_by(handover), extra_tokens=EDGES, augment=self.stage.augment)
+        own = counted_by(self._tokenizer, handover.manifest.tokenizers)
+        return PlanOptions(self.stage.batch, own, extra_tokens=EDGES, augment=self.stage.augment)
 
-    def _counted_by(self, handover: Handover) -> str:
-        """The hand-over's counts of the model's own tokenizer, where it has them."""
-        return self._tokenizer if self._tokenizer in handover.manifest.tokenizers else ""
+
+def counted_by(tokenizer: str, counted: Mapping[str, Mapping[str, Any]]) -> str:
+    """Whose counts a plan takes, of those that a manifest has: the model's own tokenizer's, by its name there or by its
+    folder; else, of several, the first one's, which come near. "": the only ones, or none."""
+    names = sorted(counted)
+    if tokenizer in names or len(names) < 2:
+        return tokenizer if tokenizer in names else ""
+    return next((name for name in names if counted[name].get("path") == tokenizer != ""), names[0])
 
 
 def evaluated(work: StageWork, evaluation: str, threads: int) -> dict[str, float]:
