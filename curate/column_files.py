@@ -206,9 +206,14 @@ def is_vector(kind: pa.DataType) -> bool:
 
 
 def plain_kind(kind: pa.DataType) -> pa.DataType:
-    """The type that a column is asked about in: without dictionaries and widths; bytes are read as hex digits."""
+    """The type that a column is asked about in, one that DuckDB has: without dictionaries and widths; bytes are read as
+    hex digits, tensors as vectors."""
     if pa.types.is_dictionary(kind):
         return plain_kind(kind.value_type)
+    if isinstance(kind, pa.FixedShapeTensorType):
+        return plain_kind(kind.storage_type)
+    if pa.types.is_decimal256(kind):
+        return pa.float64()
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         return pa.list_(plain_kind(kind.value_type))
     if pa.types.is_float16(kind):
@@ -246,7 +251,9 @@ def _plain(column: pa.Array) -> pa.Array:
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         values, offsets = _plain(column.flatten()), _offsets(column)
         return pa.ListArray.from_arrays(offsets, values, mask=column.is_null() if column.null_count else None)
-    if pa.types.is_float16(kind) or is_vector(kind):
+    if isinstance(kind, pa.FixedShapeTensorType):
+        return _plain(column.storage)
+    if pa.types.is_float16(kind) or pa.types.is_decimal256(kind) or is_vector(kind):
         return column.cast(plain_kind(kind))
     if _is_bytes(kind):
         return pa.array([None if value is None else value.hex() for value in column.to_pylist()], pa.string())
@@ -261,7 +268,8 @@ def _offsets(column: pa.Array) -> pa.Array:
 
 
 def _is_bytes(kind: pa.DataType) -> bool:
-    return any(test(kind) for test in (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary))
+    tests = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary, pa.types.is_binary_view)
+    return any(test(kind) for test in tests)
 
 
 def _as_text(value: Any) -> str | None:

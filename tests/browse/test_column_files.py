@@ -1,11 +1,14 @@
 """Columns of all shards as one table: which file wins, what is missing, types that differ, files that are broken."""
 
+from decimal import Decimal
+
 import numpy as np
 import pyarrow as pa
 import pytest
 from column_sets import put_files
 
 from curate.column_files import ColumnFiles, Kept, plain_column
+from curate.duck import open_views
 from curate.errors import ShardError
 from curate.storage import Storage
 
@@ -53,6 +56,19 @@ def test_types_that_differ_become_one(tmp_path, first, second, kind, values):
     assert files.fields["a"].type == kind
     assert [v for id in files.shards for v in files.table(id, ["a"])["a"].to_pylist()] == values
     assert bool(files.fields["a"].mixed) == (values in (["1", "x"], ["[1, 2]", "x"]))
+
+
+def test_types_that_duckdb_lacks_become_ones_that_it_has(tmp_path):
+    wide = pa.array([Decimal("1.5"), None], pa.decimal256(60, 2))
+    odd = {
+        "wide": wide,
+        "wides": pa.ListArray.from_arrays([0, 1, 2], wide),
+        "bytes": pa.array([b"\xff\x00", None], pa.binary_view()),
+        "tensor": pa.FixedShapeTensorArray.from_numpy_ndarray(np.ones((2, 2, 2), np.float32)),
+    }
+    with open_views(put_files(tmp_path, {"00000": {"": pa.table(odd)}})) as views:
+        found = views.sql("select wide, wides, bytes, tensor from samples order by key").fetchall()
+    assert found == [(1.5, [1.5], "ff00", (1.0,) * 4), (None, [None], None, (1.0,) * 4)]
 
 
 def test_lists_of_dictionaries_and_vectors_are_plain():
