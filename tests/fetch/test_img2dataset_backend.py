@@ -215,7 +215,7 @@ def test_a_run_without_a_shard_is_an_error_with_its_last_words(
 def test_a_run_that_hangs_is_ended_with_all_it_started(
     tmp_path: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("curate.fetch.img2dataset.START_S", 0.5)
+    monkeypatch.setattr("curate.fetch.img2dataset.START_S", 2.0)
     text = f"#!/bin/sh\nsleep 600 &\necho $! > {tmp_path}/pid\nwait\n"
     fetch = replace(FETCH, img2dataset_python=interpreter(tmp_path, text), total_timeout_s=0.05, retries=0)
     with pytest.raises(StageError, match="not done after"):
@@ -239,13 +239,13 @@ def test_the_runner_ends_with_whoever_started_it(tmp_path: Path) -> None:
     assert runner.stdout is not None
     worker = int(runner.stdout.readline())
     runner.stdin.close()
-    assert runner.wait(20) == -signal.SIGKILL
+    assert runner.wait(120) == -signal.SIGKILL
     assert gone(worker)
     runner.stdout.close()
 
 
 def gone(pid: int) -> bool:
-    for _ in range(100):
+    for _ in range(600):
         try:
             if Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z":
                 return True

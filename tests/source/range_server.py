@@ -17,7 +17,11 @@ class RangeServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.folder, self.ranges, self.failures = folder, ranges, failures
         self.asked: list[tuple[str, str, str]] = []
-        self.sent_bytes = 0
+        self.sent: list[int] = []
+
+    @property
+    def sent_bytes(self) -> int:
+        return sum(self.sent)
 
     @property
     def url(self) -> str:
@@ -79,5 +83,5 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         if body:
-            self.server.sent_bytes += len(data)
+            self.server.sent.append(len(data))
             self.wfile.write(data)
