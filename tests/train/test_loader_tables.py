@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 from handover_sets import make_handover, page, pair
 from loader_stages import stage
+from ray_clusters import cluster, environment
 
 import curate
 from curate.errors import ConfigError
@@ -80,12 +81,10 @@ def test_a_stage_without_an_end_has_no_spans(folder):
 def ray():
     """Ray on this machine with one CPU, blocks in the order of the parts."""
     ray = pytest.importorskip("ray")
-    os.environ.update(RAY_AUTH_MODE="disabled", RAY_USAGE_STATS_ENABLED="0")
-    os.environ["PYTHONPATH"] = f"{HERE.parents[1]}{os.pathsep}{HERE}"
-    ray.init(address="local", num_cpus=1, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
-    ray.data.DataContext.get_current().execution_options.preserve_order = True
-    yield ray
-    ray.shutdown()
+    with environment(PYTHONPATH=f"{HERE.parents[1]}{os.pathsep}{HERE}"), cluster({"num_cpus": 1}) as made:
+        ray.init(made.address, logging_level="ERROR", log_to_driver=False)
+        ray.data.DataContext.get_current().execution_options.preserve_order = True
+        yield ray
 
 
 @pytest.mark.slow
