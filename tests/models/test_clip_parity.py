@@ -293,18 +293,22 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 
 @pytest.mark.slow
-def test_a_real_architecture_on_real_pairs(tmp_path: Path) -> None:
-    """A ViT-B-32 with random weights, from one file, named by its architecture."""
+def test_a_real_architecture_on_real_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ViT-B-32, but for 9 of 12 layers that are like the others, from one file, named by its architecture."""
     import open_clip
     import torch
     from safetensors.torch import save_file
 
+    about = open_clip.get_model_config("ViT-B-32")
+    for part in ("vision_cfg", "text_cfg"):
+        about[part]["layers"] = 3
+    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "ViT-B-32", about)
     torch.manual_seed(0)
     model, _, preprocess = open_clip.create_model_and_transforms("ViT-B-32", load_weights=False)
     model.eval()
     path = tmp_path / "b32.safetensors"
     save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, path)
-    pairs = openstax()[:: len(openstax()) // 32][:32]
+    pairs = openstax()[:: len(openstax()) // 16][:16]
     found = scores(path, pairs, architecture="ViT-B-32", precision="fp32")
     pictures = torch.stack([preprocess(Image.open(io.BytesIO(data)).convert("RGB")) for _, data in pairs])
     with torch.no_grad():

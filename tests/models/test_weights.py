@@ -91,8 +91,7 @@ class Payload:
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
-@pytest.mark.parametrize("form", ["zip", "old", "bare"])
-@pytest.mark.parametrize("suffix", [".pt", ".pth", ".bin"])
+@pytest.mark.parametrize(("form", "suffix"), [("zip", ".pt"), ("zip", ".bin"), ("old", ".pth"), ("bare", ".bin")])
 def test_a_pickle_with_more_than_weights_is_refused_and_not_run(state, tmp_path: Path, form: str, suffix: str) -> None:
     import pickle
 
