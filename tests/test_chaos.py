@@ -9,11 +9,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from ray_clusters import cluster
 
 from curate.run_record import RUN_RECORD
 from curate.shard import list_shards
@@ -101,7 +100,7 @@ def hurt(process: subprocess.Popen[bytes], dice: random.Random) -> bool:
     return True
 
 
-def all_gone(session: int, within_s: float = 20.0) -> bool:
+def all_gone(session: int, within_s: float = 120.0) -> bool:
     deadline = time.monotonic() + within_s
     while session_members(session):
         if time.monotonic() > deadline:
@@ -139,12 +138,13 @@ def disturb(config: Path, out: Path, engine: str, dice: random.Random, most: int
 def twenty_kills(config: Path, folder: Path, engine: str, expected: dict[str, str], **environment: str) -> None:
     """As many jobs as it takes for twenty kills, each brought to its end and compared."""
     dice, hurts = random.Random(5), 0
-    while hurts < KILLS:
-        out = folder / f"after-{hurts}"
-        now = disturb(config, out, engine, dice, KILLS - hurts, **environment)
-        assert now, "the job was over before the first kill"
-        hurts += now
+    for job in range(3 * KILLS):
+        out = folder / f"job-{job}"
+        hurts += disturb(config, out, engine, dice, KILLS - hurts, **environment)
         check(out, expected)
+        if hurts == KILLS:
+            return
+    raise AssertionError("most jobs are over before they are killed")
 
 
 def check(out: Path, expected: dict[str, str]) -> None:
@@ -159,17 +159,6 @@ def test_killed_on_local_processes(calm: tuple[Path, dict[str, str]], tmp_path: 
     twenty_kills(calm[0], tmp_path, "local", calm[1])
 
 
-@pytest.fixture
-def cluster() -> Iterator[Any]:
-    from ray.cluster_utils import Cluster
-
-    os.environ.update(RAY_AUTH_MODE="disabled", RAY_USAGE_STATS_ENABLED="0")
-    head = {"num_cpus": 1, "object_store_memory": 80 << 20, "include_dashboard": False}
-    made = Cluster(initialize_head=True, head_node_args=head)
-    made.add_node(num_cpus=1, object_store_memory=80 << 20)
-    yield made
-    made.shutdown()
-
-
-def test_killed_on_ray(calm: tuple[Path, dict[str, str]], tmp_path: Path, cluster: Any) -> None:
-    twenty_kills(calm[0], tmp_path, "ray", calm[1], RAY_ADDRESS=cluster.address)
+def test_killed_on_ray(calm: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
+    with cluster({"num_cpus": 1}, {"num_cpus": 1}) as nodes:
+        twenty_kills(calm[0], tmp_path, "ray", calm[1], RAY_ADDRESS=nodes.address)
