@@ -156,6 +156,12 @@ def _unit(asked: Asked, counts: Counts, ledger: Ledger, seen: _Seen) -> Unit:
     reasons = asked.reasons or {name: (name,) for name in counts.reasons.numbers}
     if not ledger.of(step):  # a copy of the columns without commits and manifest
         ledger = replace(ledger, entries={**ledger.entries, step: [counts.entry(step)]})
+    if asked.decision and (unknown := ledger.unknown(step, reasons)):
+        told = ", ".join(unknown[:5]) + (f" and {len(unknown) - 5:,} more" if len(unknown) > 5 else "")
+        troubles.add(
+            f"{asked.unit} were dropped for reasons that no filter of run.json gives ({told}): they were judged by "
+            "other settings; run the config again"
+        )
     rows, kept = ledger.totals(step)
     if counts.undecided:
         words = f"have no decision on their {asked.unit} that can be read; none of their rows counts as kept"

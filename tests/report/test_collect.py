@@ -197,6 +197,16 @@ def test_shards_that_an_earlier_cut_left_are_not_counted(copy: Path, facts: Fact
     assert "source/plan.json is damaged" in told.troubles[0]
 
 
+def test_a_run_that_was_stopped_before_its_first_decision_is_told() -> None:
+    made = Made()
+    made.shards([pairs(4, a_score=[1.0, 2.0, 3.0, 4.0], b_score=[1.0, 1.0, 0.0, 1.0])])
+    made.decide((("a", Held("a_score", 2)), ("b", Held("b_score", 1))), 1)
+    assert collect(made.storage, Look(tiles=0)).troubles == ()
+    write_record(made.storage, Made().decide((("a", Held("a_score", 2)),), 0))
+    (trouble,) = collect(made.storage, Look(tiles=0)).troubles
+    assert trouble.startswith("samples were dropped for reasons that no filter of run.json gives (b_score_low)")
+
+
 def test_without_a_record_the_columns_tell(copy: Path, facts: Facts) -> None:
     (copy / "run.json").unlink()
     told = collect(Storage(str(copy)), Look(tiles=1))

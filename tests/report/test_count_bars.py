@@ -191,15 +191,23 @@ def test_another_number_of_the_same_filter_keeps_a_row_away() -> None:
     assert left(size, low=0) == 0
 
 
-def test_bounds_that_rows_were_not_judged_by_are_not_drawn() -> None:
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (3, None, "1 kept rows are outside"),
+        (1, None, "1 dropped rows are inside"),
+        (None, 3, "1 kept rows are outside and 1 dropped rows are inside"),
+    ],
+)
+def test_bounds_that_rows_were_not_judged_by_are_not_drawn(low: float | None, high: float | None, words: str) -> None:
     made, troubles = Made(), Troubles()
-    made.shards([pairs(4, a_score=pa.array([1.0, 2, 3, 4]))])
-    made.decide((("held", Held("a_score", 2)),), 1)
-    record = Made().decide((("held", Held("a_score", 3)),), 0)
+    made.shards([pairs(5, a_score=pa.array([1.0, 2, 3, 4, None]))])
+    made.decide((("held", Held("a_score", 2, unknown="a_score_unknown")),), 1)
+    record = Made().decide((("held", Held("a_score", low, high, unknown="a_score_unknown")),), 0)
     counts = count_unit(layout_of(made.storage, Troubles()).samples, "", record.filters("samples"), troubles)
     own = next(h for h in counts.histograms(troubles) if h.name == "a_score")
     assert (own.filter, own.min, sum(own.left)) == ("", None, 3)
-    assert troubles.told()[0].startswith("1 kept rows are outside the bounds of held on a_score")
+    assert troubles.told()[0].startswith(f"{words} the bounds of held on a_score that run.json has")
 
 
 def test_without_a_filter_the_kept_rows_are_left() -> None:

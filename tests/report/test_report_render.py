@@ -341,6 +341,7 @@ def test_a_config_is_told_as_toml() -> None:
         (told("ab", 2), "ab"),
         (told("abc", 2), "ab… (3 letters)"),
         (str(breakable("a_b<")), "a_<wbr>b&lt;"),
+        (str(breakable("a_1.b 60.6%")), "a_<wbr>1.<wbr>b 60.6%"),
         (with_unit(150, "side_px"), "150 px"),
         (with_unit(2048, "file_bytes"), "2.05 kB"),
         (with_unit(0.5, "x_ratio"), "0.5"),

@@ -8,6 +8,7 @@ the bounds are compared in the column's own precision, as filters do.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -32,11 +33,12 @@ Flags = npt.NDArray[np.bool_]
 @dataclass(frozen=True)
 class Measure:
     """What one histogram counts. `filter` is empty where nothing bounds the number; `beside`: the same filter's other
-    gauges."""
+    gauges; `own`: reasons that nothing but this gauge gives."""
 
     gauge: Gauge
     filter: str = ""
     beside: tuple[Gauge, ...] = ()
+    own: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,15 @@ class Numbers:
 
 def measures_of(filters: Sequence[FilterRecord], plain: Sequence[str]) -> list[Measure]:
     """The gauges of all filters in their order, then a histogram of each of the columns `plain` that no gauge is."""
+    givers = Counter(reason for one in filters for reason in one.reasons)
+    givers.update(reason for one in filters for gauge in one.gauges for reason in {gauge.too_low, gauge.too_high})
     own = [
-        Measure(gauge, one.name if _bound(gauge) else "", tuple(other for other in one.gauges if other != gauge))
+        Measure(
+            gauge,
+            one.name if _bound(gauge) else "",
+            tuple(other for other in one.gauges if other != gauge),
+            tuple(reason for reason in (gauge.too_low, gauge.too_high) if givers[reason] == 2),
+        )
         for one in filters
         for gauge in one.gauges
     ]
@@ -80,9 +89,9 @@ def numbers_of(gauge: Gauge, columns: pa.Table) -> Numbers | None:
 
 @dataclass
 class Bars:
-    """One histogram while it is counted. `stale`: kept rows that are outside the bounds, so that these cannot be the
-    bounds that they were judged by. `least`, `most`: of the numbers; `bits`: of the
-    least precise column of floats."""
+    """One histogram while it is counted. `stale`: kept rows that are outside the bounds, and `inside`: rows inside them
+    that have the reason of those outside; in either case these are not the bounds that rows were judged by. `least`,
+    `most`: of the numbers; `bits`: of the least precise column of floats."""
 
     measure: Measure
     edges: Edges
@@ -92,6 +101,7 @@ class Bars:
     without: int = 0
     without_kept: int = 0
     stale: int = 0
+    inside: int = 0
     least: float = float("inf")
     most: float = float("-inf")
     bits: int = 64
@@ -109,6 +119,7 @@ class Bars:
             return
         left = kept | self._alone(own, numbers, verdicts, reasons) if self.measure.filter else kept
         self.stale += int((kept & own.outside).sum())
+        self.inside += self._dropped_inside(own, verdicts, reasons)
         values = own.values[own.known]
         self.bits = min(self.bits, own.kind.bit_width) if pt.is_floating(own.kind) else self.bits
         self.least, self.most = min(self.least, values.min(initial=np.inf)), max(self.most, values.max(initial=-np.inf))
@@ -121,9 +132,9 @@ class Bars:
         self.without_kept += int((kept & ~own.known).sum())
 
     def histogram(self) -> Histogram:
-        """As it is told. Where kept rows are outside the bounds, without them: nobody knows what would stay. Where
+        """As it is told. Where rows were judged by other bounds, without them: nobody knows what would stay. Where
         nothing bounds numbers that lie in one bin, that is from the least to the largest of them."""
-        gauge, whole = self.measure.gauge, not self.stale and bool(self.measure.filter)
+        gauge, whole = self.measure.gauge, self.fits and bool(self.measure.filter)
         edges, counts = self.edges.values, [self.rows, self.left if whole else self.kept]
         if not self.measure.filter and np.count_nonzero(self.rows) == 1:
             edges, counts = (float(self.least), float(self.most)), [own[self.rows > 0] for own in counts]
@@ -138,6 +149,16 @@ class Bars:
         return replace(
             told, filter=self.measure.filter, min=gauge.min, max=gauge.max, min_setting=low, max_setting=high
         )
+
+    @property
+    def fits(self) -> bool:
+        """Whether the bounds can be those that rows were judged by."""
+        return not self.stale and not self.inside
+
+    def _dropped_inside(self, own: Numbers, verdicts: Verdicts, reasons: Reasons) -> int:
+        numbers = [reasons.numbers[reason] for reason in self.measure.own if reason in reasons.numbers]
+        rows = np.unique(verdicts.rows[np.isin(verdicts.reasons, numbers)])
+        return int((own.known & ~own.outside)[rows].sum())
 
     def _alone(
         self, own: Numbers, numbers: Mapping[Gauge, Numbers | None], verdicts: Verdicts, reasons: Reasons

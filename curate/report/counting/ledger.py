@@ -56,10 +56,15 @@ class Ledger:
 
     def funnel(self, step: str, reasons: Mapping[str, Sequence[str]]) -> tuple[FunnelRow, ...]:
         """Of a decision. `reasons`: of each filter; those that none of them gives follow by their own names."""
-        known = {reason for own in reasons.values() for reason in own}
-        given = (name.removeprefix("flagged.") for entry in self.of(step) for name in entry.counts)
-        others = {name: [name] for name in sorted({*given} - known) if self._flagged(step, name)}
+        others = {name: [name] for name in self.unknown(step, reasons)}
         return tuple(funnel(self.of(step), {**reasons, **others}))
+
+    def unknown(self, step: str, reasons: Mapping[str, Sequence[str]]) -> list[str]:
+        """The reasons that a decision gave and that are not among these, of each filter."""
+        known = {reason for own in reasons.values() for reason in own}
+        flagged = {name for entry in self.of(step) for name, rows in entry.counts.items() if rows}
+        given = {name.removeprefix("flagged.") for name in flagged if name.startswith("flagged.")}
+        return sorted(given - known)
 
     def costs(self, rates: Mapping[str, float | None]) -> tuple[Cost, ...]:
         """What every step took; priced where there is a rate for an hour of it."""
@@ -77,9 +82,6 @@ class Ledger:
             total += max(0.0, ended - max(began, end))
             end = max(end, ended)
         return round(total, 1)
-
-    def _flagged(self, step: str, name: str) -> bool:
-        return any(f"flagged.{name}" in entry.counts for entry in self.of(step))
 
 
 def ledger_of(storage: Storage, record: RunRecord | None, left_over: Collection[str], troubles: Troubles) -> Ledger:

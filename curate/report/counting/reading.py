@@ -97,7 +97,7 @@ class Columns:
             rows = table.table(family, names)
             found = dict(zip(rows.column_names, rows.columns, strict=True))
         if self.long.get(family):
-            found |= reduced(table, family, self.long[family])
+            found = reduced(table, family, self.long[family]) | found  # a column goes before what is made of another
         return found
 
 

@@ -71,10 +71,12 @@ class Counts:
 
     def histograms(self, troubles: Troubles) -> tuple[Histogram, ...]:
         """Those with a number in them, or a bound."""
-        for own in (bars for bars in self.bars if bars.measure.filter and bars.stale):
+        for own in (bars for bars in self.bars if bars.measure.filter and not bars.fits):
+            rows = {"kept rows are outside": own.stale, "dropped rows are inside": own.inside}
+            told_rows = " and ".join(f"{n:,} {what}" for what, n in rows.items() if n)
             troubles.add(
-                f"{own.stale:,} kept rows are outside the bounds of {own.measure.filter} on {own.measure.gauge.name}: "
-                "they were judged by others, so no bound is drawn; run the config again"
+                f"{told_rows} the bounds of {own.measure.filter} on {own.measure.gauge.name} that run.json has: they "
+                "were judged by others, so no bound is drawn; run the config again"
             )
         told = (own.histogram() for own in self.bars)
         return tuple(own for own in told if any(own.rows) or own.filter)

@@ -38,7 +38,7 @@ URL_LETTERS = 2000
 """Of an address that is made a link; longer ones are text."""
 
 _WEB = re.compile(r"https?://[^\s<>\"'`\\\x00-\x20\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]+", re.IGNORECASE)
-_BREAKS = re.compile(r"[_.](?=\w)")
+_BREAKS = re.compile(r"_(?=\w)|\.(?=[^\W\d])")
 _MAGIC = ((b"\xff\xd8\xff", "jpeg"), (b"\x89PNG\r\n\x1a\n", "png"), (b"GIF8", "gif"))
 _TIMES = ((86_400, "d"), (3_600, "h"), (60, "min"))
 _SIZES = ("B", "kB", "MB", "GB", "TB", "PB")
@@ -115,7 +115,8 @@ def is_numeric(value: object) -> bool:
 
 
 def breakable(text: object, letters: int = 60) -> Markup:
-    """A name, cut, as markup that may break after each underscore and dot: `too_few_words` on two lines of a phone."""
+    """A name, cut, as markup that may break after underscores and dots, though not within a number: `too_few_words` on
+    two lines of a phone."""
     return Markup(_BREAKS.sub(r"\g<0><wbr>", str(escape(plain(told(text, letters))))))  # noqa: S704 (escaped)
 
 
