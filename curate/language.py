@@ -1,4 +1,4 @@
-"""Which language a text is in, by fastText's lid.176, by CLD3 or by py3langid.
+"""Which language a text is in, by fastText's lid.176, by CLD3 or by py3langid; and what filters by it have in common.
 
 `model` is a path to a fastText model, or `lid.176.bin` or `lid.176.ftz`, which are fetched once and checked by digest.
 `cld3` is Google's network, which LAION-2B and COYO used (the extra `cld3`), asked as DataComp does.
@@ -10,16 +10,29 @@ among all of its 140 it takes a title for Luxembourgish: on 10,000 real alt text
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from curate.filter import Filter, check_bounds
+from curate.gauge import Gauge
 from curate.source.model_file import KNOWN_MODELS, file_digest
 
-__all__ = ["PY3LANGID", "UNDETERMINED", "WEB_LANGUAGES", "check_languages", "classifier", "identified", "model_name"]
+__all__ = [
+    "PY3LANGID",
+    "UNDETERMINED",
+    "WEB_LANGUAGES",
+    "ByLanguage",
+    "check_languages",
+    "classifier",
+    "identified",
+    "model_name",
+]
 
 PY3LANGID = "py3langid"
 CLD3 = "cld3"
@@ -35,6 +48,41 @@ UNDETERMINED = "und"
 """ISO 639's code for that, and py3langid's answer."""
 
 Classifier: TypeAlias = Callable[[str], tuple[str | None, float | None]]
+
+
+@dataclass(frozen=True)
+class ByLanguage(Filter):
+    """Keeps what is in one of `languages`, and as probable as `min_probability` (included) if given.
+
+    With `min_other_probability` another language is a reason to drop only from that probability on (included).
+    """
+
+    languages: tuple[str, ...] = ("en",)
+    min_probability: float | None = None
+    min_other_probability: float | None = None
+    model: str = PY3LANGID
+
+    uncertain: ClassVar[str]
+    """The reason of one that is not as probable; `reads` are the columns of language and probability."""
+
+    def __post_init__(self) -> None:
+        check_bounds(self.min_probability, None, most=1, name="{}_probability")
+        check_bounds(self.min_other_probability, None, most=1, name="{}_other_probability")
+        check_languages(self.languages, self.model)
+
+    @property
+    def gauges(self) -> tuple[Gauge, ...]:
+        column, setting = self.reads[1], "min_probability"
+        own = Gauge(column, (column,), self.min_probability, too_low=self.uncertain, min_setting=setting)
+        return () if self.min_probability is None else (own,)
+
+    def is_other(self, columns: pa.Table) -> pa.ChunkedArray:
+        """True where the language is none of these, and sure enough; false for no language."""
+        language, probability = self.reads
+        other = pc.invert(pc.is_in(columns[language], value_set=pa.array([*self.languages, None], pa.string())))
+        if self.min_other_probability is None:
+            return other
+        return pc.and_(other, pc.invert(pc.less(columns[probability], self.min_other_probability)))
 
 
 def check_languages(languages: tuple[str, ...], model: str) -> None:

@@ -14,9 +14,8 @@ from typing import Any, ClassVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.filter import Batch, Filter, Scorer, Verdict, below, check_bounds, verdict
-from curate.gauge import Gauge
-from curate.language import PY3LANGID, UNDETERMINED, check_languages, identified, model_name
+from curate.filter import Batch, Scorer, Verdict, below, verdict
+from curate.language import PY3LANGID, UNDETERMINED, ByLanguage, identified, model_name
 
 
 @dataclass(frozen=True)
@@ -41,17 +40,12 @@ class IdentifyLanguage(Scorer):
 
 
 @dataclass(frozen=True)
-class Language(Filter):
+class Language(ByLanguage):
     """Keeps captions whose first label is in `languages`, and as probable as `min_probability` (included) if given.
 
     With `min_other_probability` another language is a reason to drop only from that probability on (included): of 65
     English alt texts of recipes and portraits that the rule without it dropped, py3langid gave 57 less than 0.5.
     """
-
-    languages: tuple[str, ...] = ("en",)
-    min_probability: float | None = None
-    min_other_probability: float | None = None
-    model: str = PY3LANGID
 
     reads: ClassVar[tuple[str, ...]] = ("language", "language_probability")
     reasons: ClassVar[Mapping[str, str]] = {
@@ -60,10 +54,7 @@ class Language(Filter):
         "language_unknown": "the caption has no language, or there is none",
     }
 
-    def __post_init__(self) -> None:
-        check_bounds(self.min_probability, None, most=1, name="{}_probability")
-        check_bounds(self.min_other_probability, None, most=1, name="{}_other_probability")
-        check_languages(self.languages, self.model)
+    uncertain: ClassVar[str] = "language_uncertain"
 
     def scorer(self) -> Scorer:
         return IdentifyLanguage(self.model)
@@ -73,26 +64,9 @@ class Language(Filter):
         bounds = (self.min_probability, self.min_other_probability)
         return self.reads if any(bound is not None for bound in bounds) else ("language",)
 
-    @property
-    def gauges(self) -> tuple[Gauge, ...]:
-        own = Gauge(
-            "language_probability",
-            ("language_probability",),
-            self.min_probability,
-            too_low="language_uncertain",
-            min_setting="min_probability",
-        )
-        return () if self.min_probability is None else (own,)
-
     def judge(self, columns: pa.Table) -> Verdict:
-        language = columns["language"]
-        allowed = pc.is_in(language, value_set=pa.array(self.languages, pa.string()))
-        unknown = pc.fill_null(pc.equal(language, UNDETERMINED), True)
-        other = pc.invert(allowed)
-        if self.min_other_probability is not None:
-            unsure = pc.less(columns["language_probability"], self.min_other_probability)
-            other = pc.and_(other, pc.invert(unsure))
-        rules = [("language_unknown", unknown), ("wrong_language", other)]
+        unknown = pc.fill_null(pc.equal(columns["language"], UNDETERMINED), True)
+        rules = [("language_unknown", unknown), ("wrong_language", self.is_other(columns))]
         if self.min_probability is not None:
             rules.append(("language_uncertain", below(columns["language_probability"], self.min_probability)))
         return verdict(len(columns), *rules)

@@ -15,9 +15,8 @@ from typing import Any, ClassVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.filter import Batch, Filter, Scorer, Verdict, below, check_bounds, verdict
-from curate.gauge import Gauge
-from curate.language import PY3LANGID, UNDETERMINED, check_languages, identified, model_name
+from curate.filter import Batch, Scorer, Verdict, below, verdict
+from curate.language import PY3LANGID, UNDETERMINED, ByLanguage, identified, model_name
 
 PREFIX_CHARS = 2_000
 
@@ -51,17 +50,13 @@ class IdentifyTextLanguage(Scorer):
 
 
 @dataclass(frozen=True)
-class TextLanguage(Filter):
+class TextLanguage(ByLanguage):
     """Keeps texts whose language is in `languages`, and as probable as `min_probability` (included) if given.
 
     With `min_other_probability` another language is a reason to drop only from that probability on (included). What
     has no text is kept; a text without letters has no language and is not.
     """
 
-    languages: tuple[str, ...] = ("en",)
-    min_probability: float | None = None
-    min_other_probability: float | None = None
-    model: str = PY3LANGID
     lower_case: bool = False
 
     reads: ClassVar[tuple[str, ...]] = ("text_language", "text_language_probability")
@@ -71,34 +66,15 @@ class TextLanguage(Filter):
         "text_language_unknown": "the text has no language",
     }
 
-    def __post_init__(self) -> None:
-        check_bounds(self.min_probability, None, most=1, name="{}_probability")
-        check_bounds(self.min_other_probability, None, most=1, name="{}_other_probability")
-        check_languages(self.languages, self.model)
+    uncertain: ClassVar[str] = "text_language_uncertain"
 
     def scorer(self) -> Scorer:
         return IdentifyTextLanguage(self.model, self.lower_case)
 
-    @property
-    def gauges(self) -> tuple[Gauge, ...]:
-        own = Gauge(
-            "text_language_probability",
-            ("text_language_probability",),
-            self.min_probability,
-            too_low="text_language_uncertain",
-            min_setting="min_probability",
-        )
-        return () if self.min_probability is None else (own,)
-
     def judge(self, columns: pa.Table) -> Verdict:
-        language, probability = (columns[name] for name in self.reads)
-        known = pc.is_in(language, value_set=pa.array([*self.languages, None], pa.string()))
-        other = pc.invert(known)
-        if self.min_other_probability is not None:
-            other = pc.and_(other, pc.invert(pc.less(probability, self.min_other_probability)))
         return verdict(
             len(columns),
-            ("text_language_unknown", pc.equal(language, UNDETERMINED)),
-            ("text_in_other_language", other),
-            ("text_language_uncertain", below(probability, self.min_probability)),
+            ("text_language_unknown", pc.equal(columns["text_language"], UNDETERMINED)),
+            ("text_in_other_language", self.is_other(columns)),
+            ("text_language_uncertain", below(columns["text_language_probability"], self.min_probability)),
         )

@@ -1,20 +1,21 @@
-"""The scorer of every filter that asks what a caption says: verbs, nouns and relations come of one pass."""
+"""What the filters that ask what a caption says have in common: verbs, nouns and relations come of one pass."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 
-from curate.filter import Batch, Scorer
+from curate.filter import Batch, Bounded, Scorer, check_bounds
+from curate.gauge import Gauge
 from curate.grammar.rules import tally_by_rules
 from curate.grammar.spacy_parser import model_name, tally_by_spacy
 from curate.grammar.tally import Tally
 
-__all__ = ["RULES", "CountGrammar"]
+__all__ = ["RULES", "CountGrammar", "LeastGrammar"]
 
 RULES = "rules"
 SPACY = "spacy:"
@@ -69,3 +70,28 @@ def _columns(found: Tally, there: Any) -> Mapping[str, pa.Array]:
         whole[there] = counts
         columns[name] = pa.array(whole, pa.int32(), mask=~there)
     return columns
+
+
+@dataclass(frozen=True)
+class LeastGrammar(Bounded):
+    """Keeps captions with at least `min` of what is counted, included. No caption has none.
+
+    `parser` is "rules", for English, or "spacy:" and the name or folder of a model, for its language.
+    """
+
+    min: int = 1
+    parser: str = field(default=RULES, metadata={"runtime": True})
+
+    unknown: ClassVar[str]
+    """Its only reason; what is counted is the only column of `reads`."""
+
+    def __post_init__(self) -> None:
+        check_bounds(self.min, None)
+        self.scorer()
+
+    def scorer(self) -> Scorer:
+        return CountGrammar(self.parser)
+
+    @property
+    def gauge(self) -> Gauge:
+        return Gauge(self.reads[0], self.reads, min=self.min, too_low=self.unknown)
