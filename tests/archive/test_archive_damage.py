@@ -127,7 +127,7 @@ def test_damage_in_a_member_keeps_what_came_before_it() -> None:
 
 
 @given(seed=st.integers(0, 2**32))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_other_members_survive_damage_to_one(seed: int) -> None:
     chance = random.Random(seed)
     members = [pack(record, "gzip") for record in warcio_records(12)]
@@ -153,7 +153,7 @@ STARTS = [
 
 
 @given(data=st.binary(max_size=400), start=st.sampled_from(STARTS))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_any_bytes_are_a_record_or_a_problem(data: bytes, start: bytes) -> None:
     records = read(start + data)
     assert records or not data.strip(b"\r\n\0")

@@ -236,7 +236,7 @@ WHOLE = [encoded(name, (60, 40)) for name in ("JPEG", "PNG", "GIF", "WEBP", "BMP
 WHOLE.append(encoded("JPEG", (60, 40), progressive=True))
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.sampled_from(WHOLE),
     st.lists(st.tuples(st.floats(0, 1), st.binary(min_size=1, max_size=4)), max_size=8),
