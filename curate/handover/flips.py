@@ -23,7 +23,7 @@ from curate.caption.fuse_texts import plain_texts
 from curate.config import require_range
 from curate.errors import ShardError
 
-__all__ = ["FLIP_REASONS", "SIDES", "WRITING", "count_refusals", "flip_refusals", "may_flip"]
+__all__ = ["FLIP_REASONS", "SIDES", "WRITING", "count_refusals", "flip_refusals"]
 
 FLIP_REASONS: Mapping[str, str] = {
     "text_names_a_side": "a text says left or right, or which way something turns",
@@ -134,11 +134,6 @@ def flip_refusals(texts: Texts, columns: pa.Table, max_text_ratio: float = 0.01)
     for code, reason in reversed(list(enumerate(FLIP_REASONS))):
         codes[found[reason]] = code
     return pa.array(list(FLIP_REASONS)).take(pa.array(codes, mask=codes < 0))
-
-
-def may_flip(texts: Texts, columns: pa.Table, max_text_ratio: float = 0.01) -> npt.NDArray[np.bool_]:
-    """Which pictures may be mirrored, bool (n); as `flip_refusals`."""
-    return np.asarray(flip_refusals(texts, columns, max_text_ratio).is_null())
 
 
 def count_refusals(refusals: pa.Array) -> Counter[str]:

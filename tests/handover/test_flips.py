@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from curate.errors import ShardError
-from curate.handover.flips import FLIP_REASONS, SIDES, WRITING, count_refusals, flip_refusals, may_flip
+from curate.handover.flips import FLIP_REASONS, SIDES, WRITING, count_refusals, flip_refusals
 
 SIDE, WRITTEN, FOUND, BOXES = FLIP_REASONS
 NOTHING = pa.table({"a": pa.array([0])})
@@ -119,7 +119,7 @@ def test_all_of_a_pictures_texts_count_and_are_its_own() -> None:
     columns = pa.table({"a": range(6)})
     assert flip_refusals(texts, columns).to_pylist() == [SIDE, None, None, None, WRITTEN, None]
     chunked = pa.chunked_array([texts.slice(0, 1), texts.slice(1)])
-    assert may_flip(chunked, columns).tolist() == [False, True, True, True, False, True]
+    assert flip_refusals(chunked, columns).to_pylist() == [SIDE, None, None, None, WRITTEN, None]
 
 
 COLUMNS: list[tuple[dict[str, Any], str | None]] = [
@@ -149,9 +149,9 @@ def test_what_columns_tell(columns: Any, reason: str | None) -> None:
 
 def test_the_bound_of_writing_is_included() -> None:
     columns = pa.table({"text_area_ratio": [0.2, 0.21]})
-    assert may_flip(pa.array(["a dog", None]), columns, 0.2).tolist() == [True, False]
+    assert flip_refusals(pa.array(["a dog", None]), columns, 0.2).to_pylist() == [None, FOUND]
     with pytest.raises(ValueError, match="max_text_ratio"):
-        may_flip(pa.array(["a dog"]), NOTHING, 1.5)
+        flip_refusals(pa.array(["a dog"]), NOTHING, 1.5)
 
 
 def test_refusals_are_counted() -> None:
