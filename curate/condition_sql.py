@@ -26,8 +26,9 @@ OPENING = "SELECT 1 FROM rows WHERE "
 MOST_DEPTH = 60
 MOST_NODES = 5_000
 MOST_CALLS = 100
-MOST_PATTERNS = 5_000
-"""Letters of all regular expressions, with what they repeat written out."""
+MOST_PATTERNS = 10_000
+"""Letters of all regular expressions, with what they repeat written out: as many as a condition may have. The largest
+take half a minute of one text of 100,000 letters, which is asked as a whole."""
 MOST_WRITTEN = 100_000
 """Letters that a text with CASE may be when the parser has written it out."""
 FEW = 6
