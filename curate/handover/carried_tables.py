@@ -139,7 +139,7 @@ def _tar_places(file: InputFile, number: int) -> pa.Table:
         raise SourceError(f"{file.path} is not read as it is: {why}; pack it anew")
     keys = list(contents.groups)
     last = [max(m.offset + m.size + -m.size % BLOCK for m in g.members.values()) for g in contents.groups.values()]
-    offsets = [0, *last[:-1]]
+    offsets = [0, *last][:-1]
     return pa.table(
         {
             KEY: pa.array(keys, pa.string()),

@@ -123,6 +123,7 @@ def chat_tar(path: Path, keys: list[str], spoil: str = "") -> Path:
 def test_tars_in_our_layout_keep_their_members(tmp_path: Path) -> None:
     chat_tar(tmp_path / "a.tar", ["x1", "x2", "long" * 40])
     chat_tar(tmp_path / "b.tar", ["y1", "y2"])
+    chat_tar(tmp_path / "empty.tar", [])
     target = Storage(str(tmp_path / "out"))
     composed(target, {"talk": {"kind": "chat", "format": "shards", "path": str(tmp_path)}}, samples=4)
     rows = [row for shard in ("00000", "00001") for row in rows_of(target, shard)]
