@@ -21,8 +21,9 @@ from curate.gauge import Gauge, measured
 from curate.manifest import CommitLog, commit_name
 from curate.run_record import DecisionRecord, FilterRecord, RunRecord, read_record
 from curate.shard import Shard
+from curate.storage import Storage
 
-__all__ = ["Event", "history"]
+__all__ = ["Event", "history", "record_or_trouble"]
 
 MOST_LETTERS = 2_000
 """Of a value that is told."""
@@ -42,9 +43,17 @@ class Event:
     kept: bool | None = None
 
 
+def record_or_trouble(storage: Storage) -> tuple[RunRecord | None, str]:
+    """What the run was told to do, None where that is not there; and what is wrong with it, else nothing."""
+    try:
+        return read_record(storage), ""
+    except StorageError as error:
+        return None, str(error)
+
+
 def history(files: ColumnFiles, unit: str, id: str, row: int) -> tuple[Event, ...]:
     """The events of a row, in the order of the steps. Raises ShardError and StorageError for what cannot be read."""
-    shard, record = files.shard(id), read_record(files.storage)
+    shard, (record, _) = files.shard(id), record_or_trouble(files.storage)
     values = _values(shard, row)
     log = CommitLog(files.storage)
     given: set[str] = set()

@@ -12,9 +12,10 @@ from typing import Any
 
 from curate.browse.catalog import Column
 from curate.browse.find import Finder
+from curate.browse.history import record_or_trouble
 from curate.browse.list_page import Question, quoted, sortable
 from curate.manifest import Manifest
-from curate.run_record import RunRecord, read_record
+from curate.run_record import RunRecord
 
 __all__ = ["UnitCounts", "overview_context"]
 
@@ -35,13 +36,13 @@ class UnitCounts:
 
 def overview_context(finder: Finder) -> dict[str, Any]:
     """What the template `overview.html` shows."""
-    record, manifest = read_record(finder.storage), Manifest.read(finder.storage)
+    (record, trouble), manifest = record_or_trouble(finder.storage), Manifest.read(finder.storage)
     catalog = finder.catalog
     return {
         "shards": len(catalog.shards()),
         "counts": [_counts(unit, finder, record, manifest) for unit in catalog.units()],
         "columns": [(unit, _files(unit, catalog.columns(unit))) for unit in catalog.units()],
-        "about": _about(record),
+        "about": [("trouble", trouble)] if trouble else _about(record),
     }
 
 

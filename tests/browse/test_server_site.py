@@ -337,6 +337,18 @@ def test_a_shard_that_is_broken_is_told_and_the_others_are_shown(tmp_path: Path)
         running.close()
 
 
+def test_a_damaged_record_of_the_run_is_told_and_all_else_is_shown(tmp_path: Path) -> None:
+    storage = sets.put_pairs(tmp_path / "pairs")
+    storage.write("run.json", b'{"no')
+    pages = Pages(Finder(storage), "pairs")
+    overview = pages.answer(Asked())
+    assert overview.status == 200
+    assert b"is damaged" in overview.body
+    row = pages.answer(Asked(("sample", "00001", sets.key_of(1, 3))))
+    assert row.status == 200
+    assert b"clip_similarity" in row.body
+
+
 def test_what_a_run_has_written_since_is_seen_within_a_minute(tmp_path: Path) -> None:
     storage, now = sets.put_pairs(tmp_path / "pairs"), [0.0]
     pages = Pages(Finder(storage), "pairs", lambda: now[0])
