@@ -163,7 +163,7 @@ def test_create_again_with_the_same_bytes_is_true(storage: Storage) -> None:
 
 @pytest.mark.parametrize("storage", ["disk", "s3"], indirect=True)
 def test_create_decides_a_race(storage: Storage) -> None:
-    for round_ in range(8):
+    for round_ in range(4):
         start = threading.Barrier(8)
         won: list[int] = []
 
@@ -209,10 +209,9 @@ def _write_from_child(root: str) -> None:
 
 
 @pytest.mark.parametrize("storage", ["disk", "s3"], indirect=True)
-@pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_a_child_process_has_a_client_of_its_own(storage: Storage, method: str) -> None:
+def test_a_child_process_has_a_client_of_its_own(storage: Storage) -> None:
     storage.write("parent", b"1")
-    child = get_context(method).Process(target=_write_from_child, args=(storage.root,))
+    child = get_context("fork").Process(target=_write_from_child, args=(storage.root,))
     child.start()
     child.join(60)
     assert child.exitcode == 0

@@ -126,7 +126,7 @@ def test_a_language_identifier_tells_them_apart():
     """Over all colours, shapes and counts: English is English, and what is labelled otherwise is not."""
     langid = pytest.importorskip("py3langid")
     random = Random(5)
-    drawn = [random_scene(random) for _ in range(60)]
+    drawn = [random_scene(random) for _ in range(30)]
     english = [describe(s, random.randrange(WORDINGS)) for s in drawn]
     assert sum(langid.classify(text)[0] == "en" for text in english) == len(english)
     for language in LANGUAGES:
