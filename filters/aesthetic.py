@@ -11,66 +11,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pyarrow as pa
 
 from curate.cut import Cut
-from curate.filter import Batch, Scorer
-from curate.models.heads import Head, aesthetic_head, made_on_top, require_length, scores_of
-from curate.models.model_files import digest_of
-from curate.models.pair_scores import image_embedding
+from curate.filter import Scorer
+from curate.models.head_scores import ScoreByHead
+from curate.models.heads import Head, aesthetic_head
 from curate.models.settings import check_model_name, require_model
 from curate.models.weights import embedding_length
 
 
 @dataclass(frozen=True)
-class ScoreAesthetic(Scorer):
-    """The score of each picture with an embedding, about 1 to 10; null for the others.
-
-    `length` is that of the model's embeddings, where it is known before the run."""
-
-    head: str
-    model: str = "clip"
-    length: int | None = None
+class ScoreAesthetic(ScoreByHead):
+    """The score of each picture with an embedding, about 1 to 10; null for the others."""
 
     name: ClassVar[str] = "aesthetic"
-    version: ClassVar[int] = 2
     writes: ClassVar[Mapping[str, pa.DataType]] = {"aesthetic_score": pa.float32()}
 
-    @property
-    def reads(self) -> tuple[str, ...]:
-        return (image_embedding(self.model),)
-
-    def identity(self) -> Any:
-        return {"scorer": self.name, "version": self.version, "model": self.model, "head": self._digest}
-
-    def provenance(self) -> Mapping[str, str]:
-        return self.made_from({})
-
-    def made_from(self, told: Mapping[str, Mapping[str, str]]) -> Mapping[str, str]:
-        """As `provenance`, where it is known what the columns of `reads` say of themselves."""
-        about = {"head": Path(self.head).name, "head_digest": self._digest}
-        return made_on_top(told.get(self.reads[0], {}), [self.name, self.version, self._digest], about)
-
-    def require(self) -> None:
-        head = _loaded(self.head, self._digest)
-        require_length(head, self.length or head.length, f"[models.{self.model}]")
-
-    @property
-    def _digest(self) -> str:
-        return digest_of(self.head, "[filters.aesthetic] head")
-
-    def score(self, batch: Batch) -> Mapping[str, pa.Array]:
-        head = _loaded(self.head, self._digest)
-        return {"aesthetic_score": scores_of(head, batch.columns[self.reads[0]], self.reads[0])}
-
-
-@lru_cache(maxsize=4)
-def _loaded(path: str, digest: str) -> Head:
-    return aesthetic_head(Path(path))
+    @staticmethod
+    def opened(path: Path) -> Head:
+        return aesthetic_head(path)
 
 
 @dataclass(frozen=True)

@@ -7,70 +7,34 @@ is above .1 by the one for L/14: 14.4 % of its crawl, 97.4 % right on a labelled
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pyarrow as pa
 
-from curate.filter import Batch, Bounded, Scorer, check_bounds
+from curate.filter import Bounded, Scorer, check_bounds
 from curate.gauge import Gauge
-from curate.models.heads import Head, made_on_top, require_length, scores_of
-from curate.models.model_files import digest_of
+from curate.models.head_scores import ScoreByHead
+from curate.models.heads import Head
 from curate.models.nsfw_head import nsfw_head
-from curate.models.pair_scores import image_embedding
 from curate.models.saved_model import FILES
 from curate.models.settings import check_model_name, require_model
 from curate.models.weights import embedding_length
 
 
 @dataclass(frozen=True)
-class ScoreNsfw(Scorer):
-    """The probability, 0 to 1, of each picture with an embedding; null for the others.
-
-    `length` is that of the model's embeddings, where it is known before the run."""
-
-    head: str
-    model: str = "clip"
-    length: int | None = None
+class ScoreNsfw(ScoreByHead):
+    """The probability, 0 to 1, of each picture with an embedding; null for the others."""
 
     name: ClassVar[str] = "nsfw"
-    version: ClassVar[int] = 2
+    files: ClassVar[Sequence[str]] = FILES
     writes: ClassVar[Mapping[str, pa.DataType]] = {"nsfw_probability": pa.float32()}
 
-    @property
-    def reads(self) -> tuple[str, ...]:
-        return (image_embedding(self.model),)
-
-    def identity(self) -> Any:
-        return {"scorer": self.name, "version": self.version, "model": self.model, "head": self._digest}
-
-    def provenance(self) -> Mapping[str, str]:
-        return self.made_from({})
-
-    def made_from(self, told: Mapping[str, Mapping[str, str]]) -> Mapping[str, str]:
-        """As `provenance`, where it is known what the columns of `reads` say of themselves."""
-        about = {"head": Path(self.head).name, "head_digest": self._digest}
-        return made_on_top(told.get(self.reads[0], {}), [self.name, self.version, self._digest], about)
-
-    def require(self) -> None:
-        head = _loaded(self.head, self._digest)
-        require_length(head, self.length or head.length, f"[models.{self.model}]")
-
-    @property
-    def _digest(self) -> str:
-        return digest_of(self.head, "[filters.nsfw] head", FILES)
-
-    def score(self, batch: Batch) -> Mapping[str, pa.Array]:
-        head = _loaded(self.head, self._digest)
-        return {"nsfw_probability": scores_of(head, batch.columns[self.reads[0]], self.reads[0])}
-
-
-@lru_cache(maxsize=4)
-def _loaded(path: str, digest: str) -> Head:
-    return nsfw_head(Path(path))
+    @staticmethod
+    def opened(path: Path) -> Head:
+        return nsfw_head(path)
 
 
 @dataclass(frozen=True)
