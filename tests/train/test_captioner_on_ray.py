@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import ray_clusters
 import torch
 from pair_shards import toy_pairs, write_shard
 from safetensors.torch import load_file
@@ -20,7 +21,7 @@ from curate.train.spread_training import SharedTraining, carry_out, peers_of_pro
 
 pytestmark = pytest.mark.slow
 HERE = Path(__file__).resolve().parent
-PATHS = f"{HERE.parents[1]}{os.pathsep}{HERE}"
+PATHS = os.pathsep.join(map(str, (HERE.parents[1], HERE.parent, HERE)))
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +34,9 @@ def cluster():
     """A real Ray on this machine with two CPUs."""
     ray = pytest.importorskip("ray")
     pytest.importorskip("ray.train.torch", reason="Ray Train is not installed")
-    os.environ.update(RAY_AUTH_MODE="disabled", RAY_USAGE_STATS_ENABLED="0", PYTHONPATH=PATHS)
-    ray.init(address="local", num_cpus=2, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
-    yield ray
-    ray.shutdown()
+    with ray_clusters.environment(PYTHONPATH=PATHS), ray_clusters.cluster({"num_cpus": 2}) as made:
+        ray.init(made.address, logging_level="ERROR", log_to_driver=False)
+        yield ray
 
 
 def silent(text):
