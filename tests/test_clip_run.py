@@ -26,7 +26,7 @@ from curate.subset import UID
 
 ROOT = Path(__file__).resolve().parents[1]
 PAIRS = ROOT.parent / "shared" / "data" / "pairs"
-ROWS = 90
+ROWS = 48
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -68,7 +68,7 @@ def adapted(preset: str, folder: Path, weights: Path, fraction: float) -> Path:
         'contact = ""': 'contact = "you@example.org"\nallow_addresses = ["127.0.0.0/8"]\nper_host_rate = 0\n#',
         'architecture = "ViT-L-14"': 'architecture = "ViT-B-32"',
         'weights = "openai" .*': f'weights = "{weights}"',
-        "samples = 10000": "samples = 40",
+        "samples = 10000": "samples = 20",
         r"fraction = 0\.3": f"fraction = {fraction}",
     }.items():
         text, found = re.subn(pattern, new, text)
