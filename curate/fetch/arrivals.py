@@ -111,7 +111,6 @@ def _response_values(response: Response) -> dict[str, Any]:
         "http_status": response.http_status,
         "final_url": response.final_url,
         "content_type": response.content_type,
-        "original_bytes": None,
         "opt_out": response.opt_out,
         "robots": response.robots,
         "redirects": response.redirects,

@@ -19,7 +19,6 @@ __all__ = ["EndpointSettings", "host_of", "require_base_url", "require_extra", "
 
 RUNTIME = {"runtime": True}
 PATHS = ("/chat/completions", "/images/generations")
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 _LOOPBACK = re.compile(r"localhost|127(\.\d+){3}|::1")
 
 
@@ -61,7 +60,7 @@ def require_base_url(base_url: str) -> SplitResult:
         sound = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
     except ValueError:
         sound = False
-    if not sound or not base_url.isascii() or _UNPRINTABLE.search(base_url) or " " in base_url:
+    if not sound or not all("!" <= letter <= "~" for letter in base_url):
         raise ValueError("base_url must be an address such as http://127.0.0.1:8000/v1 or https://api.example.org/v1")
     if "@" in parts.netloc:
         raise ValueError("base_url holds a name or password; write the key into a file and name it as api_key_file")

@@ -39,8 +39,8 @@ __all__ = ["MAX_READS", "MAX_SCANS", "Header", "Refused", "explain", "read_heade
 
 MAX_READS = 200_000
 MAX_SCANS = 100
-MAX_RUN_LENGTH_PX = 4_000_000
 """Progressive encoders write about 10 scans; libjpeg-turbo's own fuzzers stop at 500."""
+MAX_RUN_LENGTH_PX = 4_000_000
 MAX_GIF_READS = 20_000
 """A GIF's comments come in pieces of 255 bytes, and Pillow before 13 copies all it has for each: 40 s for 24 MB."""
 MAX_STRIPS = 100_000

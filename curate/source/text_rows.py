@@ -68,9 +68,7 @@ def _csv(text: TextIO, delimiter: str) -> Iterator[Record | None]:
             row = next(reader)
         except StopIteration:
             return
-        except (
-            csv.Error
-        ):  # a field above 128 KiB: a quote that was never closed; the reader starts anew on the next line
+        except csv.Error:  # a field above 128 KiB, a quote that was never closed; it starts anew on the next line
             yield None
             continue
         if row:

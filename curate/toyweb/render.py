@@ -1,8 +1,8 @@
 """A scene as pixels: a pale, varied background and flat shapes, at any size from 32 px up.
 
 Pillow draws, numpy makes the grain. Large pictures are drawn without smoothing, small ones (up to 128 px on the short
-side, what models train on) at twice their size and halved. On one core a scene takes
-0.1 ms at 32 and 64 px, 0.3 ms at 300 x 300 and 2 ms at 640 x 480.
+side, what models train on) at twice their size and halved. On one core a scene takes 0.1 ms at 32 and 64 px, 0.3 ms at
+300 x 300 and 2 ms at 640 x 480.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 asyncio streams and a small HTTP/1.1 of our own, because the point is to send what no proper server would: half a body,
 one byte at a time, bytes without end. It binds 127.0.0.1 and a free port; which host is meant is read from the `Host`
-header, so a client maps every host name to this one address. 600 rows asked for one
-after another over one connection, pictures made on demand, take 1.4 s of one core, client included.
+header, so a client maps every host name to this one address. 600 rows asked for one after another over one connection,
+pictures made on demand, take 1.4 s of one core, client included.
 """
 
 from __future__ import annotations
