@@ -68,6 +68,13 @@ class Quiet(SimpleHTTPRequestHandler):
         pass
 
 
+class Server(ThreadingHTTPServer):
+    """As many may knock at once as the client has slots."""
+
+    request_queue_size = 64
+    daemon_threads = True
+
+
 def broken_files() -> list[Path]:
     folders = (BROKEN / "pillow", BROKEN / "exif_orientation")
     return [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()]
@@ -75,8 +82,7 @@ def broken_files() -> list[Path]:
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(BROKEN)))
-    server.daemon_threads = True
+    server = Server(("127.0.0.1", 0), partial(Quiet, directory=str(BROKEN)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"127.0.0.1:{server.server_port}"
     server.shutdown()

@@ -67,7 +67,7 @@ def test_no_answer_raises(raw: bytes, data: Any) -> None:
 
 def test_it_is_asked_at_its_own_path_and_within_its_bounds() -> None:
     server = ChatServer(otherwise=reply(200, body(b64_json=CODED)), script=[huge])
-    settings = ImageRequests(retries=0, most_bytes=100_000, total_timeout_s=5)
+    settings = ImageRequests(retries=0, most_bytes=100_000)
     endpoint = ImageEndpoint(server.base_url, settings)
     try:
         replies = list(endpoint.ask([Question("a", b"{}"), Question("b", b"{}")]))

@@ -13,6 +13,8 @@ from pathlib import Path
 class RangeServer(ThreadingHTTPServer):
     """`asked` are (method, path, range) in order; `failures` first requests are answered with 503."""
 
+    request_queue_size = 64
+
     def __init__(self, folder: Path, ranges: bool = True, failures: int = 0) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.folder, self.ranges, self.failures = folder, ranges, failures
