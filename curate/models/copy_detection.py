@@ -33,6 +33,7 @@ from curate.filter import Batch, Pixels, Scorer
 from curate.manifest import fingerprint
 from curate.models.device import computed_precision, computes, device
 from curate.models.embeddings import embedding_column
+from curate.models.memory import is_memory
 from curate.models.model_files import digest_of
 from curate.models.preprocess import Preprocess
 from curate.models.settings import ModelSettings
@@ -205,8 +206,8 @@ def _embedded(settings: ModelSettings, views: Sequence[npt.NDArray[np.uint8]]) -
                 rows = torch.nn.functional.normalize(network(pixels.to(kind)).float(), dim=-1)
                 found.append(rows.cpu().numpy())
             start += size
-        except torch.OutOfMemoryError:
-            if size == 1:
+        except (RuntimeError, MemoryError) as error:
+            if size == 1 or not is_memory(error):
                 raise
             size //= 2
     return np.concatenate(found)

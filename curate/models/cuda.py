@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from curate.models.cuda_step import recorded
 from curate.models.memory import is_memory
 from curate.score import BATCH_BYTES
 
@@ -149,41 +150,21 @@ class CudaPictures:
 
     def _graphed(self, example: Any) -> Tower | None:
         """The tower as a CUDA graph; None where it cannot be captured."""
-        torch, before = self._torch, self._torch.cuda.current_stream(self._where)
-        pool = torch.cuda.graph_pool_handle()
+
+        def step() -> Any:
+            return self._tower(held)
+
         try:
             held = example.clone()
-            with torch.inference_mode():
-                side = torch.cuda.Stream(self._where)
-                side.wait_stream(before)
-                with torch.cuda.stream(side):
-                    for _ in range(3):
-                        self._tower(held)
-                before.wait_stream(side)
-                graph = torch.cuda.CUDAGraph()
-                with torch.cuda.graph(graph, pool=pool):
-                    out = self._tower(held)
-        except RuntimeError:
-            torch.cuda.set_stream(before)  # a capture that fails may leave its own stream the current one
-            self._give_up(pool)
+            replay = recorded(step, self._where)
+        except RuntimeError:  # no memory for a graph, and there may be enough without one
             return None
 
-        def replay(pixels: Any) -> Any:
+        def run(pixels: Any) -> Any:
             held.copy_(pixels)
-            graph.replay()
-            return out  # is copied to the host, on this stream, before the next replay writes to it
+            return replay()  # is copied to the host, on this stream, before the next replay writes to it
 
-        return replay
-
-    def _give_up(self, pool: Any) -> None:
-        """Have the allocator end what a capture that failed began. Else it takes the capture to go on, and gives back
-        nothing that another stream has used, until memory runs out. torch has no public call for it."""
-        here, own = self._torch.cuda.current_device(), self._torch._C
-        try:
-            own._cuda_endAllocateToPool(here, pool)
-        except RuntimeError:  # the capture was ended, and its graph has given the pool back
-            return
-        own._cuda_releasePool(here, pool)
+        return None if replay is step else run
 
     def _seconds(self, run: Tower, example: Any, times: int = 3) -> float:
         torch = self._torch

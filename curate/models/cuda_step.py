@@ -51,7 +51,8 @@ def recorded(step: Callable[[], T], where: Any) -> Callable[[], T]:
 
 
 def _give_up(torch: Any, pool: Any) -> None:
-    """As `curate.models.cuda`: else the allocator takes the capture to go on, and gives nothing back."""
+    """Have the allocator end what a capture that failed began. Else it takes the capture to go on, and gives back
+    nothing that another stream has used, until memory runs out. torch has no public call for it."""
     try:
         torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), pool)
     except RuntimeError:  # the capture was ended, and its graph has given the pool back

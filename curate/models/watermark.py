@@ -68,21 +68,25 @@ def watermark_probabilities(
 
 def require_weights(weights: str) -> None:
     """Raise ConfigError unless the file has exactly the network's tensors, each of its shape and finite."""
-    import torch
-
-    with torch.device("meta"):
-        wanted = watermark_network().state_dict()
-    _require_fit(weights, wanted, read_tensors(Path(weights)))
+    _filled(weights)
 
 
 @lru_cache(maxsize=2)
 def _loaded(weights: str, digest: str) -> tuple[Any, Any]:
     where = device("auto")
-    network = watermark_network()
+    return _filled(weights).float().to(where), where
+
+
+def _filled(weights: str) -> Any:
+    """The network with the tensors of a file for its own, so that none is drawn before. Raises ConfigError."""
+    import torch
+
+    with torch.device("meta"):
+        network = watermark_network()
     tensors = read_tensors(Path(weights))
     _require_fit(weights, network.state_dict(), tensors)
-    network.load_state_dict(tensors)
-    return network.to(where), where
+    network.load_state_dict(tensors, assign=True)
+    return network
 
 
 def _require_fit(weights: str, wanted: Mapping[str, Any], tensors: Mapping[str, Any]) -> None:

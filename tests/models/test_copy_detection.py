@@ -200,7 +200,7 @@ def test_memory_that_runs_out_halves_the_pieces(weights, kind, small, monkeypatc
     def network(pixels):
         seen.append(len(pixels))
         if len(pixels) > 2:
-            raise torch.OutOfMemoryError
+            raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
         return real(pixels)
 
     real, where, precision = copy_detection._loaded(scorer(kind, weights).settings, "")

@@ -74,15 +74,16 @@ def test_equals_timm_and_does_not_depend_on_the_batch(tensors, weights, monkeypa
     assert watermark_probabilities(str(weights), "a", []).shape == (0,)
 
 
-def test_safetensors_are_taken_too_and_a_new_digest_is_a_new_network(tensors, weights, tmp_path):
+def test_safetensors_of_half_precision_are_taken_too_and_a_new_digest_is_a_new_network(tensors, weights, tmp_path):
     path = tmp_path / "w.safetensors"
+    counters = {name: tensor for name, tensor in tensors.items() if not tensor.ndim}
     turned = tensors | {f"classifier.5.{part}": tensors[f"classifier.5.{part}"].flip(0) for part in ("weight", "bias")}
-    save_file({name: tensor.contiguous() for name, tensor in turned.items()}, path)
+    save_file({name: tensor.contiguous().half() for name, tensor in turned.items() if tensor.ndim} | counters, path)
     require_weights(str(path))
     view = [PREPROCESS(np.full((9, 9, 3), 90, np.uint8))]
     (here,), (there,) = watermark_probabilities(str(weights), "a", view), watermark_probabilities(str(path), "b", view)
-    assert here + there == pytest.approx(1, abs=1e-5)
-    assert abs(here - there) > 1e-4
+    assert here + there == pytest.approx(1, abs=5e-3)
+    assert abs(here - there) > 2e-2
 
 
 @pytest.mark.parametrize(
