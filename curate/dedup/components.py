@@ -38,7 +38,18 @@ from curate.dedup.components_runs import Runs, load, read_runs, save
 from curate.errors import StorageError
 from curate.storage import plain_errors
 
-__all__ = ["MEMORY_BYTES", "Plan", "components", "contract", "labelled", "rise", "sink", "split", "write_edges"]
+__all__ = [
+    "MEMORY_BYTES",
+    "Plan",
+    "Ties",
+    "components",
+    "contract",
+    "labelled",
+    "rise",
+    "sink",
+    "split",
+    "write_edges",
+]
 
 MEMORY_BYTES = 256 << 20
 """Beside what the interpreter and its libraries take."""
@@ -49,6 +60,7 @@ NODE_BYTES = 80
 ROW_BYTES = 128
 """What a row of a block takes in all buffers of a step together."""
 READ_ROWS = 1 << 16
+WAITING = 1 << 20
 _32 = np.uint64(32)
 _Number = TypeVar("_Number", bound=np.generic)
 
@@ -69,6 +81,32 @@ def contract(edges: Ids) -> Ids:
     tied = np.flatnonzero(root != np.arange(len(root)))
     tied = tied[np.argsort(nodes.node[tied])]
     return np.stack([nodes.node[tied], nodes.node[root[tied]]], axis=1)
+
+
+class Ties:
+    """The components of edges that come some at a time, in the memory of their nodes and not of all edges.
+
+    What waits is contracted once it is as much as what is known, so a node is looked at a few times, however many
+    edges it has.
+    """
+
+    def __init__(self) -> None:
+        self._known = np.empty((0, 2), np.uint64)
+        self._waiting: list[Ids] = []
+        self._count = 0
+
+    def add(self, edges: Ids) -> None:
+        """Edges uint64 (m, 2)."""
+        self._waiting.append(edges)
+        self._count += len(edges)
+        if self._count > max(WAITING, len(self._known)):
+            self.stars()
+
+    def stars(self) -> Ids:
+        """All edges so far as `contract` tells them."""
+        self._known = contract(np.concatenate([self._known, *self._waiting]))
+        self._waiting, self._count = [], 0
+        return self._known
 
 
 def write_edges(path: Path, edges: Ids) -> None:

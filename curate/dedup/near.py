@@ -38,6 +38,8 @@ from curate.storage import Storage
 __all__ = ["near_steps"]
 
 PAIR = pa.schema({"left": pa.uint64(), "right": pa.uint64(), "sure": pa.bool_()})
+VALUES = 1 << 16
+"""What pairs are compared by is fetched for so many at a time: texts, or embeddings of some kB each."""
 EDGE = pa.schema({"left": pa.uint64(), "right": pa.uint64(), "similarity": pa.float32()})
 
 
@@ -104,17 +106,23 @@ class Pair(_Near):
         return (self.columns_for("pairs"),)
 
     def run(self, part: Part, shards: Sequence[Shard], attempt: Attempt, runtime: Runtime) -> None:
-        before = f"{self.clusters.name}_gather"
+        from curate.dedup.components import Ties
+
         checked = self.nearness.evidence is not None
         outbox = Outbox(attempt, self.label, part, part.of if checked else 1, PAIR)
-        for entries in ranges(attempt, before, part, _with_id(self.nearness.entry), "key"):
-            found = self.nearness.pairs(entries, part.of)
-            for pairs, sure in ((found.sure, True), (found.unsure, False)):
-                left, right = _not_known_before(_ordered(pairs)).T
-                table = pa.table({"left": left, "right": right, "sure": np.full(len(left), sure)}, schema=PAIR)
-                outbox.add(self.group_of(left, part.of) if checked else np.zeros(len(left), np.int64), table)
-            attempt.counts.update({"sure_pairs": len(found.sure), "candidates": len(found.unsure), **found.counts})
+        ties = Ties()
+        for entries in ranges(attempt, f"{self.clusters.name}_gather", part, _with_id(self.nearness.entry), "key"):
+            for found in self.nearness.pairs(entries, part.of):
+                ties.add(_not_known_before(found.sure))
+                self._send(outbox, _ordered(_not_known_before(found.unsure)), False)
+                attempt.counts.update({"sure_pairs": len(found.sure), "candidates": len(found.unsure), **found.counts})
+        self._send(outbox, ties.stars()[:, ::-1], True)
         outbox.close()
+
+    def _send(self, outbox: Outbox, pairs: Ids, sure: bool) -> None:
+        left, right = pairs.T
+        table = pa.table({"left": left, "right": right, "sure": np.full(len(left), sure)}, schema=PAIR)
+        outbox.add(self.group_of(left, outbox.of) if outbox.of > 1 else np.zeros(len(left), np.int64), table)
 
 
 @dataclass(frozen=True)
@@ -144,9 +152,9 @@ class Look(_Near):
             attempt.counts["pairs"] += len(pairs)
             for member in members:
                 own = _of_member(pairs, "left", member)
-                if len(own):
-                    value = evidence.values(member.shard, split_ids(np.asarray(own["left"]))[2])
-                    outbox.add(self.group_of(np.asarray(own["right"]), part.of), own.append_column("value", value))
+                for some in (own.slice(start, VALUES) for start in range(0, len(own), VALUES)):
+                    value = evidence.values(member.shard, split_ids(np.asarray(some["left"]))[2])
+                    outbox.add(self.group_of(np.asarray(some["right"]), part.of), some.append_column("value", value))
         outbox.close()
 
 
@@ -223,15 +231,17 @@ class Label(Barrier):
 
     def _stars(self, attempt: Attempt, parts: int, folder: Path) -> list[Path]:
         """The edges of each part, contracted, as files."""
-        from curate.dedup.components import contract, write_edges
+        from curate.dedup.components import Ties, write_edges
 
         before = f"{self.clusters.name}_{'verify' if self.checked else 'pair'}"
         paths = []
         folder.mkdir(parents=True, exist_ok=True)
         for number in range(parts):
-            tables = inbox(attempt.storage, before, 0, (number,), 1)
+            ties = Ties()
+            for table in inbox(attempt.storage, before, 0, (number,), 1):
+                ties.add(_edges_of([table], "left", "right"))
             paths.append(folder / f"{number}.npy")
-            write_edges(paths[-1], contract(_edges_of(tables, "left", "right")))
+            write_edges(paths[-1], ties.stars())
         for data_set, earlier in enumerate(self.clusters.earlier(), 1):
             for number, edges in enumerate(_known_before(earlier, data_set)):
                 paths.append(folder / f"{data_set}-{number}.npy")

@@ -36,6 +36,8 @@ CHUNK_SEED = 20_240_731
 """Which bits make a chunk: drawn once, since neighbouring bits of a picture's frequencies go together."""
 FEW = 64
 """Rows of each of two near hashes that are compared with one another, where a model must agree."""
+MOST_PAIRS = 1 << 20
+"""In memory at a time."""
 SHARING_PARTS = 8
 """Up to so many parts share the search of all hashes; more get hashes of their own."""
 _MIX = np.uint64(0x9E3779B97F4A7C15)
@@ -140,20 +142,20 @@ class NearImage(Nearness):
         words = [np.repeat(hashes[:, word], count) for word in range(self.words)]
         return np.repeat(np.arange(len(rows)), count), pa.table([keys, numbers, *words], schema=self.entry)
 
-    def pairs(self, entries: pa.Table, of: int) -> Found:
+    def pairs(self, entries: pa.Table, of: int) -> Iterator[Found]:
+        none = np.empty((0, 2), np.uint64)
+        for edges, left_out in _gathered(self._edges(entries, of)):
+            yield Found(none, edges, {"pairs_left_out": left_out}) if self.check else Found(edges, none)
+
+    def _edges(self, entries: pa.Table, of: int) -> Iterator[tuple[Ids, int]]:
+        """A part's pairs, a few at a time, and how many more there are."""
         ids, chunk = np.asarray(entries["id"]), np.asarray(entries["chunk"])
         hashes = np.stack([np.asarray(entries[f"hash_{word}"]) for word in range(self.words)], axis=1)
-        found, left_out = [np.empty((0, 2), np.uint64)], 0
+        dealt = of > SHARING_PARTS
         for number in np.unique(chunk).tolist():
             own = np.flatnonzero(chunk == number)
-            share = (number, of) if of <= SHARING_PARTS else (0, 1)
-            for edges, more in self._near(hashes[own], ids[own], share):
-                left_out += more
-                dealt = of > SHARING_PARTS
-                found.append(edges[self._is_first(number, edges, ids[own], hashes[own])] if dealt else edges)
-        edges = np.concatenate(found)
-        none = np.empty((0, 2), np.uint64)
-        return Found(none, edges, {"pairs_left_out": left_out}) if self.check else Found(edges, none)
+            for edges, left_out in self._near(hashes[own], ids[own], (0, 1) if dealt else (number, of)):
+                yield edges[self._is_first(number, edges, ids[own], hashes[own])] if dealt else edges, left_out
 
     def _near(self, hashes: Hashes, ids: Ids, share: tuple[int, int]) -> Iterator[tuple[Ids, int]]:
         """A share of the pairs of rows within the radius, and how many more there are. Of rows with one hash, one
@@ -213,6 +215,19 @@ def _every_pair(hashes: Hashes, ids: Ids, radius: int, share: tuple[int, int]) -
             there = (sizes[one] > i) & (sizes[other] > j)
             yield np.stack([ids[starts[one[there]] + i], ids[starts[other[there]] + j]], axis=1), left_out
             left_out = 0
+
+
+def _gathered(found: Iterator[tuple[Ids, int]]) -> Iterator[tuple[Ids, int]]:
+    """The same, about a million pairs at a time: near hashes of many rows each come as thousands of small pieces."""
+    held, count, left_out = [np.empty((0, 2), np.uint64)], 0, 0
+    for edges, more in found:
+        held.append(edges)
+        count, left_out = count + len(edges), left_out + more
+        if count > MOST_PAIRS:
+            yield np.concatenate(held), left_out
+            held, count, left_out = [], 0, 0
+    if held:
+        yield np.concatenate(held), left_out
 
 
 def _unit_rows(values: pa.Array) -> npt.NDArray[np.float64]:

@@ -11,8 +11,9 @@ Datasets, chapter 3; the choice of bands is told in `curate.dedup.bands`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -34,6 +35,8 @@ __all__ = ["CaptionBands", "CaptionJaccard", "NearCaption", "TextSettings"]
 
 CAPTION, COLUMN = "caption", "caption_bands"
 PAIRS_AT_A_TIME = 1 << 16
+MOST_PAIRS = 1 << 22
+"""Of candidates in memory: 300 MB while they are put in order. A shop's template can make 31 of each entry."""
 
 
 @dataclass(frozen=True)
@@ -178,23 +181,36 @@ class NearCaption(Nearness):
         flat = [keys.reshape(-1), following.reshape(-1), np.repeat(text, width), is_whole.reshape(-1)]
         return np.repeat(np.arange(len(rows)), width), pa.table(flat, schema=self.entry)
 
-    def pairs(self, entries: pa.Table, of: int) -> Found:
+    def pairs(self, entries: pa.Table, of: int) -> Iterator[Found]:
         whole = np.asarray(entries["whole"])
         ids, keys, following, text = (np.asarray(entries[name]) for name in ("id", "key", "next", "text"))
-        equal = _stars(ids[whole], keys[whole], text[whole])
+        yield Found(_stars(ids[whole], keys[whole], text[whole]), np.empty((0, 2), np.uint64))
         ids, keys, following, text = (values[~whole] for values in (ids, keys, following, text))
         order = np.lexsort((ids, text, keys))
         keys, text = keys[order], text[order]
         first = np.ones(len(keys), bool)
         first[1:] = (keys[1:] != keys[:-1]) | (text[1:] != text[:-1])
-        return self._candidates(ids[order][first], keys[first], following[order][first], equal)
+        ids, keys, following = ids[order][first], keys[first], following[order][first]
+        for some in _some_buckets(keys, self.cap):
+            yield self._candidates(ids[some], keys[some], following[some])
 
-    def _candidates(self, ids: Ids, keys: Ids, following: Ids, equal: Ids) -> Found:
+    def _candidates(self, ids: Ids, keys: Ids, following: Ids) -> Found:
         from curate.dedup.jaccard import pairs_of_buckets
 
         found = pairs_of_buckets(keys, np.arange(len(ids)), self.cap, following)
         counts = {"capped_buckets": found.capped_buckets, "pairs_left_out": found.pairs_left_out}
-        return Found(equal, np.stack([ids[found.left], ids[found.right]], axis=1), counts)
+        pairs = np.stack([ids[found.left], ids[found.right]], axis=1)
+        return Found(np.empty((0, 2), np.uint64), pairs, counts)
+
+
+def _some_buckets(keys: Ids, cap: int) -> Iterator[slice]:
+    """Whole buckets of sorted keys, so many at a time as make MOST_PAIRS, or one that makes more."""
+    starts = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]])[: len(keys)])
+    sizes = np.diff(np.append(starts, len(keys)))
+    pairs = np.cumsum(sizes * (np.minimum(sizes, cap) - 1) // 2)
+    cuts = starts[1:][np.diff(pairs // MOST_PAIRS) > 0]
+    edges = [0, *cuts.tolist(), len(keys)]
+    return (slice(*edge) for edge in pairwise(edges))
 
 
 def _stars(ids: Ids, high: Ids, low: Ids) -> Ids:

@@ -103,8 +103,9 @@ class Nearness(ABC):
         `of` is how many parts the buckets will be dealt to; the pairs that all parts find together are the same."""
 
     @abstractmethod
-    def pairs(self, entries: pa.Table, of: int) -> Found:
-        """The pairs among the entries of some whole buckets, in any order; `entries` has also `id`."""
+    def pairs(self, entries: pa.Table, of: int) -> Iterator[Found]:
+        """The pairs among the entries of some whole buckets, in any order, up to some millions at a time; `entries`
+        has also `id`."""
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ SHARDS_PER_PART = 32
 """Of 10,000 rows: 320,000 rows."""
 
 RANGE_BYTES = 64 << 20
-"""Sorting and comparing takes some five times as much."""
+"""Sorting takes some five times as much."""
 
 Ids: TypeAlias = npt.NDArray[np.uint64]
 """Rows: the number of the data set in 8 bits (0 is this one), of the shard in 24, of the row in 32."""

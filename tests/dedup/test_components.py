@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from curate.dedup.components import Plan, components, contract, rise, sink, split, write_edges
+from curate.dedup.components import Plan, Ties, components, contract, rise, sink, split, write_edges
 from curate.dedup.components_kernels import mix, unmix
 from curate.errors import StorageError
 
@@ -103,6 +103,26 @@ def test_any_edges(tmp_path_factory, pairs, memory_bytes):
     found = labels(edges, tmp_path_factory.mktemp("edges"), memory_bytes)
     assert same(found, edges)
     assert len(contract(edges)) == (found[0] != found[1]).sum()
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(*[st.integers(0, 30) | st.sampled_from([TOP, 1 << 63])] * 2), max_size=60), st.data())
+def test_ties_that_come_some_at_a_time_are_those_of_all_together(pairs, data):
+    edges, ties = edges_of(pairs), Ties()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("curate.dedup.components.WAITING", data.draw(st.integers(0, 20)))
+        for some in np.array_split(edges, data.draw(st.integers(1, 9))):
+            ties.add(some)
+    assert np.array_equal(ties.stars(), contract(edges))
+
+
+def test_ties_hold_nodes_and_not_edges(monkeypatch):
+    monkeypatch.setattr("curate.dedup.components.WAITING", 100)
+    ties, random = Ties(), np.random.default_rng(0)
+    for _ in range(50):
+        ties.add(random.integers(0, 200, (60, 2)).astype(np.uint64))
+        assert len(ties._known) + sum(map(len, ties._waiting)) <= 200 + max(160, 200)
+    assert len(ties.stars()) == 199
 
 
 def test_nodes_come_in_order_and_in_many_chunks(tmp_path):

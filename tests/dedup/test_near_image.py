@@ -13,6 +13,7 @@ from scored_shards import Given, ScoredBy, by_row, embedded, handles, packings, 
 from scored_shards import pack as pack_rows
 
 from curate.dedup.near_image import SHARING_PARTS, EmbeddingCosine, NearImage
+from curate.dedup.scatter import inbox
 from curate.errors import ConfigError, StageError
 from curate.manifest import Commit, CommitLog
 from curate.models.settings import build_models
@@ -119,6 +120,19 @@ def test_each_pair_comes_from_one_part_alone(tmp_path: Path, shards: int) -> Non
     counts = [commit.counts for commit in pair_commits(tmp_path)]
     assert len(counts) == shards
     assert sum(c["sure_pairs"] for c in counts) == different + len(known) - len({*known})
+
+
+def test_many_hashes_near_to_one_another_leave_a_row_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All pairs of them are found, and what ties them is kept: a meme in 10,000 versions has 50 million pairs."""
+    for name in ("near_image.MOST_PAIRS", "components.WAITING"):
+        monkeypatch.setattr(f"curate.dedup.{name}", 100)
+    hashes = [sum(1 << bit for bit in pair) for pair in combinations(range(12), 2)]
+    answers = run(tmp_path, table(hashes, "phash"), near(hash="phash", radius=4), [len(hashes)], range(len(hashes)))
+    assert sizes_found(answers, len(hashes)) == [len(hashes)] * len(hashes)
+    (commit,) = pair_commits(tmp_path)
+    assert commit.counts["sure_pairs"] == len(hashes) * (len(hashes) - 1) // 2
+    kept = inbox(Storage(str(tmp_path / "set")), "near_image_pair", 0, (0,), 1)
+    assert sum(len(rows) for rows in kept) == len(hashes) - 1
 
 
 def test_flat_pictures_take_no_part(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from scipy.sparse.csgraph import connected_components
 from scored_shards import Given, ScoredBy, by_row, handles, packings, pairs, run_steps
 from scored_shards import pack as pack_rows
 
+from curate.dedup.near_text import _some_buckets
 from curate.manifest import CommitLog
 from curate.registry import filter_class
 from curate.score import Score
@@ -218,13 +219,34 @@ def test_the_known_pairs_of_two_cookbooks(tmp_path: Path) -> None:
 
 
 def test_pairs_beyond_the_memory_are_dealt_to_ranges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ranges of a few hundred bytes find what one range finds."""
+    """Ranges of a few hundred bytes, and few pairs at a time in each of them, find what one range finds."""
     captions = varied(40, seed=3)
     rule = near(min_similarity=0.6, max_miss=1e-5, permutations=1024)
     whole = run(tmp_path / "whole", captions, rule, [20, 20], range(40))
     for module in ("curate.dedup.scatter.ranges", "curate.dedup.scatter.deal"):
         monkeypatch.setattr(module + ".__defaults__", (300,))
+    for name, most in (("near_text.MOST_PAIRS", 5), ("near.VALUES", 2), ("components.WAITING", 3)):
+        monkeypatch.setattr(f"curate.dedup.{name}", most)
     assert run(tmp_path / "ranges", captions, rule, [20, 20], range(40)) == whole
+
+
+def test_candidates_are_made_some_buckets_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as make so many pairs, whatever the entries: of a template each entry makes 31, of other texts none."""
+    monkeypatch.setattr("curate.dedup.near_text.MOST_PAIRS", 500)
+    sizes = [1, 1, 30, 2, 100, 1, 64, 65, 1, 1] * 3
+    keys = np.repeat(np.arange(len(sizes), dtype=np.uint64), sizes)
+    found = list(_some_buckets(keys, 64))
+    assert [row for some in found for row in range(some.start, some.stop)] == list(range(len(keys)))
+    for some in found:
+        own = [pairs_of(size) for size in np.unique(keys[some], return_counts=True)[1].tolist()]
+        assert sum(own) <= 500 + max(own)
+    assert len({int(key) for some in found for key in np.unique(keys[some])}) == len(sizes)
+    assert sum(len(np.unique(keys[some])) for some in found) == len(sizes), "no bucket is cut"
+    assert list(_some_buckets(keys[:0], 64)) == [slice(0, 0)]
+
+
+def pairs_of(members: int) -> int:
+    return members * (min(members, 64) - 1) // 2
 
 
 @pytest.mark.parametrize(
