@@ -118,6 +118,7 @@ def steps(config: Config, source: Any) -> Iterable[Step]:
         refuse_pictures(section, rules, set(source.known_columns() or ()))
     refuse_other_kind("text_filters", text, _OF_SLOTS, "image_filters")
     refuse_other_kind("image_filters", image, _OF_TEXT, "text_filters")
+    refuse_other_kind("picture_filters", pictures, _OF_TEXT, "text_filters")
     status = (("document_status", filter_class("document_status")()),)
 
     fetched = bool(getattr(source, "fetches_pages", False))
@@ -167,8 +168,9 @@ def picture_scorers(rules: Rules) -> list[Scorer]:
         try:
             first = rule.scorers({})
         except ConfigError as error:
-            words = "documents have no [models], so that filters which need none judge their pictures"
-            raise ConfigError(f"[picture_filters.{name}] {error}; {words}") from None
+            what = str(error).partition(";")[0]
+            words = "documents have no [models]: only filters that need none judge their pictures"
+            raise ConfigError(f"[picture_filters.{name}] {what}; {words}") from None
         same = own.name if own else ""
         found += [(name, own if scorer.name == same else scorer) for scorer in (first or filter(None, [own]))]
     return _each_once(found)
@@ -262,8 +264,11 @@ def _waits(rule: Filter) -> bool:
 
 
 _OF_PICTURES = _columns(FetchImages(FetchSettings(), ImageSettings())) - DOCUMENT_COLUMNS.keys() - PART_COLUMNS.keys()
-_OF_SLOTS = ("url", "alt", "title", "caption", "section", "rendered_width_px", "rendered_height_px", "link_url")
-_OF_TEXT = ("text", "block")
+_OF_SLOTS = {
+    *("url", "alt", "title", "caption", "section", "rendered_width_px", "rendered_height_px", "link_url"),
+    *_columns(ImageUrlFrequency()),
+}
+_OF_TEXT = {"text", "block"}.union(*map(_columns, (ParagraphFrequency(), LineFrequency(), NgramDuplicates())))
 _COUNTED = frozenset[str]().union(
     *map(
         _columns,

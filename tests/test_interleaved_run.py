@@ -14,6 +14,7 @@ from test_chaos import digests, disturb
 from curate.cli import main
 from curate.document.read import read_documents
 from curate.errors import ConfigError
+from curate.plan import check
 from curate.sample import Picture
 from curate.shard import list_shards
 from curate.storage import Storage
@@ -200,3 +201,30 @@ def test_two_filters_that_want_one_column_in_two_ways_are_told(tmp_path):
         interleaved(table)
     table["text_filters"]["text_flagged_words-more"] = {"file": str(tmp_path / "one"), "max": 0.5}
     assert interleaved(table).steps
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "words"),
+    [
+        (
+            "picture_filters",
+            "text_words",
+            r"these parts do not have; write \[text_filters.text_words",
+        ),
+        ("image_filters", "paragraph_frequency", r"write \[text_filters.paragraph_frequency\]"),
+        ("text_filters", "image_url_frequency", r"write \[image_filters.image_url_frequency\]"),
+        ("text_filters", "pair_duplicate", "filter 'pair_duplicate' asks for it, and has no place here"),
+        ("document_filters", "caption_words", "filter 'caption_words' asks for it, and has no place here"),
+        ("picture_filters", "semantic_duplicate", "filter 'semantic_duplicate' asks for it, and has no place here"),
+    ],
+)
+def test_a_filter_in_the_wrong_place_would_keep_everything_and_is_told(section, name, words):
+    table = {"pipeline": "interleaved", "source": {"kind": "toy_pages"}, section: {name: {}}}
+    with pytest.raises(ConfigError, match=words):
+        check(interleaved(table))
+
+
+def test_a_filter_that_needs_a_model_is_not_told_to_add_one():
+    table = {"pipeline": "interleaved", "source": {"kind": "toy_pages"}}
+    with pytest.raises(ConfigError, match=r"has no \[models.clip\]; documents have no \[models\]: only filters"):
+        interleaved({**table, "picture_filters": {"clip_similarity": {"min": 0.3}}})

@@ -204,7 +204,7 @@ def test_the_best_by_a_column_of_a_source_without_captions():
 @pytest.mark.parametrize(
     ("filters", "words"),
     [
-        ({"url_duplicate": {}, "pair_duplicate": {}}, "filter 'url_duplicate' asks for it; leave that filter out"),
+        ({"url_duplicate": {}, "pair_duplicate": {}}, "filter 'url_duplicate' asks for it, and has no place here"),
         ({"pair_duplicate": {}, "url_duplicate": {}}, "filter 'url_duplicate' asks for it"),
         ({"text_words": {}}, "'score_text_words' reads column 'text', .*; filter 'text_words' asks for it"),
         ({"imported": {"column": "hypes", "min": 1}}, "'hypes', which nothing before it writes; did you mean 'hype'"),

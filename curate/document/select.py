@@ -74,7 +74,10 @@ class OfKind(Filter):
     kind: str
     rule: Filter
 
-    reads: ClassVar[tuple[str, ...]] = ("kind",)
+    @property
+    def reads(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Those of the filter, and the kind."""
+        return ("kind", *self.rule.reads)
 
     @property
     def reasons(self) -> Mapping[str, str]:  # type: ignore[override]
