@@ -62,10 +62,11 @@ def small(monkeypatch, kind):
     copy_detection._loaded.cache_clear()
 
 
-@pytest.fixture
-def weights(tensors, tmp_path):
-    torch.save(tensors, tmp_path / "w.pt")
-    return tmp_path / "w.pt"
+@pytest.fixture(scope="module")
+def weights(kind, tensors, tmp_path_factory):
+    path = tmp_path_factory.mktemp(kind) / "w.pt"
+    torch.save(tensors, path)
+    return path
 
 
 def scorer(kind, path, **more):

@@ -75,12 +75,12 @@ def test_well_formed_answers_are_read_as_transformers_reads_them(task):
 
 
 def test_ten_thousand_boxes_are_read_in_part_and_in_time():
-    started = time.process_time()
+    started = time.thread_time()
     assert len(parse_boxes("dogs" + locs(1, 2, 3, 4) * 10_000)) == MOST_BOXES
     assert len(parse_boxes(f"a dog{locs(1, 2, 3, 4)}" * 10_000)) == MOST_BOXES
     for piece in ("<loc_", "<loc_1", "<", ">", " ", "<loc_1> ", "a", "\n", "<s>", "<loc_1><"):
         parse_boxes(piece * 100_000)
-    assert time.process_time() - started < 2
+    assert time.thread_time() - started < 2
 
 
 PIECES = st.sampled_from(
