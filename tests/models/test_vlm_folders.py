@@ -244,7 +244,8 @@ def test_a_template_that_asks_for_too_much_is_refused(opened, monkeypatch, templ
 
     import curate.models.chat_template as module
 
-    monkeypatch.setattr(module, "TEMPLATE_S", 0.05)
+    if "more than" in words:
+        monkeypatch.setattr(module, "TEMPLATE_S", 0.05)
     processor = copy(opened("llava").inputs.processor)
     processor.chat_template = template
     began, before = time.thread_time(), sys.gettrace()
