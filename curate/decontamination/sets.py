@@ -101,12 +101,14 @@ def items_of(path: str, text_fields: Sequence[str]) -> Iterator[Item]:
     """All items of a set, in the order of its files; files of no known kind last."""
     base = path if os.path.isdir(path) else os.path.dirname(path)
     files, others = _files(path)
-    for file, _, _ in files:
+    for file, size, _ in files:
         name = os.path.relpath(file, base) if "://" not in file and not glob.has_magic(base) else file
         kind = _ending(file)
         try:
-            if kind in PICTURES:
-                yield Item(name, Path(file).read_bytes())
+            if "://" not in file and not os.path.isfile(file):  # a pipe or a device, which might be read without end
+                yield Item(name, broken=True)
+            elif kind in PICTURES:
+                yield Item(name, Path(file).read_bytes()) if size <= MOST_PICTURE_BYTES else Item(name, broken=True)
             elif kind == "tar":
                 yield from _of_tar(file, name)
             else:

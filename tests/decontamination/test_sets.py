@@ -85,6 +85,16 @@ def test_a_link_to_nothing_is_an_unreadable_entry(val, tmp_path):
     assert build_index([str(val)], tmp_path / "index").words() == "val: 1 pictures, 1 entries unreadable"
 
 
+@pytest.mark.timeout(30)
+def test_what_might_be_read_without_end_is_an_unreadable_entry(val, tmp_path, monkeypatch):
+    put(val, "a.png", "b.png")
+    os.mkfifo(val / "c.png")
+    os.symlink("/dev/zero", val / "d.png")
+    (val / "e.png").write_bytes(photo(2) + bytes(100_000))
+    monkeypatch.setattr("curate.decontamination.sets.MOST_PICTURE_BYTES", 100_000)
+    assert build_index([str(val)], tmp_path / "index").words() == "val: 2 pictures, 3 entries unreadable"
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may look into every folder")
 def test_a_folder_that_is_closed_is_told(val):
     put(val, "a.png", "closed/b.png")
