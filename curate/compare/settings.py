@@ -17,7 +17,6 @@ __all__ = ["SettingChange", "setting_changes"]
 
 WRAPPERS = ("OfKind", "Labelled")
 """Filters around a filter: of parts of one kind, or one with a label."""
-ABSENT = object()
 
 Flat = dict[str, Any]
 Filters = dict[tuple[str, str], Flat]
@@ -73,13 +72,10 @@ def _tables(a: Mapping[str, Flat], b: Mapping[str, Flat]) -> Iterator[SettingCha
 
 def _flat(where: str, a: Flat, b: Flat) -> Iterator[SettingChange]:
     for name in {**a, **b}:
-        one, other = a.get(name, ABSENT), b.get(name, ABSENT)
-        if one is ABSENT:
-            yield SettingChange(where, name, "added", b=_told(other))
-        elif other is ABSENT:
-            yield SettingChange(where, name, "removed", a=_told(one))
-        elif one != other:
-            yield SettingChange(where, name, "changed", _told(one), _told(other))
+        one, other = (_told(side[name]) if name in side else "" for side in (a, b))
+        change = "added" if name not in a else "removed" if name not in b else "changed"
+        if change != "changed" or a[name] != b[name]:
+            yield SettingChange(where, name, change, one, other)
 
 
 def _judges(record: RunRecord) -> Filters:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -63,15 +64,17 @@ def view_changes(a: Reader, b: Reader) -> tuple[ViewChange, ...]:
 
 
 def _changes(a: Reader, b: Reader, view: str) -> Iterator[ViewChange]:
-    counts = {kind: [0, 0, 0] for kind in KINDS}
+    counts = np.zeros((len(KINDS), 3), np.int64)
     with tempfile.TemporaryDirectory(prefix="curate-compare-") as folder:
         for pairs in matched(_texts(a, view), _texts(b, view), a.count() + b.count(), Path(folder)):
-            for kind, own in counts.items():
-                in_a, in_b = pairs.a == kind, pairs.b == kind
-                for place, mask in enumerate((in_a, in_b, in_a & in_b)):
-                    own[place] += int(np.count_nonzero(mask))
-    for kind, own in counts.items():
-        yield ViewChange(view, KINDS[kind], *own)
+            counts += [_kept(pairs.a == kind, pairs.b == kind) for kind in KINDS]
+    for kind, own in zip(KINDS.values(), counts.tolist(), strict=True):
+        yield ViewChange(view, kind, *own)
+
+
+def _kept(a: npt.NDArray[np.bool_], b: npt.NDArray[np.bool_]) -> tuple[int, int, int]:
+    """How many texts A keeps, B, and both."""
+    return int(a.sum()), int(b.sum()), int((a & b).sum())
 
 
 def _texts(side: Reader, view: str) -> Iterator[Rows]:

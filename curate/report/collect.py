@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TypeVar
 
 from curate.config import require_range
@@ -66,19 +67,20 @@ def collect(storage: Storage, look: Look = Look()) -> Facts:
     record = _record(storage, troubles)
     ledger = ledger_of(storage, record, layout.left_over, troubles)
     shards = drawn(layout.samples, look.shards, look.seed)
-    draw, seen = Draw(look.seed, look.tiles), _shown(lambda: watch(shards), None, troubles)
-    units, downloads = _units(_Seen(layout.only(shards), draw, seen, troubles), record, ledger)
+    draw = Draw(look.seed, look.tiles)
+    seen = _Seen(layout.only(shards), draw, troubles)
+    units, downloads = _units(seen, record, ledger)
     models = models_of(storage, troubles)
     set_aside(storage, troubles)
-    withheld_rows: Mapping[str, int] = _shown(lambda: withheld(shards, seen), {}, troubles)
+    withheld_rows: Mapping[str, int] = _shown(lambda: withheld(shards, seen.watch), {}, troubles)
     return Facts(
         title=look.title or (record.name if record else "") or storage.root.rstrip("/").rpartition("/")[2],
         looked_at=(len(shards), len(layout.samples)),
         units=units,
         downloads=downloads,
-        copies=_shown(lambda: copies(shards, draw, seen), (), troubles),
-        captions=_shown(lambda: captions(shards, draw, troubles.add, seen), (), troubles),
-        shown=_shown(lambda: documents(shards, draw, seen), (), troubles),
+        copies=_shown(lambda: copies(shards, draw, seen.watch), (), troubles),
+        captions=_shown(lambda: captions(shards, draw, troubles.add, seen.watch), (), troubles),
+        shown=_shown(lambda: documents(shards, draw, seen.watch), (), troubles),
         withheld=withheld_rows,
         costs=ledger.costs(_rates(ledger, look, model_steps(storage, models))),
         wall_s=ledger.wall_s(),
@@ -98,12 +100,16 @@ def _record(storage: Storage, troubles: Troubles) -> RunRecord | None:
 
 @dataclass(frozen=True)
 class _Seen:
-    """The shards that are looked at, how galleries are drawn from them, and what hides pictures there."""
+    """The shards that are looked at, and how galleries are drawn from them."""
 
     layout: Layout
     draw: Draw
-    watch: Watch | None
     troubles: Troubles
+
+    @cached_property
+    def watch(self) -> Watch | None:
+        """What hides pictures; known once the footers are, which counting reads anyway."""
+        return _shown(lambda: watch(self.layout.samples), None, self.troubles)
 
 
 def _units(seen: _Seen, record: RunRecord | None, ledger: Ledger) -> tuple[tuple[Unit, ...], Download | None]:

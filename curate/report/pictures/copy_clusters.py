@@ -71,20 +71,23 @@ def _found(shards: Sequence[Shard], seed: int) -> Mapping[str, list[np.ndarray]]
             kinds = sorted(name.removesuffix(SUFFIX) for name in shard.column_files if name.endswith(SUFFIX))[
                 :MOST_KINDS
             ]
-            numbers = row_numbers(shard, seed) if kinds else np.empty(0, np.uint64)
-            for kind in kinds:
-                found[kind].append(_of_shard(shard, place, kind, numbers))
+            own = {kind: _of_shard(shard, place, kind) for kind in kinds}
+            numbers = row_numbers(shard, seed) if any(map(len, own.values())) else np.empty(0, np.uint64)
+            for kind, rows in own.items():
+                rows["number"] = numbers[rows["row"]]
+                found[kind].append(rows)
         except UNREADABLE:  # whoever counts its rows says that it cannot be read
             continue
     return found
 
 
-def _of_shard(shard: Shard, place: int, kind: str, numbers: np.ndarray) -> np.ndarray:
+def _of_shard(shard: Shard, place: int, kind: str) -> np.ndarray:
+    """Its copies, without their numbers."""
     of, within = _columns(shard, kind)
     rows = np.flatnonzero(np.asarray(pc.is_valid(of), bool))
     found = np.empty(len(rows), COPY)
     found["cluster"] = join_digests(digest_strings(of.take(rows)), digest_strings(within.take(rows)))[:, 0]
-    found["number"], found["shard"], found["row"] = numbers[rows], place, rows
+    found["number"], found["shard"], found["row"] = 0, place, rows
     return found
 
 
