@@ -63,6 +63,7 @@ class NearCaptionDuplicate(Duplicates):
             raise ValueError('unit = "words" needs white space in order; set normalise to "text" or "bare"')
         if self.unit == "chars" and self.short == "chars":
             raise ValueError('short = "chars" is for unit = "words"; leave it out, or set unit to "words"')
+        require_range("bands * rows", self.chosen.permutations, 1, 65_536)
 
     @property
     def chosen(self) -> Bands:
