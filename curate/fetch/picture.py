@@ -34,7 +34,8 @@ class ImageSettings:
     `keep_original`: `never`; `unchanged` stores the downloaded bytes where they already are what would be written
     (format, size, upright, three channels, sRGB, one frame); `always` stores them all, undecoded, as their own format.
     `least_decode_factor`: a JPEG is decoded at 1/2, 1/4 or 1/8 where that is still this many times the target size.
-    `max_area_px` bounds the picture and what it would be resized to; a decoder needs 4 to 16 bytes a pixel.
+    `max_area_px` bounds the picture and what it would be resized to; a decoder needs 4 to 16 bytes a pixel. No scorer
+    looks at what is stored with more than 64,000,000.
     `min_side_px`, `max_area_px` and `max_aspect_ratio` (longest by shortest side) look at the header alone.
     `box_column` names a column of the source with boxes to blur, lists of [x0, y0, x1, y1], each 0 to 1.
     `sha256_column` names one with the digest (hex) that the downloaded bytes must have, against poisoning; a row

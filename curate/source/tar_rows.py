@@ -2,7 +2,8 @@
 
 img2dataset's table beside the tar is taken where there is one; rows that only the tar has are made from their `.json`
 and `.txt` members. Either way every picture's header is read (0.02 ms each), so that a claim of success is checked and
-sizes are known. What cannot be known stays null: a picture that img2dataset resized says nothing of the original file.
+sizes are known; one that is too large for every scorer, which would then be null and drop nothing, is a failure. What
+cannot be known stays null: a picture that img2dataset resized says nothing of the original file.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import pyarrow as pa
 from curate.fetch.header import explain, read_header
 from curate.fetch.img2dataset import fetch_status
 from curate.fetch.pair_writer import FETCH_COLUMNS, SAMPLE_COLUMNS
+from curate.fetch.picture import ImageSettings
 from curate.fetch.status import FetchStatus
 from curate.source.columns import cast_column, infer_type, plain_type, value_column
 from curate.source.tar_samples import Group
@@ -124,6 +126,9 @@ def _look(row: Row, picture: Member | None, data: IO[bytes]) -> tuple[FetchStatu
         header = read_header(raw)
     except Exception as error:  # noqa: BLE001 - decoders raise anything on hostile bytes, and a row needs a status
         return *explain(error, raw), {}
+    if header.width * header.height > ImageSettings.max_area_px:
+        size = f"{header.width} x {header.height}, above {ImageSettings.max_area_px:,} px, which nothing here decodes"
+        return FetchStatus.IMAGE_TOO_LARGE, size, {}
     if not isinstance(row.get("width"), int) or not isinstance(row.get("height"), int):
         row["width"], row["height"] = header.width, header.height
     if row.get("original_width") is not None:

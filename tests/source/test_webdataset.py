@@ -4,6 +4,7 @@ import io
 import json
 import os
 import shutil
+import struct
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,12 @@ def picture(width: int = 40, kind: str = "JPEG") -> bytes:
     target = io.BytesIO()
     Image.new("RGB", (width, 30), (200, 90, 10)).save(target, kind)
     return target.getvalue()
+
+
+def says(width: int, height: int) -> bytes:
+    """A picture whose header tells of another size."""
+    data = picture(kind="BMP")
+    return data[:18] + struct.pack("<ii", width, height) + data[26:]
 
 
 def put_tar(path: Path, members: Members, kind: int = tarfile.PAX_FORMAT) -> bytes:
@@ -225,6 +232,8 @@ def test_of_a_cut_tar_the_whole_samples_are_kept(tmp_path: Path, out: Storage, c
         ("a.png", b"", "not_an_image"),
         ("a.txt", b"words alone", "not_an_image"),
         ("a.npy", b"\x93NUMPY", "not_an_image"),
+        ("a.bmp", says(8_000, 8_000), "success"),
+        ("a.bmp", says(8_000, 8_001), "image_too_large"),
         ("a.jpeg", picture(), "success"),
         ("a.WEBP", picture(kind="WEBP"), "success"),
         ("dir.d/ä/a.png", picture(kind="PNG"), "success"),
