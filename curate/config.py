@@ -28,7 +28,7 @@ T = TypeVar("T")
 def read_toml(path: Path) -> dict[str, Any]:
     """The file as a mapping. Raises ConfigError with line and column."""
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        return tomllib.loads(path.read_text("utf-8-sig"))
     except FileNotFoundError:
         raise ConfigError(f"no config {path}") from None
     except OSError as error:

@@ -167,6 +167,7 @@ def test_a_folder_is_no_config(tmp_path: Path) -> None:
         read_toml(tmp_path)
 
 
-def test_languages_stay_words(tmp_path: Path) -> None:
-    (tmp_path / "a.toml").write_text('languages = ["en", "no"]', "utf-8")
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_languages_stay_words_also_behind_a_byte_order_mark(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "a.toml").write_text('languages = ["en", "no"]', encoding)
     assert read_toml(tmp_path / "a.toml") == {"languages": ["en", "no"]}

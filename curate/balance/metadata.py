@@ -60,8 +60,9 @@ def read_metadata(path: str, option: str = "metadata") -> Metadata:
     """
     try:
         stat = Path(path).stat()
-    except OSError as error:
-        raise ConfigError(f"{option} = {path!r} cannot be read: {error.strerror}; give the path of a list") from None
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{option} = {path!r} cannot be read: {why}; give the path of a list") from None
     if stat.st_size > MOST_BYTES:
         raise ConfigError(f"{option} = {path!r} has {stat.st_size} bytes; a list of concepts has at most {MOST_BYTES}")
     return _read(path, option, stat.st_mtime_ns, stat.st_size)
@@ -71,7 +72,7 @@ def read_metadata(path: str, option: str = "metadata") -> Metadata:
 def _read(path: str, option: str, modified_ns: int, size_bytes: int) -> Metadata:
     where = f"{option} = {path!r}"
     try:
-        text = Path(path).read_text("utf-8")
+        text = Path(path).read_text("utf-8-sig")
         found = Metadata.of(_listed(json.loads(text), where) if path.endswith(".json") else text.split("\n"))
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{where} cannot be read: {error}; one entry a line in UTF-8, or a JSON list") from None
@@ -103,7 +104,7 @@ def write_metadata(entries: Iterable[str], path: Path) -> Metadata:
     else:
         text = json.dumps(found.entries, ensure_ascii=False, indent=0)
     try:
-        path.write_text(text, "utf-8", newline="\n")
+        path.write_text(text, "utf-8-sig" if text.startswith("\ufeff") else "utf-8", newline="\n")
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error.strerror}; name another file") from None
     return found

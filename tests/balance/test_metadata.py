@@ -46,6 +46,19 @@ def test_lines_of_any_system_are_read(tmp_path):
     assert read_metadata(str(tmp_path / "list.txt")).entries == ("dog", "hot dog", "Café")
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_entry(tmp_path):
+    for name, text in (("list.txt", "dog\ncat"), ("list.json", '["dog", "cat"]')):
+        (tmp_path / name).write_text(text, "utf-8-sig")
+        assert read_metadata(str(tmp_path / name)) == Metadata.of(["dog", "cat"])
+    written = write_metadata(["\ufeffdog"], tmp_path / "odd.txt")
+    assert read_metadata(str(tmp_path / "odd.txt")) == written == Metadata.of(["\ufeffdog"])
+
+
+def test_a_path_that_cannot_be_one_is_told():
+    with pytest.raises(ConfigError, match=r"metadata = .* cannot be read: embedded null byte; give the path of a list"):
+        read_metadata("a\0b")
+
+
 def test_a_changed_file_is_read_again(tmp_path):
     path = tmp_path / "list.txt"
     path.write_text("dog\n")
