@@ -27,6 +27,7 @@ from curate.tombstones import alive, hidden_keys
 __all__ = ["Order", "current_shards", "find_samples", "order_of", "planned"]
 
 Numbers = npt.NDArray[Any]
+INDEX = pa.schema({"key": pa.string(), "offset": pa.int64(), "size": pa.int64()})
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def current_shards(source: Storage, documents: bool) -> list[Shard]:
 
 def _kept(shard: Shard, number: int, seed: int | None, packed: bool) -> dict[str, Numbers]:
     """The arrays of Order for one shard, and `hash`: uint64, 0 for all where nothing is shuffled."""
-    keys, offset, size = _ranges(shard.table("index"))
+    keys, offset, size = _ranges(_index(shard))
     copies = (_shown(shard, keys) if packed else _copies(shard, keys)) * alive(shard, keys)
     chosen = np.repeat(np.arange(len(keys)), copies)
     copy = np.arange(len(chosen)) - np.repeat(np.cumsum(copies) - copies, copies)
@@ -134,6 +135,16 @@ def _kept(shard: Shard, number: int, seed: int | None, packed: bool) -> dict[str
     where = np.full(len(chosen), number, np.int32)
     copy = copy.astype(np.int32)
     return {"hash": hashes, "shard": where, "copy": copy, "offset": offset[chosen], "size": size[chosen]}
+
+
+def _index(shard: Shard) -> pa.Table:
+    """Where the members lie. Raises ShardError for a table that is none."""
+    try:
+        return shard.table("index").select(INDEX.names).cast(INDEX)
+    except (KeyError, ValueError, pa.ArrowException) as error:
+        raise ShardError(
+            f"{shard.table_name('index')} in {shard.storage.root} is no index of a tar ({error}); make that shard anew"
+        ) from None
 
 
 def _ranges(index: pa.Table) -> tuple[pa.Array, Numbers, Numbers]:

@@ -259,6 +259,9 @@ def test_a_data_set_that_changed_sets_the_shard_aside(data: Storage, tmp_path: P
 
 
 def test_a_shard_without_an_index_is_told(data: Storage, tmp_path: Path) -> None:
+    put_table(data, "00001.index.parquet", {"key": ["a"], "offset": ["first"], "size": [1]})
+    with pytest.raises(ShardError, match=r"00001.index.parquet in .* is no index of a tar \(.*first"):
+        pack(data, Storage(str(tmp_path / "broken")))
     data.delete("00001.index.parquet")
     with pytest.raises(ShardError, match=r"has no 00001.index.parquet; if it was there, delete commits/"):
         pack(data, Storage(str(tmp_path / "out")))
