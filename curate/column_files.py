@@ -214,6 +214,10 @@ def plain_kind(kind: pa.DataType) -> pa.DataType:
         return plain_kind(kind.storage_type)
     if pa.types.is_decimal256(kind):
         return pa.float64()
+    if pa.types.is_struct(kind):
+        odd = (pa.types.is_float16, pa.types.is_decimal256, pa.types.is_struct)
+        own = [one.with_type(plain_kind(one.type)) if any(is_odd(one.type) for is_odd in odd) else one for one in kind]
+        return pa.struct(own)
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         return pa.list_(plain_kind(kind.value_type))
     if pa.types.is_float16(kind):
@@ -253,7 +257,7 @@ def _plain(column: pa.Array) -> pa.Array:
         return pa.ListArray.from_arrays(offsets, values, mask=column.is_null() if column.null_count else None)
     if isinstance(kind, pa.FixedShapeTensorType):
         return _plain(column.storage)
-    if pa.types.is_float16(kind) or pa.types.is_decimal256(kind) or is_vector(kind):
+    if any(test(kind) for test in (pa.types.is_float16, pa.types.is_decimal256, pa.types.is_struct, is_vector)):
         return column.cast(plain_kind(kind))
     if _is_bytes(kind):
         return pa.array([None if value is None else value.hex() for value in column.to_pylist()], pa.string())

@@ -58,6 +58,9 @@ def test_types_that_differ_become_one(tmp_path, first, second, kind, values):
     assert bool(files.fields["a"].mixed) == (values in (["1", "x"], ["[1, 2]", "x"]))
 
 
+BOX = pa.struct({"half": pa.float16(), "raw": pa.binary()})
+
+
 def test_types_that_duckdb_lacks_become_ones_that_it_has(tmp_path):
     wide = pa.array([Decimal("1.5"), None], pa.decimal256(60, 2))
     odd = {
@@ -65,10 +68,12 @@ def test_types_that_duckdb_lacks_become_ones_that_it_has(tmp_path):
         "wides": pa.ListArray.from_arrays([0, 1, 2], wide),
         "bytes": pa.array([b"\xff\x00", None], pa.binary_view()),
         "tensor": pa.FixedShapeTensorArray.from_numpy_ndarray(np.ones((2, 2, 2), np.float32)),
+        "box": pa.array([{"half": np.float16(0.5), "raw": b"\xff"}, None], BOX),
     }
     with open_views(put_files(tmp_path, {"00000": {"": pa.table(odd)}})) as views:
-        found = views.sql("select wide, wides, bytes, tensor from samples order by key").fetchall()
-    assert found == [(1.5, [1.5], "ff00", (1.0,) * 4), (None, [None], None, (1.0,) * 4)]
+        found = views.sql("select wide, wides, bytes, tensor, box from samples order by key").fetchall()
+    box = {"half": 0.5, "raw": b"\xff"}
+    assert found == [(1.5, [1.5], "ff00", (1.0,) * 4, box), (None, [None], None, (1.0,) * 4, None)]
 
 
 def test_lists_of_dictionaries_and_vectors_are_plain():
