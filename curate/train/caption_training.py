@@ -136,7 +136,8 @@ def _train(run: _Run, trainee: Trainee, pairs: Pairs, batch: int, place: Place) 
     """Train; losses and counts go to the report."""
     order, peers = run.order, run.peers
     threads, broken = order.course.threads or torch.get_num_threads(), set[int]()
-    where = device(order.device)
+    with torch_threads(threads):  # which `device` changes
+        where = device(order.device)
     with torch_threads(1 if is_toy_start(order.start) else threads), ExitStack() as ends:
         half = computes(order.precision, where) is torch.bfloat16
         steps = order.course.steps_for(len(pairs), batch)

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from curate.config import build
 from curate.errors import ConfigError, StageError
+from curate.models.device import torch_threads
 from curate.train.caption_course import Course
 from curate.train.caption_place import write_owner
 from curate.train.caption_start import open_captioner_start, open_matcher_start
@@ -86,6 +87,13 @@ def test_the_back_end_opens_the_folder(trained, clean):
     picture = captioner.prepare(open_pairs(PairSource((clean,))).decoded(0))
     (found,) = captioner.generate([picture], 1, CaptionerSettings().sampling, [0])
     assert found[0].text
+
+
+def test_a_training_leaves_the_number_of_threads_to_the_next_one(clean, tmp_path):
+    """Rounds of CapFilt train one model after the other, on torch's own number unless they are told another."""
+    with torch_threads(2):
+        train_captioner(order(clean, steps=1, batch=2), tmp_path / "out")
+        assert torch.get_num_threads() == 2
 
 
 class Killed(Exception):
