@@ -248,6 +248,20 @@ def test_one_place_that_is_none_does_not_hide_the_others(tmp_path):
     assert pictures_of(drawn(list_shards(storage))) == {2, 3}
 
 
+def test_of_several_pictures_the_first_is_shown_and_their_number_told(tmp_path):
+    storage = Storage(str(tmp_path))
+    put_rows(storage, "00000", [row(n) for n in range(3)])
+    index = Shard(storage, "00000").table("index").to_pydict()
+    (first, _), (second, _), _ = (
+        [n for n, key in enumerate(index["key"]) if key == f"00000000{own}"] for own in range(3)
+    )
+    index["extension"][first], index["key"][second], index["extension"][second] = "1.png", "000000000", "3.png"
+    put_table(storage, "00000.index.parquet", pa.table(index))
+    tiles = {tile.key: tile for tile in drawn(list_shards(storage))[0].tiles}
+    assert [tiles[f"00000000{n}"].numbers.get("pictures") for n in range(3)] == ["the first of 2", None, None]
+    assert shown(tiles["000000000"].picture) == 0
+
+
 @pytest.mark.parametrize("name", ["00000.parquet", "00000.select.parquet"])
 def test_shards_whose_columns_cannot_be_read_are_passed_over(name, tmp_path):
     shards = pack(tmp_path, [row(n) for n in range(4)], [2, 2])

@@ -135,7 +135,7 @@ def _pictures(shard: Shard, rows: Sequence[Row], draw: Draw, seen: Watch) -> Map
     wanted = {row["key"]: Wanted(row["key"].rpartition(".")[0], row["image_member"]) for row in slots if _asked(row)}
     shown = {key: one for key, one in wanted.items() if key not in hidden}
     read = dict(pictures_in_tar(shard, set(shown.values())))
-    made = {key: thumbnail(read.get(one, b""), LARGER * draw.side_px) for key, one in shown.items()}
+    made = {key: thumbnail(read[one].data if one in read else b"", LARGER * draw.side_px) for key, one in shown.items()}
     return {row["key"]: None if row["key"] in hidden else made.get(row["key"], b"") for row in slots}
 
 

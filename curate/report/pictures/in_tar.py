@@ -16,7 +16,7 @@ from curate.report.pictures.drawing import UNREADABLE
 from curate.report.pictures.thumbnails import MOST_BYTES
 from curate.shard import IMAGE_EXTENSIONS, Shard
 
-__all__ = ["Wanted", "pictures_in_tar"]
+__all__ = ["Read", "Wanted", "pictures_in_tar"]
 
 
 class Wanted(NamedTuple):
@@ -26,21 +26,29 @@ class Wanted(NamedTuple):
     member: str = ""
 
 
-def pictures_in_tar(shard: Shard, wanted: Collection[Wanted]) -> Iterator[tuple[Wanted, bytes]]:
-    """Those of the wanted pictures that can be read, each with its encoded bytes, in the order of the tar."""
+class Read(NamedTuple):
+    """A picture's encoded bytes, and how many pictures lie under its key."""
+
+    data: bytes
+    of: int
+
+
+def pictures_in_tar(shard: Shard, wanted: Collection[Wanted]) -> Iterator[tuple[Wanted, Read]]:
+    """Those of the wanted pictures that can be read, in the order of the tar."""
     try:
         places = _places(shard, wanted) if wanted else {}
         if not places:
             return
         with shard.storage.open(shard.tar) as tar:
-            for one, (offset, size) in sorted(places.items(), key=lambda own: own[1]):
+            for one, (offset, size, of) in sorted(places.items(), key=lambda own: own[1]):
                 tar.seek(offset)
-                yield one, tar.read(size)
+                yield one, Read(tar.read(size), of)
     except UNREADABLE:
         return
 
 
-def _places(shard: Shard, wanted: Collection[Wanted]) -> dict[Wanted, tuple[int, int]]:
+def _places(shard: Shard, wanted: Collection[Wanted]) -> dict[Wanted, tuple[int, int, int]]:
+    """Where each lies, its bytes, and how many pictures lie under its key."""
     index = shard.table("index", ["key", "extension", "offset", "size"])
     keys = pa.array({one.key.encode("utf-8", "replace") for one in wanted}, pa.large_binary())
     rows = index.filter(pc.is_in(index["key"].cast(pa.large_binary()), value_set=keys)).to_pylist()
@@ -51,10 +59,10 @@ def _places(shard: Shard, wanted: Collection[Wanted]) -> dict[Wanted, tuple[int,
     found = {}
     for one in wanted:
         own = members.get(one.key, {})
-        names = [one.member] if one.member else [*IMAGE_EXTENSIONS, *_numbered(own)]
-        place = next((own[name] for name in names if name in own), None)
-        if place is not None:
-            found[one] = place
+        pictures = dict.fromkeys([*(name for name in IMAGE_EXTENSIONS if name in own), *_numbered(own)])
+        name = one.member or next(iter(pictures), "")
+        if name in own:
+            found[one] = (*own[name], len(pictures))
     return found
 
 

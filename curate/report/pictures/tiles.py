@@ -91,14 +91,17 @@ def _of_shard(
     hidden = withheld_keys(table, seen)
     keys = [key or "" for key in texts["key"]]
     wanted = {place: Wanted(*_member(key, texts, place)) for place, key in enumerate(keys) if key not in hidden}
-    made = {one: thumbnail(data, draw.side_px) for one, data in pictures_in_tar(shard, set(wanted.values()))}
+    read = pictures_in_tar(shard, set(wanted.values()))
+    made = {one: (thumbnail(own.data, draw.side_px), own.of) for one, own in read}
     against, sizes = _against(columns, len(rows)), _sizes(columns)
     for place, row in enumerate(rows):
         if place not in wanted:
             yield row, None
             continue
-        tile = _tile(shard, {name: values[place] for name, values in texts.items()}, made.get(wanted[place], b""))
-        yield row, replace(tile, reasons=tuple(against[place]), numbers=sizes[place])
+        picture, of = made.get(wanted[place], (b"", 0))
+        tile = _tile(shard, {name: values[place] for name, values in texts.items()}, picture)
+        several = {"pictures": f"the first of {of:,}"} if of > 1 and not parts else {}
+        yield row, replace(tile, reasons=tuple(against[place]), numbers={**sizes[place], **several})
 
 
 def _member(key: str, texts: Mapping[str, Sequence[str | None]], place: int) -> tuple[str, str]:
