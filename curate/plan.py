@@ -90,7 +90,7 @@ def check(job: Job) -> None:
 
 def _remedy(job: Job, step: Step, column: str) -> str | None:
     """What to change where a filter wants what a step cannot read: it is the filter that a config names. None where
-    no filter does, and where the config names the column itself."""
+    no filter does, and where the config names the column itself. Steps call columns of parts `part.NAME`."""
     wanted = {name.removeprefix("part.") for name in (column, *step.writes)}
     for name, rule in (pair for other in job.steps for pair in getattr(other, "rules", ())):
         if wanted.intersection(rule.columns) and wanted.intersection(rule.reads):
