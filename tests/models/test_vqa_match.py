@@ -3,7 +3,9 @@
 import json
 import re
 import shutil
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,10 +55,16 @@ def made(tmp_path_factory):
     return of
 
 
+@lru_cache(maxsize=1)
+def loaded(path: Path, changed_ns: int) -> tuple[Any, Any]:
+    """transformers' model and processor of a folder."""
+    model = load_model(path, "AutoModelForImageTextToText")
+    return model, Inputs(path, model.config).processor
+
+
 def published(matcher: VqaMatching, path: Path, image: np.ndarray, text: str) -> float:
     """The model's own forward for one question without padding: the softmax of what comes next, at "Yes"."""
-    model = load_model(path, "AutoModelForImageTextToText")
-    processor = Inputs(path, model.config).processor
+    model, processor = loaded(path, max(file.stat().st_mtime_ns for file in path.iterdir()))
     question, options = prompt_text(processor, model.config.model_type, QUESTION.replace("{text}", text.strip()))
     form = matcher.prepare(image).form
     view = Image.fromarray(image) if form == ALIKE else Image.fromarray(image).resize(form, Image.Resampling.BICUBIC)
