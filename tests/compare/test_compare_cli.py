@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,14 +28,21 @@ min = {words}
 ROWS = [Row(f"http://h.test/{n}", f"picture {n}", f"{n:064x}", None, 100, n) for n in range(9)]
 
 
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder with the data sets a and b and the configs low.toml and high.toml."""
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("made")
     for name, words in (("a", 3), ("b", 5)):
-        decide_by(write_set(tmp_path / name, ROWS, 4, decided=False), {"caption_words": {"min": words}})
+        decide_by(write_set(folder / name, ROWS, 4, decided=False), {"caption_words": {"min": words}})
     for name, words in (("low", 3), ("high", 6)):
-        Path(f"{name}.toml").write_text(CONFIG.format(words=words))
+        (folder / f"{name}.toml").write_text(CONFIG.format(words=words))
+    return folder
+
+
+@pytest.fixture
+def place(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with the data sets a and b and the configs low.toml and high.toml."""
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
     return tmp_path
 
 

@@ -57,11 +57,16 @@ def of_config(filters: Filters, storage: Storage, name: str = "B") -> Side:
     return config_side(name, {"pipeline": "image_text_pairs", "filters": filters}, (step,), storage)
 
 
+@pytest.fixture(scope="module")
+def by_a(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("made") / "a"
+    decide_by(write_set(folder, ROWS, 10, decided=False), A)
+    return folder
+
+
 @pytest.fixture
-def decided(tmp_path: Path) -> Storage:
-    storage = write_set(tmp_path / "a", ROWS, 10, decided=False)
-    decide_by(storage, A)
-    return storage
+def decided(by_a: Path, tmp_path: Path) -> Storage:
+    return Storage(str(shutil.copytree(by_a, tmp_path / "a")))
 
 
 @pytest.mark.parametrize(
