@@ -28,6 +28,7 @@ from curate.models.model_files import content_digest
 
 __all__ = [
     "folder_digest",
+    "knock",
     "load_config",
     "load_image_processor",
     "load_model",
@@ -53,7 +54,7 @@ VOCABULARIES = (
 ROOM = 1.5
 """An architecture may have this many times the numbers of its file, and not more: the rest would be random."""
 KNOCK_S = 10.0
-"""How long to wait for the hub. Its own client tries for 46 s where there is no network."""
+"""How long to wait for the hub. Its own client tries 12 times, in 46 s, where there is no network."""
 
 _quiet = threading.Lock()
 
@@ -84,7 +85,7 @@ def _from_hub(name: str, revision: str) -> Path:
     except Exception:  # noqa: S110, BLE001 - it is not there
         pass
     try:
-        _knock()
+        knock()
         return Path(snapshot_download(name, **wanted))
     except Exception as error:
         first = str(error).strip().partition("\n")[0]
@@ -95,7 +96,7 @@ def _from_hub(name: str, revision: str) -> Path:
         ) from error
 
 
-def _knock() -> None:
+def knock() -> None:
     """Raise at once what keeps the hub from answering."""
     from huggingface_hub import constants, get_session
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from curate.errors import ConfigError
+from curate.models.hf_folder import knock
 from curate.models.memory import is_memory
 from curate.models.model_files import content_digest
 from curate.models.settings import TOY, ModelSettings
@@ -42,8 +43,6 @@ TOY_FILES = {kind: Path(__file__).with_name(f"toy_{kind}.safetensors") for kind 
 TOY_DIMENSIONS = 96
 MOST_DIMENSIONS = 65_536
 _PREFERRED = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin", "model.safetensors")
-KNOCK_S = 10.0
-"""How long to wait for the hub. Its own client tries 12 times, in 46 s, where there is no network."""
 
 
 def is_local(settings: ModelSettings) -> bool:
@@ -111,8 +110,8 @@ def _by_tag(architecture: str, tag: str) -> Path:
     source = _source(architecture, tag)
     try:
         cached = _in_cache(source)
-        if cached is None:
-            _knock(source)
+        if cached is None and source.get("hf_hub"):
+            knock()
         return cached or Path(open_clip.download_pretrained(source))
     except Exception as error:
         first = str(error).strip().partition("\n")[0]
@@ -131,14 +130,6 @@ def _in_cache(source: Mapping[str, Any]) -> Path | None:
         if isinstance(found, str):
             return Path(found)
     return None
-
-
-def _knock(source: Mapping[str, Any]) -> None:
-    """Raise at once what keeps the hub from answering, where the weights are there."""
-    from huggingface_hub import constants, get_session
-
-    if source.get("hf_hub") and not constants.HF_HUB_OFFLINE:
-        get_session().head(constants.ENDPOINT, timeout=KNOCK_S)
 
 
 def weights_digest(settings: ModelSettings) -> str:

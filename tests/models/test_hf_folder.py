@@ -458,7 +458,7 @@ def test_of_the_hub_no_pickles_and_no_code_are_fetched(hub, monkeypatch, tmp_pat
         return str(tmp_path)
 
     asked: list[tuple[str, dict]] = []
-    monkeypatch.setattr("curate.models.hf_folder._knock", lambda: None)
+    monkeypatch.setattr("curate.models.hf_folder.knock", lambda: None)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
     for _ in range(2):
         assert model_folder("owner/fetched", "v2") == tmp_path
