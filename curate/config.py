@@ -33,7 +33,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"no config {path}") from None
     except OSError as error:
         raise ConfigError(f"cannot read the config {path}: {error.strerror}; name a TOML file") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from error
 
 
@@ -117,10 +117,17 @@ def convert(value: Any, hint: Any, where: str) -> Any:
     if dataclasses.is_dataclass(hint) and isinstance(hint, type) and isinstance(value, Mapping):
         return build(hint, value, where)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        return _float(value, where)
     if isinstance(hint, type) and isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
         return value
     raise ConfigError(f"{where} = {value!r} must be {_words(hint)}")
+
+
+def _float(value: int, where: str) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        raise ConfigError(f"{where} = {value!s:.20}... is larger than any number that can be used here") from None
 
 
 def _convert_union(value: Any, arguments: tuple[Any, ...], where: str) -> Any:

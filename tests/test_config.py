@@ -72,6 +72,7 @@ def test_every_kind_of_value() -> None:
         ({"timeout_s": True}, "fetch.timeout_s = True must be a number"),
         ({"robots": 1}, "fetch.robots = 1 must be true or false"),
         ({"path": 5}, "fetch.path = 5 must be a string"),
+        ({"timeout_s": 10**400}, "fetch.timeout_s = 10000000000000000000... is larger than any number that can be"),
         ({"languages": "en"}, "fetch.languages = 'en' must be a list, each a string"),
         ({"languages": ["en", False]}, "fetch.languages[1] = False must be a string"),
         ({"mode": "boarder"}, "fetch.mode = 'boarder' is not one of them; did you mean 'border'?"),
@@ -147,6 +148,8 @@ def test_filters_keep_their_order() -> None:
         (b"a = no", "is not TOML"),
         (b"a = 1\na = 2", "is not TOML"),
         (b"\xff\xfe", "is not TOML"),
+        pytest.param(b"a = " + b"1" * 5_000, "is not TOML", id="digits"),
+        pytest.param(b"a = " + b"[" * 100_000, "is not TOML", id="brackets"),
     ],
 )
 def test_a_broken_file_is_told_with_its_line(tmp_path: Path, raw: bytes, words: str) -> None:
