@@ -161,9 +161,10 @@ class ProcessEngine:
 
 
 def _exit_words(code: int | None) -> str:
-    if code is not None and code < 0:
-        return f"signal {signal.Signals(-code).name}"
-    return f"exit code {code}"
+    if code is None or code >= 0:
+        return f"exit code {code}"
+    named = {known.value: known.name for known in signal.Signals}  # the first and the last of those for real time only
+    return f"signal {named.get(-code, -code)}"
 
 
 def _work(pipe: Connection) -> None:

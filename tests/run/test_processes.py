@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from gpu_stages import Where, all_done, committed, notes, overlap, unit
 
-from curate.run.processes import ProcessEngine, _Worker
+from curate.run.processes import ProcessEngine, _exit_words, _Worker
 from curate.stage import Runtime
 
 
@@ -117,6 +117,13 @@ def test_a_fork_server_that_is_killed_while_it_forks_is_started_anew(
     failing += ["5", "4", "3", "2", "1"]
     with pytest.raises(EOFError, match="5"):
         ProcessEngine(1).submit(unit(folder, "00001", where(folder)))
+
+
+@pytest.mark.parametrize(
+    ("code", "words"), [(-9, "signal SIGKILL"), (-40, "signal 40"), (3, "exit code 3"), (None, "exit code None")]
+)
+def test_how_a_worker_ended_is_told(code: int | None, words: str) -> None:
+    assert _exit_words(code) == words
 
 
 def test_closing_in_the_middle_leaves_no_process(folder: Path) -> None:
