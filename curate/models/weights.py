@@ -219,6 +219,6 @@ def _why(error: Exception) -> str:
     named = re.search(r"GLOBAL (\S+)", told)
     if named:
         return f"it names {named[1]}"
-    if told.startswith("Weights only load failed") or not told.strip("0123456789"):
+    if isinstance(error, LookupError | EOFError) or told.startswith("Weights only load failed"):
         return "no pickle of tensors"
     return told.splitlines()[0]

@@ -114,6 +114,14 @@ def test_a_pickle_with_more_than_weights_is_refused_and_not_run(state, tmp_path:
         require(path, architecture="ViT-B-32")
 
 
+@pytest.mark.parametrize("data", [b"", b"hello", b"root:x:0:0:root:/root:/bin/sh\n", b"\x80", b"{}", b"\x89PNG\r\n"])
+def test_a_file_of_something_else_is_told_in_words(tmp_path: Path, data: bytes) -> None:
+    """torch raises bare numbers and places of a list."""
+    (tmp_path / "w.pt").write_bytes(data)
+    with pytest.raises(ConfigError, match=r"a pickle with more than weights in it \(no pickle of tensors\); save the"):
+        read_tensors(tmp_path / "w.pt")
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:'torch.load' received")
 def test_a_program_is_refused(tmp_path: Path) -> None:
     """A TorchScript archive, as OpenAI published CLIP, has code in it."""
