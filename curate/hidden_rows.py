@@ -13,8 +13,10 @@ from typing import Any
 
 from curate.column_files import ColumnFiles
 from curate.errors import ShardError
+from curate.listing import listed_shards
 from curate.report.cluster import WITHIN
 from curate.report.pictures.hidden_copies import HiddenCopies, hidden_copies
+from curate.shard import Shard
 from curate.tombstones import HASH_LIST_MATCH, unshown_keys
 
 __all__ = ["Hidden"]
@@ -30,7 +32,6 @@ class Hidden:
 
     def __init__(self, files: ColumnFiles, above: Hidden | None = None) -> None:
         self._files, self._above = files, above
-        self._shards = {id: files.shard(id) for id in files.shards}
         self._found: dict[str, frozenset[int]] = {}
         lists = files.has_family(HASH_LIST) or HASH_LIST_MATCH in files.fields
         self._listed = lists or bool(files.storage.files("tombstones"))
@@ -71,6 +72,12 @@ class Hidden:
 
     def _values(self, id: str, name: str) -> list[Any]:
         return list(self._files.table(id, [name])[name].to_pylist())
+
+    @cached_property
+    def _shards(self) -> dict[str, Shard]:
+        there = {one.id: one for listed in listed_shards(self._files.storage) for one in (listed, listed.parts)}
+        handles = {id: self._files.shard(id) for id in self._files.shards}
+        return {id: there.get(one.id, one) for id, one in handles.items()}
 
     @cached_property
     def _copies(self) -> HiddenCopies:
