@@ -7,15 +7,20 @@ what it likes; each must end with code 0, or the one that a comment `# exit code
 are what a terminal shows. "In `FILE`, write `NEW` in place of `OLD`" is done to the file.
 """
 
+import io
 import os
 import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Collection
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
 from page_blocks import Block, blocks
+
+from curate.cli import main
 
 BIN = Path(sys.executable).parent
 MASKS = [
@@ -56,8 +61,9 @@ def edits(page: Path) -> list[tuple[int, str, str, str]]:
     return [(text.count("\n", 0, one.start()) + 1, one[1], one[2], one[3]) for one in found]
 
 
-def carry_out(page: Path, folder: Path) -> dict[str, str]:
-    """All of a page in a folder; answers what each command printed. Raises AssertionError where it is otherwise."""
+def carry_out(page: Path, folder: Path, here: Collection[str] = ()) -> dict[str, str]:
+    """All of a page in a folder; answers what each command printed. Raises AssertionError where it is otherwise.
+    `here`: verbs of `curate` that are run in this process, which saves them their start."""
     printed = {}
     left = edits(page)
     for block in blocks(page):
@@ -72,25 +78,36 @@ def carry_out(page: Path, folder: Path) -> dict[str, str]:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(block.text + "\n")
         for shown in session(block) if block.language == "console" else []:
-            printed[shown.command] = run(shown, folder)
+            printed[shown.command] = run(shown, folder, here)
     return printed
 
 
-def run(shown: Shown, folder: Path) -> str:
+def run(shown: Shown, folder: Path, here: Collection[str] = ()) -> str:
     """One command. `pip install` makes the package known without installing it."""
     words = shlex.split(shown.command, comments=True)
     if words[0] == "pip":
         return install(folder)
     words += ["--format", "table"] if words[0] == "curate" and "--format" not in words else []
-    words[0] = str({"curate": BIN / "curate", "python": sys.executable}[words[0]])
     expected = re.search(r"# exit code (\d+)", shown.command)
-    environment = {**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    done = _in_this_process(words, folder) if words[0] == "curate" and words[1] in here else _as_program(words, folder)
     wanted = int(expected[1] if expected else 0)
     assert done.returncode == wanted, f"{shown.command}\n{done.stdout}{done.stderr[-3000:]}"
     if shown.output:
         compare(shown, done.stdout, folder)
     return done.stdout
+
+
+def _as_program(words: list[str], folder: Path) -> "subprocess.CompletedProcess[str]":
+    program = str({"curate": BIN / "curate", "python": sys.executable}[words[0]])
+    environment = {**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    options = {"cwd": folder, "env": environment, "capture_output": True, "text": True, "timeout": 300}
+    return subprocess.run([program, *words[1:]], check=False, **options)
+
+
+def _in_this_process(words: list[str], folder: Path) -> "subprocess.CompletedProcess[str]":
+    with chdir(folder), redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
+        code = main(words[1:])
+    return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
 
 
 def compare(shown: Shown, printed: str, folder: Path) -> None:
