@@ -39,6 +39,9 @@ __all__ = [
 Pixels = npt.NDArray[np.uint8]
 """A decoded picture: height x width x 3, sRGB."""
 
+MOST_WHOLE = 2**63 - 1
+"""The largest whole number that Arrow compares a column with."""
+
 Verdict: TypeAlias = pa.DictionaryArray
 """Reasons per row, null where the row is kept."""
 
@@ -312,6 +315,8 @@ def check_bounds(
 ) -> None:
     """Raise ValueError unless least <= low <= high <= most; None is no bound. `name` is e.g. `{}_side_px`."""
     for bound, value in (("min", low), ("max", high)):
+        if isinstance(value, int) and value > MOST_WHOLE:
+            raise ValueError(f"{name.format(bound)} = {value!r} is out of range: at most {MOST_WHOLE}")
         if value is not None and not least <= value <= most:
             limits = f"from {least:g} to {most:g}" if most < math.inf else f"at least {least:g}"
             raise ValueError(f"{name.format(bound)} = {value!r} is out of range: {limits}")

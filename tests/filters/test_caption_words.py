@@ -45,7 +45,11 @@ def test_without_a_lower_bound_a_missing_caption_is_still_dropped(reasons):
     assert reasons(CaptionWords(min=None, max=2), caption_words=[0, None]) == [None, "too_few_words"]
 
 
-@pytest.mark.parametrize("settings", [{"min": -1}, {"min": 5, "max": 4}])
+@pytest.mark.parametrize("settings", [{"min": -1}, {"min": 5, "max": 4}, {"min": 2**63}])
 def test_bounds_that_keep_nothing_are_refused(settings):
     with pytest.raises(ValueError, match="min"):
         CaptionWords(**settings)
+
+
+def test_the_largest_bound_is_compared(reasons):
+    assert reasons(CaptionWords(min=3, max=2**63 - 1), caption_words=[3, 2]) == [None, "too_few_words"]
