@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.handover.resolution import Resolution
@@ -104,6 +104,7 @@ def test_hd_is_the_loop_of_its_code(pictures: list[tuple[int, int]]) -> None:
 
 
 @given(sizes)
+@settings(max_examples=40)
 def test_many_pictures_are_as_one_by_one(pictures: list[tuple[int, int]]) -> None:
     width, height = np.array(pictures).T
     for resolution in (LLAVA_NEXT, ONEVISION, INTERNVL, IDEFICS3, PHI3, MINICPM, LLAMA32, QWEN2, PIXTRAL, FUYU):
