@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _refuse(option: str, target: Path | None, storage: Storage) -> None:
-    """A page is a file, and no file is written into the data set it is about."""
+    """A page is a file, in a folder that is there before anything is counted, and not in the data set it is about."""
     from curate.errors import ConfigError
 
     if target is None:
@@ -72,3 +72,5 @@ def _refuse(option: str, target: Path | None, storage: Storage) -> None:
         raise ConfigError(f"{option} names a file; a page is not printed")
     if Path(storage.root).is_dir() and target.resolve().is_relative_to(Path(storage.root).resolve()):
         raise ConfigError(f"{target} would lie in the data set {storage.root}; choose another {option}")
+    if not target.parent.is_dir():
+        raise ConfigError(f"cannot write {target}: No such file or directory; choose another {option}")

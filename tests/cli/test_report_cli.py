@@ -69,6 +69,14 @@ def test_what_cannot_be_done_is_said(
     assert words in capsys.readouterr().err
 
 
+def test_where_a_page_goes_is_looked_at_before_anything_is_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for option in ("--out", "--screenshot"):
+        assert main(["report", str(tmp_path / "no_set"), option, str(tmp_path / "nowhere/page")]) == 2
+        assert f"No such file or directory; choose another {option}" in capsys.readouterr().err
+
+
 def test_a_data_set_that_is_the_present_folder_keeps_clean(
     data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

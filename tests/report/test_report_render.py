@@ -336,6 +336,7 @@ def test_a_config_is_told_as_toml() -> None:
         (duration(200), "3 min 20 s"),
         (duration(7500), "2 h 5 min"),
         (duration(97_200), "1 d 3 h"),
+        (price(0.000065), "<0.0001"),
         (price(0.0042), "0.0042"),
         (price(1204), "1,204.00"),
         (told("ab", 2), "ab"),

@@ -65,7 +65,9 @@ def brief(value: float) -> str:
 
 
 def price(value: float) -> str:
-    """An amount of money, without a currency: `0.0042`, `3.10`, `1,204.00`."""
+    """An amount of money, without a currency: `<0.0001`, `0.0042`, `3.10`, `1,204.00`."""
+    if 0 < value < 0.0001:
+        return "<0.0001"
     return f"{value:,.2f}" if value >= 0.995 or value == 0 else f"{value:.2g}"
 
 
