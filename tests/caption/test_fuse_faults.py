@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -265,7 +264,7 @@ def test_a_run_killed_again_and_again_asks_for_nothing_that_was_answered(server:
         process = subprocess.Popen(command, cwd=root)
         while process.poll() is None and len(server.asked) < before + 40:
             time.sleep(0.002)
-        os.kill(process.pid, signal.SIGKILL)
+        process.kill()
         assert process.wait() == -signal.SIGKILL
         killed.set()
     assert subprocess.run(command, cwd=root, check=False, timeout=120).returncode == 0
