@@ -15,7 +15,9 @@ def environment(**more: str) -> Iterator[None]:
     """Ray as tests want it, for this process and those that it starts."""
     before = dict(os.environ)
     os.environ.pop("RAY_ADDRESS", None)
-    os.environ.update(RAY_AUTH_MODE="disabled", RAY_USAGE_STATS_ENABLED="0", RAY_gcs_server_port_wait_time_s="120")
+    os.environ.update(RAY_AUTH_MODE="disabled", RAY_USAGE_STATS_ENABLED="0")
+    os.environ.update(RAY_gcs_server_port_wait_time_s="120")
+    os.environ.update(RAY_memory_monitor_refresh_ms="0")  # else Ray kills workers for memory that others have
     os.environ.update(more)
     try:
         yield
