@@ -1,5 +1,6 @@
 """What tests of several folders need: how hypothesis draws, and an S3 server on loopback, a fresh bucket per test."""
 
+import sys
 import uuid
 from functools import cache
 
@@ -17,6 +18,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with slow tests first, whole runs before parts: what takes longest must not begin when all else is done."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: (item.path not in slow, len(item.path.parts)))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """A test begins as a worker does, on one thread: a process remembers how many the test before was given. On two,
+    last bits depend on neighbours, and on busy cores one waits for the other, which takes three times as long."""
+    if "curate.models.device" in sys.modules:
+        sys.modules["curate.models.device"].work_on(0, 1)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
 
 
 @cache
