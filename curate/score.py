@@ -7,7 +7,8 @@ number and in bytes, so that what it computes does not depend on who stands besi
 the next is made.
 
 A row that a scorer cannot take is null and counted as `score_failed`; its batch is tried again row by row. A scorer
-that fails on every row is broken, and says so.
+that fails on every row is broken, and says so. A picture of the tar that cannot be decoded is null for each of them and
+counted as `undecoded`.
 """
 
 from __future__ import annotations
@@ -26,10 +27,12 @@ from curate.models.device import work_on
 from curate.shard import Shard
 from curate.stage import Resources, Runtime, Stage
 
-__all__ = ["IMAGE", "Score"]
+__all__ = ["FAILED", "IMAGE", "UNDECODED", "Score"]
 
 IMAGE = "image"
 """The pseudo-column that stands for the pictures in the tar."""
+FAILED, UNDECODED = "score_failed", "undecoded"
+"""What a commit counts besides `in` and `scored`: rows that a scorer failed on, and pictures that nobody can decode."""
 
 BATCH_ROWS = 2_048
 BATCH_PICTURES = 64
@@ -124,6 +127,7 @@ class Result:
     rows: list[int] = field(default_factory=list)
     pieces: dict[str, list[pa.Array]] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
+    undecoded: int = 0
     _waiting: list[tuple[int, Any]] = field(default_factory=list)
     _held_bytes: int = 0
     _begun: Callable[[], None] = lambda: None
@@ -140,6 +144,7 @@ class Result:
         if isinstance(view, Unprepared):
             self.errors.append(view.error)
             return
+        self.undecoded += view is None
         self._waiting.append((row, view))
         self._held_bytes += size
         if len(self._waiting) >= (self.scorer.batch_pictures or BATCH_PICTURES) or self._held_bytes >= BATCH_BYTES:
@@ -213,8 +218,9 @@ class Result:
         attempt.write_table(shard.table_name(self.scorer.name), pa.table(arrays, schema=pa.schema(fields)))
         attempt.counts["in"] = len(keys)
         attempt.counts["scored"] = len(self.rows)
-        if self.errors:
-            attempt.counts["score_failed"] = len(self.errors)
+        for name, rows in ((FAILED, len(self.errors)), (UNDECODED, self.undecoded)):
+            if rows:
+                attempt.counts[name] = rows
 
 
 Answer = Callable[[], Mapping[str, pa.Array]]

@@ -182,7 +182,7 @@ def test_an_unreadable_picture_is_null(tmp_path):
     shard = make_shard(tmp_path, pictures)
     (commit,) = run(shard, Level())
     assert [row for row, level in enumerate(column(shard, "level")) if level is None and row in pictures] == [4, 5]
-    assert commit.counts["scored"] == len(pictures)
+    assert commit.counts == {"in": ROWS, "scored": len(pictures), "undecoded": 2}
 
 
 def test_a_row_that_a_scorer_cannot_take_is_null_and_counted(shard):

@@ -71,6 +71,7 @@ def summary(job: Job, storage: Storage, outcome: Outcome) -> dict[str, Any]:
     from curate.report.funnel import funnel
     from curate.report.page_truth import against_page_truth
     from curate.report.truth import against_truth
+    from curate.report.unscored import unscored
     from curate.select import Decision
     from curate.shard import Shard
 
@@ -87,6 +88,9 @@ def summary(job: Job, storage: Storage, outcome: Outcome) -> dict[str, Any]:
         truth = against_page_truth(shards) if unit == "documents" else truth
         if truth:
             answer["against_truth"] = truth
+    left = unscored(entry for step in job.steps for entry in outcome.manifest.of(step.label))
+    if left:
+        answer["not_scored"] = [asdict(row) for row in left]
     answer |= _captions(job, storage, shards, outcome)
     copies = against_copies(shards)
     if copies:

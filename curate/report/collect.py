@@ -23,6 +23,7 @@ from curate.report.counting.units import Counts, count_unit
 from curate.report.facts import Download, Facts, Gallery, Unit
 from curate.report.pictures import Draw, captions, copies, documents, galleries, watch, withheld
 from curate.report.pictures.withholding import Watch
+from curate.report.unscored import unscored
 from curate.run_record import DecisionRecord, FilterRecord, RunRecord, read_record
 from curate.storage import Storage
 
@@ -72,6 +73,8 @@ def collect(storage: Storage, look: Look = Look()) -> Facts:
     units, downloads = _units(seen, record, ledger)
     models = models_of(storage, troubles)
     set_aside(storage, troubles)
+    for row in unscored(entry for own in ledger.entries.values() for entry in own):
+        troubles.add(row.words)
     withheld_rows: Mapping[str, int] = _shown(lambda: withheld(shards, seen.watch), {}, troubles)
     return Facts(
         title=look.title or (record.name if record else "") or storage.root.rstrip("/").rpartition("/")[2],
