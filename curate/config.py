@@ -116,18 +116,13 @@ def convert(value: Any, hint: Any, where: str) -> Any:
         return {k: convert(v, arguments[1], f"{where}.{k}") for k, v in value.items()}
     if dataclasses.is_dataclass(hint) and isinstance(hint, type) and isinstance(value, Mapping):
         return build(hint, value, where)
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ConfigError(f"{where} = {value!s:.20}... is out of range: a whole number has 64 bits at most")
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return _float(value, where)
+        return float(value)
     if isinstance(hint, type) and isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
         return value
     raise ConfigError(f"{where} = {value!r} must be {_words(hint)}")
-
-
-def _float(value: int, where: str) -> float:
-    try:
-        return float(value)
-    except OverflowError:
-        raise ConfigError(f"{where} = {value!s:.20}... is larger than any number that can be used here") from None
 
 
 def _convert_union(value: Any, arguments: tuple[Any, ...], where: str) -> Any:

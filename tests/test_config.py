@@ -72,7 +72,15 @@ def test_every_kind_of_value() -> None:
         ({"timeout_s": True}, "fetch.timeout_s = True must be a number"),
         ({"robots": 1}, "fetch.robots = 1 must be true or false"),
         ({"path": 5}, "fetch.path = 5 must be a string"),
-        ({"timeout_s": 10**400}, "fetch.timeout_s = 10000000000000000000... is larger than any number that can be"),
+        (
+            {"timeout_s": 10**400},
+            "fetch.timeout_s = 10000000000000000000... is out of range: a whole number has",
+        ),
+        ({"retries": 2**63}, "fetch.retries = 9223372036854775808... is out of range: a whole number has"),
+        (
+            {"retries": -(2**63) - 1},
+            "fetch.retries = -9223372036854775809... is out of range: a whole number has",
+        ),
         ({"languages": "en"}, "fetch.languages = 'en' must be a list, each a string"),
         ({"languages": ["en", False]}, "fetch.languages[1] = False must be a string"),
         ({"mode": "boarder"}, "fetch.mode = 'boarder' is not one of them; did you mean 'border'?"),
