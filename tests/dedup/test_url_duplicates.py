@@ -2,7 +2,7 @@
 
 import pytest
 from document_shards import Doc, bytes_of, column, run_barrier, write_shards
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from curate.dedup.urls import UrlDuplicates, normal_url
@@ -42,6 +42,7 @@ def test_which_urls_are_one(tmp_path, other, same):
 
 
 @settings(deadline=None)
+@example(".?")
 @given(st.text(st.sampled_from("aZ0/.?&=%#@:;[]|~! é\\"), max_size=12))
 def test_the_case_of_the_scheme_never_counts(rest):
     assert normal_url(f"http://a.test/{rest}") == normal_url(f"HTTP://A.test:80/{rest}")

@@ -36,6 +36,8 @@ URLLISTS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "web
         ("http://a.test/x/../b/./c", "http://a.test/b/c"),
         ("http://a.test/x/%2e%2E/b", "http://a.test/b"),
         ("http://a.test/../../b/..", "http://a.test/"),
+        ("http://a.test/private/..?x=/../", "http://a.test/?x=/../"),
+        ("http://a.test/b/.?x", "http://a.test/b/?x"),
         ("http://bücher.test/", "http://xn--bcher-kva.test/"),
         ("http://a_b.test/", "http://a_b.test/"),
         ("http://%61.test/", "http://a.test/"),
