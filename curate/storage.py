@@ -94,9 +94,8 @@ class Storage:
         """The full path of `name`, in the store's own terms. Raises StorageError for a name that leaves the folder."""
         if name.startswith("/") or "\\" in name or "\0" in name or ".." in name.split("/"):
             raise StorageError(f"{name!r} is not a name inside {self.root}")
-        if self.local is not None:
-            return str(self.local / name)
-        return f"{_store(self.root)[1]}/{name}".rstrip("/")
+        root = _store(self.root)[1] if "://" in self.root else self.root
+        return f"{root}/{name}".rstrip("/")
 
     def files(self, folder: str = "") -> dict[str, int]:
         """Files directly in `folder`: name (with the folder) to size in bytes. Empty when the folder is absent."""
@@ -308,6 +307,8 @@ def _make_folder(target: str) -> None:
         os.makedirs(folder, exist_ok=True)
     except FileExistsError:
         raise StorageError(f"{folder} is a file where a folder is needed; choose another --out") from None
+    except FileNotFoundError:  # such as in /proc
+        raise StorageError(f"no folder can be made at {folder}; choose another --out") from None
 
 
 @contextmanager

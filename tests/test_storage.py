@@ -232,6 +232,12 @@ def test_a_file_where_a_folder_should_be_is_told(tmp_path: Path) -> None:
     assert Storage(str(tmp_path / "file")).files() == {}
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="a place where no folder can be made")
+def test_a_folder_that_cannot_be_made_is_told() -> None:
+    with pytest.raises(StorageError, match=r"no folder can be made at /proc/data; choose another --out"):
+        Storage("/proc/data").write("a", b"")
+
+
 FULL = """
 import resource, sys
 from curate.errors import StorageError
