@@ -43,7 +43,7 @@ from curate.registry import nearest
 from curate.run_record import RunRecord, read_record
 from curate.sample import Document, Picture, Sample, Text
 from curate.shard import Shard, list_shards
-from curate.slices import known_slices
+from curate.slices import in_current_cut
 from curate.storage import Storage
 
 if TYPE_CHECKING:
@@ -68,9 +68,7 @@ class Dataset:
     @cached_property
     def shards(self) -> tuple[Shard, ...]:
         """The shards of the current cut that have a sample table, by id."""
-        cut = known_slices(self.storage)
-        current = None if cut is None else {piece.shard for piece in cut}
-        return tuple(shard for shard in list_shards(self.storage) if current is None or shard.id in current)
+        return tuple(in_current_cut(self.storage, list_shards(self.storage)))
 
     @cached_property
     def record(self) -> RunRecord | None:

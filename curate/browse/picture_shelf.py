@@ -19,9 +19,10 @@ import pyarrow.compute as pc
 from curate.browse.recent import Recent
 from curate.document.read import IMAGE_MEMBER
 from curate.errors import ShardError
+from curate.listing import listed_shards
 from curate.report.pictures.thumbnails import MOST_BYTES, thumbnail
 from curate.report.pictures.withholding import Watch, watch, withheld_keys
-from curate.shard import IMAGE_EXTENSIONS, Shard, list_shards
+from curate.shard import IMAGE_EXTENSIONS, Shard
 from curate.storage import Storage
 
 __all__ = ["NotShown", "PictureShelf"]
@@ -123,7 +124,7 @@ class PictureShelf:
         """What flags pictures of this data set: read again when its tombstones are others than they were."""
         tombstones = self.storage.files("tombstones")
         if self._seen is None or self._seen[0] != tombstones:
-            self._seen = (tombstones, watch(list_shards(self.storage)))
+            self._seen = (tombstones, watch(listed_shards(self.storage)))
         return self._seen[1]
 
 

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from curate.errors import ConfigError, ShardError
 from curate.shard import Shard, Slice, list_shards
-from curate.slices import SlicePlan, known_slices, read_plan, write_cut
+from curate.slices import SlicePlan, in_current_cut, known_slices, read_plan, write_cut
 from curate.storage import Storage
 from curate.tar import BLOCK
 from curate.tombstones import alive, hidden_keys
@@ -112,11 +112,10 @@ def current_shards(source: Storage, documents: bool) -> list[Shard]:
     Raises ShardError where there is no data set, ConfigError where it holds documents and pairs are wanted, or pairs
     and documents are.
     """
-    cut, there = known_slices(source), list_shards(source)
-    if cut is None and not there:
+    there = list_shards(source)
+    if not there and known_slices(source) is None:
         raise ShardError(f"{source.root} holds no data set; name the folder that `curate run` wrote to")
-    current = None if cut is None else {piece.shard for piece in cut}
-    shards = [s for s in there if current is None or s.id in current]
+    shards = in_current_cut(source, there)
     if shards and source.exists(shards[0].parts.table_name()) != documents:
         has, takes = ("pairs", "documents") if documents else ("documents", "pairs")
         raise ConfigError(

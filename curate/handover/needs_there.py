@@ -24,7 +24,7 @@ from curate.handover.layout import Kind
 from curate.handover.manifest import MANIFEST
 from curate.handover.shards import Handover, open_handover, read_places
 from curate.shard import Shard, list_shards
-from curate.slices import known_slices
+from curate.slices import in_current_cut
 from curate.source.raw_page import OK
 from curate.storage import Storage
 from curate.text import SPACE
@@ -86,9 +86,7 @@ def open_training_set(path: str, tokenizer: str = "") -> TrainingSet:
         handover = open_handover(path)
         counted = handover.tokenizer(tokenizer) if handover.manifest.tokenizers else ""
         return TrainingSet(storage, counted, tuple(handover.manifest.sources), 0, handover, ())
-    cut, there = known_slices(storage), list_shards(storage)
-    current = {piece.shard for piece in cut} if cut is not None else {shard.id for shard in there}
-    shards = [shard for shard in there if shard.id in current]
+    shards = in_current_cut(storage, list_shards(storage))
     if not shards:
         raise ConfigError(
             f"{storage.root} holds no data set and no hand-over; name a folder that `curate run` wrote to"

@@ -20,7 +20,7 @@ from curate.errors import ConfigError, ShardError
 from curate.fetch.image import decode
 from curate.filter import Pixels
 from curate.shard import IMAGE_EXTENSIONS, Shard, list_shards
-from curate.slices import known_slices
+from curate.slices import in_current_cut
 from curate.source.files import input_files
 from curate.source.tar_rows import member_row
 from curate.source.tar_samples import Contents, index_table, read_contents
@@ -150,10 +150,8 @@ def _picture_numbers(sha256: pa.Array, keys: pa.Array, owner: npt.NDArray[np.int
 def _shards(folder: str) -> list[Shard]:
     """The shards of a data set in its current cut, else all WebDataset tars. Raises SourceError where there is none."""
     storage = Storage(folder)
-    there, cut = list_shards(storage), known_slices(storage)
-    if there:
-        current = None if cut is None else {piece.shard for piece in cut}
-        return [shard for shard in there if current is None or shard.id in current]
+    if there := list_shards(storage):
+        return in_current_cut(storage, there)
     return [Shard(storage, file.name.removesuffix(".tar")) for file in input_files(folder, ("tar",))]
 
 
