@@ -61,7 +61,7 @@ def _main(arguments: Sequence[str] | None) -> int:
         module.add_arguments(verb)
         verb.set_defaults(run=module.run)
     options = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, _interrupt)
+    before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         code: int = options.run(options)
         return code
@@ -74,6 +74,9 @@ def _main(arguments: Sequence[str] | None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 0
+    finally:
+        if arguments is not None:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
