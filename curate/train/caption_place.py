@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,17 @@ class Place:
             return
         if peers.rank == 0:
             write_owner(owner, {"training": self.training})
+
+    @contextmanager
+    def unless_begun(self, peers: Peers) -> Iterator[None]:
+        """Where an order cannot be carried out and nothing was begun, the folder goes: the mended order is another
+        training, which would be refused."""
+        try:
+            yield
+        except ConfigError:
+            if not peers.rank and [path.name for path in self.folder.iterdir()] == [OWNER]:
+                self.clear()
+            raise
 
     def finish(self, write: Callable[[Path], None]) -> None:
         """Have the model written, give it its name, and delete the state."""

@@ -103,7 +103,8 @@ def train_model(order: ModelOrder, out: Path, say: Say, peers: Peers) -> dict[st
     place = Place(out, fingerprint([order.kind, 1, told]))
     place.open(peers)
     run.facts |= {"pairs": len(pairs), "pairs_digest": pairs.digest(), "batch": batch}
-    _train(run, trainee, pairs, batch, place)
+    with place.unless_begun(peers):
+        _train(run, trainee, pairs, batch, place)
     if peers.rank:
         return {}
     place.finish(lambda folder: _write(run, trainee, folder))

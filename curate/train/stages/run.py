@@ -11,22 +11,22 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-from curate.errors import ConfigError, StageError
+from curate.errors import StageError
 from curate.handover.shards import Handover, open_handover
 from curate.handover.stages import Stages, TrainingStage
 from curate.manifest import fingerprint
 from curate.models.device import device, torch_threads
 from curate.stage import settings_of
 from curate.storage import plain_errors
-from curate.train.caption_place import OWNER, Place
+from curate.train.caption_place import Place
 from curate.train.spread_training import Alone, Peers, require_same
 from curate.train.stages.collate import COUNTED
 from curate.train.stages.course import LOSSES_FILE, STATE_FILE, Course
@@ -90,23 +90,12 @@ def train_stages(order: StagesOrder, peers: Peers | None = None) -> dict[str, An
     run = _Run(order, Place(order.out, told), peers, device(order.device), handover)
     run.place.open(peers)
     require_same(peers, int(told[:15], 16), run.where, "stages and hand-over; put both where all see them")
-    with torch_threads(1) if run.where.type == "cpu" else nullcontext(), _nothing_left(run):
+    with torch_threads(1) if run.where.type == "cpu" else nullcontext(), run.place.unless_begun(peers):
         reports = [_stage(run, number) for number in range(len(order.stages.stages))]
     if peers.rank:
         return {}
     run.place.finish(lambda folder: _finish(run, folder, reports))
     return shown(order.out)
-
-
-@contextmanager
-def _nothing_left(run: _Run) -> Iterator[None]:
-    """Where a file cannot be trained and nothing was begun, the folder goes: the mended file is another training."""
-    try:
-        yield
-    except ConfigError:
-        if not run.peers.rank and [path.name for path in run.place.folder.iterdir()] == [OWNER]:
-            run.place.clear()
-        raise
 
 
 def shown(out: Path) -> dict[str, Any]:
