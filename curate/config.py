@@ -58,7 +58,7 @@ def build(cls: type[T], table: Mapping[str, Any], where: str) -> T:
             and f.default_factory is dataclasses.MISSING
         ]
         raise ConfigError(f"{section} needs a value for {', '.join(map(repr, missing))}") from None
-    except ValueError as error:
+    except (ValueError, OSError) as error:  # the latter of a path that is longer than a path can be
         raise ConfigError(f"{section} {error}") from None
 
 

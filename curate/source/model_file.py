@@ -72,8 +72,9 @@ def config_digest(path: str, option: str) -> str:
     """SHA-256 of a file that a config names under `option`. Raises ConfigError."""
     try:
         return file_digest(Path(path))
-    except OSError as error:
-        raise ConfigError(f"{option} = {path!r} cannot be read: {error.strerror}; give the path of the file") from None
+    except (OSError, ValueError) as error:  # ValueError: NUL in the path
+        cause = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{option} = {path!r} cannot be read: {cause}; give the path of the file") from None
 
 
 _FASTTEXT = "https://dl.fbaipublicfiles.com/fasttext/supervised-models/"
