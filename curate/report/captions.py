@@ -35,8 +35,8 @@ FATES = ("both", "web only", "synthetic only", "none")
 """What a view keeps of a picture's texts."""
 MOST_ROWS = 100
 """Rows of a shard that are told and shown."""
-MOST_CHARS = 1_000
-"""Of a text that are told; some captions of the web are whole books."""
+MOST_CHARS, EXAMPLE_CHARS = 1_000, 160
+"""Of a text that are told, and of one that stands in a table; some captions of the web are whole books."""
 AT_ONCE = 256
 """Rows as Python's own values at a time; each may have as many captions."""
 EACH = 3
@@ -85,12 +85,13 @@ def caption_rows(shard: Shard, view: str, only: Sequence[int] | None = None) -> 
 
 
 def caption_examples(shards: Sequence[Shard], view: str) -> list[Row]:
-    """Some rows of each fate, the first that are found."""
+    """Some rows of each fate, the first that are found; long texts by their beginnings."""
     found: dict[str, list[Row]] = {fate: [] for fate in FATES}
     for shard in shards[:MOST_SHARDS]:
         for row in caption_rows(shard, view):
             if len(found[row["fate"]]) < EACH and row.get("web") and row.get("synthetic"):
-                found[row["fate"]].append(row)
+                texts = {name: _cut(row[name], EXAMPLE_CHARS) for name in (WEB, "synthetic")}
+                found[row["fate"]].append({**row, **texts})
     return [row for rows in found.values() for row in rows]
 
 
@@ -131,8 +132,8 @@ def made_anew(shard: Shard, view: str) -> list[str]:
     return [column for column in there if shard.provenance(column).get(MARK[1:]) != marks[column]]
 
 
-def _cut(text: str | None) -> str | None:
-    return text if text is None or len(text) <= MOST_CHARS else text[:MOST_CHARS] + " …"
+def _cut(text: str | None, most: int = MOST_CHARS) -> str | None:
+    return text if text is None or len(text) <= most else text[:most] + " …"
 
 
 def _rows(shard: Shard, names: Mapping[str, str], only: Sequence[int] | None) -> Iterator[Row]:

@@ -134,6 +134,7 @@ def test_a_long_text_is_told_by_its_beginning(shard: Shard) -> None:
     web = next(caption_rows(shard, "capfilt"))["web"]
     assert web.startswith("word word")
     assert len(web) == 1_002
+    assert {len(row["web"]) for row in caption_examples([shard], "capfilt") if row["web"].startswith("word")} == {162}
 
 
 @pytest.mark.parametrize(
