@@ -71,7 +71,8 @@ def test_an_empty_environment_runs_a_job_from_the_wheel(wheel: Path, tmp_path: P
     config = tmp_path / "tiny.toml"
     config.write_text(
         'pipeline = "image_text_pairs"\n[source]\nkind = "toy_web"\nsamples = 24\n'
-        "[shards]\nsamples = 12\n[fetch]\ntotal_timeout_s = 3.0\n[filters.caption_words]\nmin = 3\n"
+        "[shards]\nsamples = 12\n[fetch]\nleast_rate_window_s = 1.0\nmost_bytes = 8_000_000\n"
+        "[filters.caption_words]\nmin = 3\n"
     )
     result = json.loads(call(curate, "run", config, "--out", tmp_path / "set", cwd=tmp_path, PYTHONPATH=""))
     assert result["written_to"] == str(tmp_path / "set")

@@ -28,8 +28,8 @@ samples = {SAMPLES}
 samples = 8
 [fetch]
 per_host_rate = 0
-total_timeout_s = 3.0
-first_byte_timeout_s = 3.0
+least_rate_window_s = 1.0
+most_bytes = 8_000_000
 [filters.caption_words]
 min = 3
 """

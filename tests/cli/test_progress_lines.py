@@ -47,8 +47,8 @@ samples = 24
 samples = 12
 [fetch]
 per_host_rate = 0
-total_timeout_s = 1.0
-first_byte_timeout_s = 1.0
+least_rate_window_s = 1.0
+most_bytes = 8_000_000
 backoff_s = 0.1
 [filters.caption_words]
 min = 5

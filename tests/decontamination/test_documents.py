@@ -24,7 +24,7 @@ from pipelines.interleaved import interleaved
 
 
 def config(**picture_filters):
-    fast = {"per_host_rate": 0, "first_byte_timeout_s": 4.0, "total_timeout_s": 4.0, "backoff_s": 0.1}
+    fast = {"per_host_rate": 0, "least_rate_window_s": 1.0, "most_bytes": 8_000_000, "backoff_s": 0.1}
     source = {"kind": "toy_pages", "count": 4, "seed": 5}
     return {"pipeline": "interleaved", "source": source, "fetch": fast, "picture_filters": picture_filters}
 

@@ -40,8 +40,8 @@ samples = 24
 contact = "https://example.org/test"
 per_host_rate = 1000.0
 retries = 0
-total_timeout_s = 0.6
-first_byte_timeout_s = 0.3
+least_rate_window_s = 1.0
+most_bytes = 8_000_000
 [filters.image_size]
 min_side_px = 220
 max_bytes = 60000
