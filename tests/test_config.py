@@ -101,6 +101,11 @@ def test_one_clear_line(table: dict[str, Any], line: str) -> None:
     assert "\n" not in str(told.value)
 
 
+def test_a_path_that_is_too_long_is_told() -> None:
+    with pytest.raises(ConfigError, match=r"^\[filters.language\] .*File name too long"):
+        build_filters({"language": {"model": "x" * 300}})
+
+
 def test_a_missing_key_is_named() -> None:
     with pytest.raises(ConfigError, match=re.escape("[fetch] needs a value for 'path'")):
         build(Section, {}, "fetch")

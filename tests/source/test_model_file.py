@@ -7,8 +7,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from curate.errors import SourceError
-from curate.source.model_file import KNOWN_MODELS, ModelFile, file_digest
+from curate.errors import ConfigError, SourceError
+from curate.source.model_file import KNOWN_MODELS, ModelFile, config_digest, file_digest
 
 BODY = b"weights" * 10_000
 DIGEST = hashlib.sha256(BODY).hexdigest()
@@ -79,6 +79,12 @@ def test_no_server_is_one_clear_error(tmp_path):
 def test_digest_of_a_file(tmp_path):
     (tmp_path / "a").write_bytes(BODY)
     assert file_digest(tmp_path / "a") == DIGEST
+
+
+@pytest.mark.parametrize("path", ["no such file", "a\0b", "x" * 300])
+def test_a_path_in_a_config_that_is_none_is_told(path):
+    with pytest.raises(ConfigError, match=r"^\[models.own\] weights = '.*' cannot be read: .*; give the path of the file"):
+        config_digest(path, "[models.own] weights")
 
 
 def test_known_models_are_named_by_what_they_are():
