@@ -12,6 +12,7 @@ from curate.cli._output import add_format, show
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from curate.manifest import Entry
     from curate.plan import Job
     from curate.run.scheduler import Outcome
     from curate.shard import Shard
@@ -71,7 +72,6 @@ def summary(job: Job, storage: Storage, outcome: Outcome) -> dict[str, Any]:
     from curate.report.funnel import funnel
     from curate.report.page_truth import against_page_truth
     from curate.report.truth import against_truth
-    from curate.report.unscored import unscored
     from curate.select import Decision
     from curate.shard import Shard
 
@@ -88,10 +88,7 @@ def summary(job: Job, storage: Storage, outcome: Outcome) -> dict[str, Any]:
         truth = against_page_truth(shards) if unit == "documents" else truth
         if truth:
             answer["against_truth"] = truth
-    left = unscored(entry for step in job.steps for entry in outcome.manifest.of(step.label))
-    if left:
-        answer["not_scored"] = [asdict(row) for row in left]
-    answer |= _captions(job, storage, shards, outcome)
+    answer |= _beside(job, outcome) | _captions(job, storage, shards, outcome)
     copies = against_copies(shards)
     if copies:
         answer["copies_against_truth"] = copies
@@ -107,6 +104,25 @@ def summary(job: Job, storage: Storage, outcome: Outcome) -> dict[str, Any]:
     answer["work"] = f"{outcome.made} commits made, {outcome.skipped} were there"
     answer["written_to"] = storage.root
     return answer
+
+
+def _beside(job: Job, outcome: Outcome) -> dict[str, Any]:
+    """What steps that decide nothing left out, and what instructions came to."""
+    from dataclasses import asdict
+
+    from curate.handover.compose_stage import Compose
+    from curate.instruct.stage import Instruct
+    from curate.report.beside import CountRow, UnscoredRow, counted, unscored
+
+    def of(*kinds: type) -> list[Entry]:
+        return [entry for step in job.steps if isinstance(step, kinds) for entry in outcome.manifest.of(step.label)]
+
+    found: dict[str, Sequence[CountRow | UnscoredRow]] = {
+        "not_scored": unscored(of(object)),
+        "instructions": counted(of(Instruct), "instructions_"),
+        "left_out": counted(of(Compose), "dropped."),
+    }
+    return {name: [asdict(row) for row in rows] for name, rows in found.items() if rows}
 
 
 def _captions(job: Job, storage: Storage, shards: Sequence[Shard], outcome: Outcome) -> dict[str, Any]:

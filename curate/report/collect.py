@@ -15,6 +15,7 @@ from typing import TypeVar
 from curate.config import require_range
 from curate.errors import CurateError, ShardError
 from curate.listing import Listed
+from curate.report.beside import unscored
 from curate.report.counting.about import about_of, model_steps, models_of
 from curate.report.counting.layout import Layout, drawn, layout_of
 from curate.report.counting.ledger import Ledger, ledger_of, set_aside
@@ -23,7 +24,6 @@ from curate.report.counting.units import Counts, count_unit
 from curate.report.facts import Download, Facts, Gallery, Unit
 from curate.report.pictures import Draw, captions, copies, documents, galleries, watch, withheld
 from curate.report.pictures.withholding import Watch
-from curate.report.unscored import unscored
 from curate.run_record import DecisionRecord, FilterRecord, RunRecord, read_record
 from curate.storage import Storage
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,7 @@ def test_instructions_for_captions_that_exist(tmp_path: Path, capsys: pytest.Cap
     toml = config(tmp_path / "c.toml", pairs, more)
     try:
         assert main(["run", str(toml), "--out", str(tmp_path / "out"), "--on", "inline"]) == 0
+        capsys.readouterr()
         assert main(["run", str(toml), "--out", str(tmp_path / "out"), "--on", "inline"]) == 0
     finally:
         server.close()
@@ -39,7 +41,8 @@ def test_instructions_for_captions_that_exist(tmp_path: Path, capsys: pytest.Cap
             assert said is None or row["caption"] in said.turns[0].parts[1].text  # type: ignore[union-attr]
             kept += said is not None
     assert kept == 9
-    capsys.readouterr()
+    told = json.loads(capsys.readouterr().out)
+    assert [(row["outcome"], row["rows"]) for row in told["instructions"]] == [("ok", 9), ("not_asked", 1)]
 
 
 def test_instructions_stand_behind_the_decision(tmp_path: Path) -> None:

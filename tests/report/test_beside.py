@@ -1,4 +1,4 @@
-"""Rows that a scorer gave no value are told, by a run and in a report."""
+"""What no filter dropped and yet is not there is told: by a run, and scores that are missing in a report too."""
 
 import json
 from io import BytesIO
@@ -9,8 +9,8 @@ from PIL import Image
 
 from curate.cli import main
 from curate.manifest import Entry
+from curate.report.beside import CountRow, UnscoredRow, counted, unscored
 from curate.report.collect import collect
-from curate.report.unscored import UnscoredRow, unscored
 from curate.storage import Storage
 from curate.tar import TarWriter
 
@@ -31,6 +31,15 @@ def test_shards_are_added_up_and_steps_without_any_are_left_out() -> None:
         "score_a has no values for 2 pictures that cannot be decoded and 1 rows that it failed on:"
     )
     assert UnscoredRow("score_a", 1, 0).words.startswith("score_a has no values for 1 rows that it failed on:")
+
+
+def test_ends_are_told_by_step_the_most_frequent_first() -> None:
+    entries = [
+        entry("compose", "00000", **{"in": 5, "dropped.no_text": 1, "dropped.bad_json": 1, "dropped.no_image": 0}),
+        entry("compose", "00001", **{"in": 5, "dropped.no_text": 2}),
+    ]
+    assert counted(entries, "dropped.") == [CountRow("compose", "no_text", 3), CountRow("compose", "bad_json", 1)]
+    assert counted(entries, "instructions_") == []
 
 
 def test_a_stored_picture_that_is_cut_is_told_by_run_and_report(
