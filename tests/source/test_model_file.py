@@ -83,7 +83,7 @@ def test_digest_of_a_file(tmp_path):
 
 @pytest.mark.parametrize("path", ["no such file", "a\0b", "x" * 300])
 def test_a_path_in_a_config_that_is_none_is_told(path):
-    with pytest.raises(ConfigError, match=r"^\[models.own\] weights = '.*' cannot be read: .*; give the path of the file"):
+    with pytest.raises(ConfigError, match=r"^\[models.own\] weights = '.*' cannot be read: .*; give the path"):
         config_digest(path, "[models.own] weights")
 
 
