@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from curate.errors import ShardError, StorageError
 from curate.sample import Document
-from curate.shard import Shard
+from curate.shard import Shard, list_shards
 from curate.storage import Storage
 
 __all__ = ["document_rows", "find_shard", "has_documents", "overview", "sample_row", "write", "write_picture"]
@@ -20,12 +20,17 @@ COUNTED = ("fetch_status", "document_status", "drop_reason")
 
 
 def find_shard(place: str) -> Shard:
-    """The shard that a user names by its id, tar or table, with its folder. Raises ShardError for a whole data set."""
+    """The shard that a user names by its id, tar or table, with its folder. Raises ShardError for a whole data set, and
+    for a shard of which there is no file."""
     root, _, name = place.rpartition("/")
     if not name or Storage(place).exists("manifest.parquet"):
         folder = place.rstrip("/")
         raise ShardError(f"{folder} is a whole data set; name one of its shards, such as {folder}/00000")
-    return Shard(Storage(root or "."), name.removesuffix(".tar").removesuffix(".parquet"))
+    shard = Shard(Storage(root or "."), name.removesuffix(".tar").removesuffix(".parquet"))
+    there = list_shards(shard.storage)
+    if there and not any(file.startswith(f"{shard.id}.") for file in shard.storage.files()):
+        raise ShardError(f"{root or '.'} has no shard {shard.id}; its shards go from {there[0].id} to {there[-1].id}")
+    return shard
 
 
 def has_documents(shard: Shard) -> bool:

@@ -243,6 +243,7 @@ def test_what_cannot_be_done_is_one_line(config: Path, first_run: tuple[Path, Ca
         (("export", tmp_path / "typo", "--to", "webdataset"), "typo holds no data set"),
         (("show", out), "is a whole data set; name one of its shards"),
         (("show", f"{out}/"), "is a whole data set; name one of its shards"),
+        (("show", out / "99999"), f"{out} has no shard 99999; its shards go from 00000 to 0000"),
         (("show", out / "00000", kept_key(out), "--image", tmp_path / "no/x.jpg"), "choose another --image"),
     ):
         done = call(*arguments)
