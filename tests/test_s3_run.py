@@ -73,7 +73,13 @@ def expected(config: Path) -> dict[str, str]:
 
 
 def start(config: Path, out: str) -> subprocess.Popen[str]:
-    command = [str(CURATE), "run", str(config), "--out", out]
+    return started("run", config, "--out", out)
+
+
+def started(*arguments: object) -> subprocess.Popen[str]:
+    """A command in a process of its own: its workers have the environment in which the bucket is found, and not that in
+    which an earlier test began to have workers."""
+    command = [str(CURATE), *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -86,7 +92,7 @@ def finish(process: subprocess.Popen[str]) -> Any:
 
 
 def call(*arguments: object) -> Any:
-    """What a command answers, in this process."""
+    """What a command without workers answers, in this process."""
     with redirect_stdout(StringIO()) as said:
         assert main([str(argument) for argument in arguments]) == 0
     return json.loads(said.getvalue())
@@ -160,7 +166,7 @@ def test_a_bucket_holds_what_a_disk_would_and_every_verb_reads_it(
     assert call("show", f"{s3.root}/00000", key, "--image", picture)["key"] == key
     assert picture.stat().st_size
 
-    packed = call("export", s3.root, "--to", "webdataset", "--shard-samples", 10)
+    packed = finish(started("export", s3.root, "--to", "webdataset", "--shard-samples", 10))
     assert packed["written_to"] == f"{s3.root}-webdataset"
     target = Storage(packed["written_to"])
     sizes = json.loads(target.read("sizes.json"))
