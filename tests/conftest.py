@@ -11,7 +11,9 @@ from curate.storage import Storage
 
 settings.register_profile("repeatable", derandomize=True, print_blob=True, deadline=None)
 """For `make test`, whose result should be that of the code and not of what else the machine does; `pytest` without it
-looks at other examples each time."""
+looks at other examples each time, and as patiently."""
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,7 +1,6 @@
 """The interleaved job, end to end on the toy web: right parts, aligned members, nothing done twice, any engine."""
 
 import json
-import os
 import random
 import shutil
 import subprocess
@@ -9,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from ray_clusters import environment
 from test_chaos import digests, disturb
 
 from curate.cli import main
@@ -142,10 +142,8 @@ def test_local_processes_write_the_same_bytes(config, done, tmp_path):
 @pytest.mark.slow
 def test_ray_writes_the_same_bytes(config, done, tmp_path):
     out = tmp_path / "ray"
-    environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
-    environment.pop("RAY_ADDRESS", None)
-    command = [CURATE, "run", config, "--out", out, "--on", "ray"]
-    ran = subprocess.run(command, capture_output=True, env=environment)
+    with environment():
+        ran = subprocess.run([CURATE, "run", config, "--out", out, "--on", "ray"], capture_output=True)
     assert ran.returncode == 0, ran.stderr[-3000:]
     assert without_clocks(out) == without_clocks(done)
 
