@@ -29,7 +29,7 @@ class UnscoredRow:
         """The same for a reader."""
         told = ((self.undecoded, "pictures that cannot be decoded"), (self.failed, "rows that it failed on"))
         left = " and ".join(f"{rows:,} {what}" for rows, what in told if rows)
-        return f"{self.step} has no values for {left}: its columns are null there, which most filters keep"
+        return f"{self.step} has no values for {left}: its columns are null there"
 
 
 @dataclass(frozen=True)

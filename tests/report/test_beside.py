@@ -59,6 +59,5 @@ def test_a_stored_picture_that_is_cut_is_told_by_run_and_report(
     told = json.loads(capsys.readouterr().out)
     assert told["not_scored"] == [{"step": "score_blur", "failed": 0, "undecoded": 1}]
     assert collect(Storage(str(tmp_path / "out"))).troubles == (
-        "score_blur has no values for 1 pictures that cannot be decoded: its columns are null there, which most "
-        "filters keep",
+        "score_blur has no values for 1 pictures that cannot be decoded: its columns are null there",
     )
