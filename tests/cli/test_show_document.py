@@ -93,7 +93,7 @@ def test_what_cannot_be_shown(data: Path, tmp_path: Path, capsys: pytest.Capture
     assert "has no document '7'; its keys go from 00000000000 to 00000000002" in refused(capsys, data / "00000", "7")
     assert "name a shard of documents and a KEY" in refused(capsys, data / "00000", "--why")
     assert "there is no archive" in refused(capsys, f"{tmp_path}/no.warc.gz@12")
-    assert "no 00009.parquet" in refused(capsys, data / "00009", "1")
+    assert "has no shard 00009; its shards go from 00000 to 00001" in refused(capsys, data / "00009", "1")
 
 
 PAGE = """<!doctype html><html lang="en"><head><title>On cats</title><script>var x = 1</script></head><body>
