@@ -25,8 +25,9 @@ import tempfile
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
@@ -367,7 +368,14 @@ class Manifest:
 
     def of(self, stage: str) -> list[Entry]:
         """The entries of one stage."""
-        return [entry for entry in self.entries if entry.stage == stage]
+        return list(self._by_stage.get(stage, ()))
+
+    @cached_property
+    def _by_stage(self) -> Mapping[str, Sequence[Entry]]:
+        found: dict[str, list[Entry]] = {}
+        for entry in self.entries:
+            found.setdefault(entry.stage, []).append(entry)
+        return found
 
 
 def _as_entry(commit: Commit) -> Entry:
