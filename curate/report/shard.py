@@ -27,8 +27,8 @@ def find_shard(place: str) -> Shard:
         folder = place.rstrip("/")
         raise ShardError(f"{folder} is a whole data set; name one of its shards, such as {folder}/00000")
     shard = Shard(Storage(root or "."), name.removesuffix(".tar").removesuffix(".parquet"))
-    there = list_shards(shard.storage)
-    if there and not any(file.startswith(f"{shard.id}.") for file in shard.storage.files()):
+    there = [] if shard.storage.names(f"{shard.id}.") else list_shards(shard.storage)
+    if there:
         raise ShardError(f"{root or '.'} has no shard {shard.id}; its shards go from {there[0].id} to {there[-1].id}")
     return shard
 
