@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from curate.errors import ConfigError, PluginError
-from curate.filter import Filter, Labelled
+from curate.filter import MOST_WHOLE, Filter, Labelled
 from curate.registry import filter_class, nearest
 
 __all__ = ["build", "build_filters", "read_toml", "require_range"]
@@ -116,7 +116,7 @@ def convert(value: Any, hint: Any, where: str) -> Any:
         return {k: convert(v, arguments[1], f"{where}.{k}") for k, v in value.items()}
     if dataclasses.is_dataclass(hint) and isinstance(hint, type) and isinstance(value, Mapping):
         return build(hint, value, where)
-    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+    if isinstance(value, int) and not -MOST_WHOLE - 1 <= value <= MOST_WHOLE:
         raise ConfigError(f"{where} = {value!s:.20}... is out of range: a whole number has 64 bits at most")
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)

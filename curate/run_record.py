@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from curate.errors import StorageError
+from curate.filter import MOST_WHOLE
 from curate.gauge import Gauge
 from curate.handover.created_by import created_by, told_config
 from curate.select import Decision
@@ -36,8 +37,6 @@ __all__ = [
 RUN_RECORD = "run.json"
 MOST_BYTES = 1 << 26
 """Of a record that is read."""
-MOST_WHOLE = 1 << 63
-"""Whole numbers of a column, and so bounds on them, are smaller."""
 EARLIER = "earlier"
 """The name under which a round of documents has the verdict of the one before."""
 
@@ -182,7 +181,7 @@ def _is_sound(record: RunRecord) -> bool:
 
 
 def _is_bound(value: object) -> bool:
-    return math.isfinite(value) if isinstance(value, float) else isinstance(value, int) and abs(value) < MOST_WHOLE
+    return math.isfinite(value) if isinstance(value, float) else isinstance(value, int) and abs(value) <= MOST_WHOLE
 
 
 def _record(told: Mapping[str, Any]) -> RunRecord:
