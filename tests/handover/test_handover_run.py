@@ -404,29 +404,31 @@ conversations = "talk"
     assert found.totals["by_source"]["talk"]["samples"] == 2 * 3  # rows 1, 3 and 5; row 7 was dropped
 
 
-def test_sets_of_others_are_handed_over_too(tmp_path: Path) -> None:
-    put_images(tmp_path / "images", 3)
-    put_lines(tmp_path / "talk.jsonl", [talk(n) for n in range(4)])
-    put_lines(tmp_path / "prose.jsonl", [{"text": f"words {n}"} for n in range(2)])
-    (tmp_path / "others.toml").write_text(f"""
+def of_talk(folder: Path, more: str = "", mixed: str = "") -> Manifest:
+    """The hand-over of four examples of talk whose pictures lie in `images`, and of more sources."""
+    put_lines(folder / "talk.jsonl", [talk(n) for n in range(4)])
+    (folder / "others.toml").write_text(f"""
 pipeline = "handover"
 [sources.talk]
 kind = "chat"
-path = "{tmp_path}/talk.jsonl"
-images = "{tmp_path}/images"
-[sources.prose]
-kind = "text"
-path = "{tmp_path}/*.jsonl"
-[tokenizers.words]
-kind = "words"
+path = "{folder}/talk.jsonl"
+images = "{folder}/images"
+{more}
 [[stages.stages]]
 name = "instruct"
 objective = "sft"
 resolution = {{}}
-mixture = {{sources = [{{name = "talk", kind = "chat"}}, {{name = "prose", kind = "text"}}]}}
+mixture = {{sources = [{{name = "talk", kind = "chat"}}{mixed}]}}
 """)
-    hand_over(tmp_path / "others.toml", tmp_path / "out")
-    found = read_manifest(Storage(str(tmp_path / "out")))
+    hand_over(folder / "others.toml", folder / "out")
+    return read_manifest(Storage(str(folder / "out")))
+
+
+def test_sets_of_others_are_handed_over_too(tmp_path: Path) -> None:
+    put_images(tmp_path / "images", 3)
+    put_lines(tmp_path / "prose.jsonl", [{"text": f"words {n}"} for n in range(2)])
+    prose = f'[sources.prose]\nkind = "text"\npath = "{tmp_path}/*.jsonl"\n[tokenizers.words]\nkind = "words"'
+    found = of_talk(tmp_path, prose, ', {name = "prose", kind = "text"}')
     assert [(shard.source, shard.kind, shard.samples) for shard in found.shards] == [
         ("talk", "chat", 3),
         ("prose", "text", 2),
@@ -440,22 +442,8 @@ mixture = {{sources = [{{name = "talk", kind = "chat"}}, {{name = "prose", kind 
 
 def test_a_source_of_which_nothing_can_be_used_is_told(tmp_path: Path) -> None:
     """Its shards are there, and empty."""
-    put_lines(tmp_path / "talk.jsonl", [talk(n) for n in range(4)])
-    (tmp_path / "none").mkdir()
-    (tmp_path / "others.toml").write_text(f"""
-pipeline = "handover"
-[sources.talk]
-kind = "chat"
-path = "{tmp_path}/talk.jsonl"
-images = "{tmp_path}/none"
-[[stages.stages]]
-name = "instruct"
-objective = "sft"
-resolution = {{}}
-mixture = {{sources = [{{name = "talk", kind = "chat"}}]}}
-""")
-    hand_over(tmp_path / "others.toml", tmp_path / "out")
-    found = read_manifest(Storage(str(tmp_path / "out")))
+    (tmp_path / "images").mkdir()
+    found = of_talk(tmp_path)
     assert (found.totals["samples"], found.sources["talk"].left_out) == (0, {"image_missing": 4})
     assert "source talk has no example that could be used: each was left out, left_out/ tells why" in found.warnings
 
